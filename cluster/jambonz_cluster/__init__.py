@@ -1,0 +1,1 @@
+"""Command line of jambonz-cluster, and everything that runs a whole cluster on one machine."""

@@ -1,0 +1,1 @@
+"""Stateless gateway: ends jambonz websockets and publishes their events to Redis."""

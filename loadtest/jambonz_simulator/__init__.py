@@ -1,0 +1,1 @@
+"""A jambonz feature server in software, for tests and load."""

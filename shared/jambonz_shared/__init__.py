@@ -1,0 +1,1 @@
+"""What gateways and workers agree on: wire, envelopes, directives, keys, settings, runtime."""

@@ -1,0 +1,1 @@
+"""Public API for applications, and the worker process that runs them."""
