@@ -1,30 +1,100 @@
-# `make` alone lists the targets. Everything lives in .venv; nothing else of the machine is needed but Python >= 3.11.
+# `make` alone lists the targets. Python packages live in .venv; the rest of the machine only lends a redis-server.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
 
 VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
+PYTEST := $(PY) -m pytest
+PIP := $(PY) -m pip --quiet --disable-pip-version-check --no-input
 
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+.PHONY: demo
+demo: venv redis ## Start a gateway, a worker and a Redis, play one call, print the conversation
+	@$(BIN)/jambonz-cluster demo
+
+.PHONY: test
+test: venv redis ## Run every suite but the long ones
+	$(PYTEST) -m "not long"
+
+.PHONY: test-unit
+test-unit: venv ## Run the tests that need no Redis and no sockets
+	$(PYTEST) tests/unit
+
+.PHONY: test-integration
+test-integration: venv redis ## Run the tests against a real Redis and real websockets
+	$(PYTEST) tests/integration
+
+.PHONY: test-long
+test-long: venv redis ## Run the suites that take minutes
+	@if $(PYTEST) --collect-only -q -m long >/dev/null 2>&1; then $(PYTEST) -m long; else \
+		status=$$?; [ $$status = 5 ] && echo "no test is marked long" || { $(PYTEST) --collect-only -q -m long; exit 1; }; fi
+
+.PHONY: check
+check: lint types imports test-long cov ## Everything that must pass before a change lands
+
+.PHONY: lint
+lint: venv ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: types
+types: venv ## Check types, strictly
+	$(BIN)/mypy
+
+.PHONY: imports
+imports: venv ## Check which package may import which
+	$(BIN)/lint-imports
+
+.PHONY: cov
+cov: venv redis ## Run `make test` under coverage, the processes it starts included, and hold the limits
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m "not long"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage json --quiet -o coverage.json
+	$(PY) tests/check_coverage.py coverage.json
+
+.PHONY: bench
+bench: venv redis ## Measure, as docs/benchmarks describes
+	$(PYTEST) tests/bench -m "long or not long"
+
+.PHONY: format
+format: venv ## Rewrite the sources in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: redis
+redis: venv
+	@bash scripts/install_redis.sh
+
 .PHONY: venv
 venv: $(VENV)/.installed ## Make .venv with every pinned dependency and this project, editable
 
+# The first line of the recipe also mends a machine whose Python came without the venv module (Debian splits it off).
 $(VENV)/.installed: requirements.lock pyproject.toml
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, found: $$("$(PYTHON)" --version)"; exit 1; }
-	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "installing the venv module of Python"; apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "Python has no venv module: installing Debian's python3-venv"; apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv </dev/null >/dev/null; }
 	@test -x $(PY) || "$(PYTHON)" -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "installing the pinned dependencies into $(VENV)"
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .PHONY: lock
 lock: ## Pin the newest versions that pyproject.toml allows into requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-annotate --no-header --upgrade --extra dev pyproject.toml --output-file requirements.lock
+
+.PHONY: clean
+clean: ## Remove what the tools leave behind, .venv included
+	rm -rf $(VENV) build dist htmlcov coverage.json .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
