@@ -1,0 +1,219 @@
+"""Directives, their batches and the messages of the call channel. Pure. Format: architecture.md sections 3 and 4."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from jambonz_shared.errors import BadFormat
+
+_VERSION: Final = b"1"
+_SEPARATOR: Final = b"\x1f"
+_FIELDS: Final = 7
+NEWEST: Final = 0
+"""Epoch of a Directive that is for the newest Connection, whichever that is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The answer to one Hook.
+
+    Attributes:
+        id: Unique among the Directives of the Call.
+        epoch: Epoch of the Hook's Envelope.
+        msgid: The Hook.
+        data: JSON array of verbs; empty for an ack without data.
+        may_redirect: If it comes too late, its verbs still make sense as a ``redirect`` command.
+        reply_to: Process that wants the Outcome, or empty.
+    """
+
+    id: str
+    epoch: int
+    msgid: str
+    data: bytes
+    may_redirect: bool = True
+    reply_to: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An unasked instruction; ``frame`` is the complete message for jambonz."""
+
+    id: str
+    frame: bytes
+    reply_to: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the call's newest websocket with ``code``."""
+
+    id: str
+    code: int
+    reply_to: str = ""
+
+
+Directive = Ack | Command | Close
+
+
+class OutcomeKind(Enum):
+    """What became of a Directive (DESIGN.md section 3)."""
+
+    SENT = "sent"
+    QUEUED = "queued"
+    REFUSED = "refused"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the Directive ``directive_id``; ``reason`` says why it was refused."""
+
+    directive_id: str
+    kind: OutcomeKind
+    reason: str = ""
+
+    def encode(self) -> bytes:
+        """Return the message for the channel of outcomes."""
+        return f"{self.directive_id}\x1f{self.kind.value}\x1f{self.reason}".encode()
+
+    @classmethod
+    def decode(cls, raw: bytes) -> "Outcome":
+        """Return the Outcome in ``raw``.
+
+        Raises:
+            BadFormat: If it is none.
+        """
+        try:
+            directive_id, kind, reason = raw.decode().split("\x1f")
+            return cls(directive_id, OutcomeKind(kind), reason)
+        except ValueError as error:
+            raise BadFormat(f"expected an outcome, got {len(raw)} bytes: {error}") from None
+
+
+def encode(directive: Directive) -> bytes:
+    """Return one Directive as bytes."""
+    match directive:
+        case Ack(id, epoch, msgid, data, may_redirect, reply_to):
+            op, ref, flags, body = "A", msgid, "r" if may_redirect else "", data
+        case Command(id, body, reply_to):
+            op, epoch, ref, flags = "C", NEWEST, "", ""
+        case Close(id, code, reply_to):
+            op, epoch, ref, flags, body = "X", NEWEST, str(code), "", b""
+    return f"1\x1f{op}\x1f{id}\x1f{epoch}\x1f{ref}\x1f{flags}\x1f{reply_to}\n".encode() + body
+
+
+def decode(raw: bytes) -> Directive:
+    """Return the Directive in ``raw``.
+
+    Raises:
+        BadFormat: If it is not one of this version.
+    """
+    header, newline, body = raw.partition(b"\n")
+    parts = header.split(_SEPARATOR)
+    if not newline or len(parts) != _FIELDS or parts[0] != _VERSION:
+        raise BadFormat(f"expected a directive of version 1, got {len(raw)} bytes with {len(parts)} header fields")
+    _, op, directive_id, epoch, ref, flags, reply_to = parts
+    try:
+        match op:
+            case b"A":
+                return Ack(directive_id.decode(), int(epoch), ref.decode(), body, flags == b"r", reply_to.decode())
+            case b"C":
+                return Command(directive_id.decode(), body, reply_to.decode())
+            case b"X":
+                return Close(directive_id.decode(), int(ref), reply_to.decode())
+    except ValueError as error:
+        raise BadFormat(f"directive header has a bad field: {error}") from None
+    raise BadFormat(f"expected op 'A', 'C' or 'X', got {op!r}")
+
+
+def encode_batch(directives: Iterable[Directive]) -> bytes:
+    """Return the Directives of one commit as netstrings, in order."""
+    encoded = [encode(directive) for directive in directives]
+    return b"".join(b"%d:%b" % (len(raw), raw) for raw in encoded)
+
+
+def decode_batch(raw: bytes) -> list[Directive]:
+    """Return the Directives of a batch, in order.
+
+    Raises:
+        BadFormat: If the netstrings or a Directive in them are broken.
+    """
+    directives: list[Directive] = []
+    at = 0
+    while at < len(raw):
+        colon = raw.find(b":", at, at + 10)
+        if colon < 0 or not raw[at:colon].isdigit():
+            raise BadFormat(f"expected a length and a colon at byte {at} of a batch of {len(raw)} bytes")
+        end = colon + 1 + int(raw[at:colon])
+        if end > len(raw):
+            raise BadFormat(f"batch of {len(raw)} bytes ends inside a directive that ends at byte {end}")
+        directives.append(decode(raw[colon + 1 : end]))
+        at = end
+    return directives
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSent:
+    """A batch was committed; ``raw`` is decoded by ``decode_batch``."""
+
+    seq: int
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerChanged:
+    """``worker_id`` owns the Call now; empty: nobody."""
+
+    fence: int
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionAttached:
+    """A newer Connection of the Call exists."""
+
+    epoch: int
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLeft:
+    """The Connection with this epoch is gone."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """The Call is over and its keys are deleted."""
+
+
+ChannelMessage = BatchSent | OwnerChanged | ConnectionAttached | ConnectionLeft | CallEnded
+
+
+def decode_channel_message(raw: bytes) -> ChannelMessage:
+    """Return what a message on a call channel says.
+
+    Raises:
+        BadFormat: If its first byte or its fields are not of architecture.md section 4.
+    """
+    kind, rest = raw[:1], raw[1:]
+    try:
+        match kind:
+            case b"D":
+                seq, _, batch = rest.partition(b"\n")
+                return BatchSent(int(seq), batch)
+            case b"O":
+                fence, _, worker_id = rest.partition(_SEPARATOR)
+                return OwnerChanged(int(fence), worker_id.decode())
+            case b"N":
+                epoch, _, line = rest.partition(_SEPARATOR)
+                return ConnectionAttached(int(epoch), line.decode())
+            case b"L":
+                return ConnectionLeft(int(rest))
+            case b"E":
+                return CallEnded()
+    except ValueError as error:
+        raise BadFormat(f"channel message {kind!r} has a bad field: {error}") from None
+    raise BadFormat(f"expected a channel message D, O, N, L or E, got {kind!r}")

@@ -1,0 +1,72 @@
+"""The Envelope: one event on its way from a gateway to a worker. Pure. Format: architecture.md section 2."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from jambonz_shared.errors import BadFormat
+
+_VERSION: Final = b"1"
+_SEPARATOR: Final = b"\x1f"
+_FIELDS: Final = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A small header and the untouched jambonz bytes.
+
+    Attributes:
+        call_sid: The Call the event belongs to.
+        epoch: The Connection of that Call it came over.
+        n: 1, 2, 3 ... within (call_sid, epoch), without holes.
+        kind: jambonz's ``type``, or one of ours starting with ``cluster:``.
+        msgid: What the ack must name; empty for kinds of our own.
+        received_at_ms: Unix milliseconds on the gateway's clock; for humans and metrics only.
+        gateway_id: Process that holds the websocket.
+        is_acked: The gateway has already answered it (session:reconnect, session:adulting).
+        body: The message as jambonz wrote it.
+    """
+
+    call_sid: str
+    epoch: int
+    n: int
+    kind: str
+    msgid: str
+    received_at_ms: int
+    gateway_id: str
+    is_acked: bool
+    body: bytes
+
+    def encode(self) -> bytes:
+        """Return the bytes for a stream entry's field ``e``."""
+        header = (
+            f"1\x1f{self.call_sid}\x1f{self.epoch}\x1f{self.n}\x1f{self.kind}\x1f{self.msgid}"
+            f"\x1f{self.received_at_ms}\x1f{self.gateway_id}\x1f{'a' if self.is_acked else ''}\n"
+        )
+        return header.encode() + self.body
+
+    @classmethod
+    def decode(cls, raw: bytes) -> "Envelope":
+        """Return the Envelope in ``raw``.
+
+        Raises:
+            BadFormat: If it is not one of this version.
+        """
+        header, newline, body = raw.partition(b"\n")
+        parts = header.split(_SEPARATOR)
+        if not newline or len(parts) != _FIELDS or parts[0] != _VERSION:
+            raise BadFormat(f"expected an envelope of version 1, got {len(raw)} bytes with {len(parts)} header fields")
+        _, call_sid, epoch, n, kind, msgid, received_at_ms, gateway_id, flags = parts
+        try:
+            return cls(
+                call_sid.decode(),
+                int(epoch),
+                int(n),
+                kind.decode(),
+                msgid.decode(),
+                int(received_at_ms),
+                gateway_id.decode(),
+                flags == b"a",
+                body,
+            )
+        except ValueError as error:
+            raise BadFormat(f"envelope header has a bad field: {error}") from None

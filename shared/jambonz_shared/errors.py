@@ -1,0 +1,59 @@
+"""Every error a user of the library can meet, with its numbers as attributes. Pure."""
+
+
+class ClusterError(Exception):
+    """Base of all errors of jambonz-cluster that callers may want to catch."""
+
+
+class CallGone(ClusterError):
+    """The call has ended, or never was; nothing was sent."""
+
+    def __init__(self, call_sid: str) -> None:
+        self.call_sid = call_sid
+        super().__init__(f"call {call_sid!r} has ended or does not exist; nothing was sent")
+
+
+class CallLost(ClusterError):
+    """Another worker owns the call now; nothing was sent and nothing was saved.
+
+    Raised in background work of a worker that was too slow (fencing). Stop the work: the
+    new owner goes on with the committed state.
+    """
+
+    def __init__(self, call_sid: str, owner: str) -> None:
+        self.call_sid = call_sid
+        self.owner = owner
+        super().__init__(f"call {call_sid!r} now belongs to worker {owner!r}; this worker may no longer act on it")
+
+
+class CommandRefused(ClusterError):
+    """The gateway did not write a command to the websocket, and says why."""
+
+    def __init__(self, call_sid: str, reason: str) -> None:
+        self.call_sid = call_sid
+        self.reason = reason
+        super().__init__(f"command for call {call_sid!r} was refused: {reason}")
+
+
+class MessageTooBig(ClusterError, ValueError):
+    """A message is larger than jambonz accepts; it was not sent.
+
+    jambonz closes the websocket on a bigger one (PROTOCOL.md 1.1, P1, P2), so the size is
+    checked here, where the caller can still shorten the reply.
+    """
+
+    def __init__(self, what: str, size_bytes: int, limit_bytes: int) -> None:
+        self.what = what
+        self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
+        super().__init__(
+            f"{what} of {size_bytes} bytes is over the {limit_bytes} bytes jambonz is sent at most; shorten it"
+        )
+
+
+class BadFrame(ClusterError, ValueError):
+    """A websocket message that jambonz never sends; the text says what was expected and what came."""
+
+
+class BadFormat(ClusterError, ValueError):
+    """Bytes from Redis that are not the format of this version (docs/explanation/architecture.md)."""

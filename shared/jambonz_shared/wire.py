@@ -1,0 +1,200 @@
+"""Frames of the jambonz websocket as bytes: heads read without decoding the body, acks and commands built. Pure."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from jambonz_shared.errors import BadFrame, MessageTooBig
+from jambonz_shared.kinds import FINAL_STATUSES
+
+SUBPROTOCOL: Final = "ws.jambonz.org"
+"""jambonz aborts the call when the server does not echo it (PROTOCOL.md 1.1)."""
+
+# jambonz closes with 1009 above 24,576 bytes (PROTOCOL.md 1.1); we keep 576 bytes away from it.
+MAX_MESSAGE_BYTES: Final = 24_000
+
+# call_sid becomes part of a Redis key: braces would move it to another cluster slot, so only what
+# jambonz's uuids and the SDKs' test ids are made of is taken. msgid is a short uuid (PROTOCOL.md 2.1).
+_SID: Final = re.compile(r"[A-Za-z0-9_.:@-]{1,128}\Z")
+_MSGID: Final = re.compile(r"[\x21-\x7e]{1,128}\Z")
+_KIND: Final = re.compile(r"[\x21-\x7e]{1,64}\Z")
+
+# The member order of ws-requestor.js: type, msgid, call_sid, hook, data; call info begins with call_sid
+# (PROTOCOL.md 2.1; every frame of the recordings). A body that begins otherwise is decoded instead.
+_COMMON_HEAD: Final = re.compile(
+    rb'\s*\{\s*"type"\s*:\s*"([a-z:-]{1,64})"\s*,\s*"msgid"\s*:\s*"([\x21\x23-\x5b\x5d-\x7e]{1,128})"'
+    rb'(?:\s*,\s*"call_sid"\s*:\s*"([A-Za-z0-9_.:@-]{1,128})")?'
+    rb'(?:\s*,\s*"hook"\s*:\s*"[^"\\\x00-\x1f]*")?'
+    rb'\s*,\s*"data"\s*:\s*\{\s*"call_sid"\s*:\s*"([A-Za-z0-9_.:@-]{1,128})"'
+)
+
+# Their meaning needs more of the body than the head: direction, status, the leg's parent.
+_KINDS_DECODED: Final = frozenset({b"session:new", b"call:status"})
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the gateway must know of a message; everything else stays untouched bytes.
+
+    Attributes:
+        kind: jambonz's ``type``.
+        msgid: Identifies the message; acks carry it back.
+        top_call_sid: The envelope's ``call_sid``; empty on adulting, redirect and moved-call sockets
+            (PROTOCOL.md 2.1), and the parent's on messages of a B leg.
+        data_call_sid: ``data.call_sid``, the call the message is about; empty where data has none.
+        is_inbound: Only read for ``session:new``: the call came in from the network.
+        is_final: Only read for ``call:status``: the leg ``data_call_sid`` is over.
+    """
+
+    kind: str
+    msgid: str
+    top_call_sid: str
+    data_call_sid: str
+    is_inbound: bool = False
+    is_final: bool = False
+
+
+def read_head(frame: bytes) -> Head:
+    """Return the head of one jambonz message (UTF-8 JSON text).
+
+    The usual layouts are read without decoding the body, so a syntax error behind the head is found by
+    the worker, not here.
+
+    Raises:
+        BadFrame: If it is not a JSON object with a usable ``type`` and ``msgid``.
+    """
+    match = _COMMON_HEAD.match(frame)
+    if match is None or match[1] in _KINDS_DECODED:
+        return _decoded_head(frame)
+    kind, msgid, top, sid = match.groups()
+    return Head(kind.decode(), msgid.decode(), top.decode() if top else "", sid.decode())
+
+
+def _decoded_head(frame: bytes) -> Head:
+    try:
+        message = orjson.loads(frame)
+    except orjson.JSONDecodeError as error:
+        raise BadFrame(f"expected a JSON object, got {len(frame)} bytes that are not JSON: {error.msg}") from None
+    if not isinstance(message, dict):
+        raise BadFrame(f"expected a JSON object, got a JSON {type(message).__name__}")
+    kind, msgid = message.get("type"), message.get("msgid")
+    if not isinstance(kind, str) or not _KIND.match(kind):
+        raise BadFrame(f"expected a string member 'type' of 1 to 64 printable characters, got {_shown(kind)}")
+    if not isinstance(msgid, str) or not _MSGID.match(msgid):
+        raise BadFrame(f"expected a string member 'msgid' of 1 to 128 printable characters, got {_shown(msgid)}")
+    data = message.get("data")
+    facts: dict[str, Any] = data if isinstance(data, dict) else {}
+    return Head(
+        kind,
+        msgid,
+        _sid_in(message),
+        _sid_in(facts),
+        is_inbound=kind == "session:new" and facts.get("direction") == "inbound",
+        is_final=kind == "call:status" and facts.get("call_status") in FINAL_STATUSES,
+    )
+
+
+def _sid_in(member: dict[str, Any]) -> str:
+    sid = member.get("call_sid")
+    if sid is None:
+        return ""
+    if not isinstance(sid, str) or not _SID.match(sid):
+        raise BadFrame("expected 'call_sid' to be 1 to 128 letters, digits or one of _ . : @ -")
+    return sid
+
+
+def _shown(value: object) -> str:
+    """Return the type of a bad value, never the value: it may be a caller's data."""
+    return "nothing" if value is None else f"a {type(value).__name__} that is not"
+
+
+def ack_frame(msgid: str, data: bytes = b"") -> bytes:
+    """Return the ack of ``msgid``; ``data`` is JSON, or empty for an ack without data (PROTOCOL.md 2.3)."""
+    if not data:
+        return b'{"type":"ack","msgid":%b}' % orjson.dumps(msgid)
+    return b'{"type":"ack","msgid":%b,"data":%b}' % (orjson.dumps(msgid), data)
+
+
+def command_frame(
+    command: str,
+    data: bytes = b"",
+    *,
+    call_sid: str = "",
+    queue: bool | None = None,
+    tool_call_id: str = "",
+) -> bytes:
+    """Return a command as jambonz reads it (PROTOCOL.md 3.1).
+
+    Args:
+        command: jambonz's name, such as ``"redirect"``.
+        data: JSON; empty leaves the member out (only tts:flush, tts:clear and llm:tool-output may).
+        call_sid: The leg; goes out as ``callSid``, the only spelling jambonz reads (P12).
+        queue: ``queueCommand``; ``None`` leaves it out.
+        tool_call_id: Top-level member of llm:tool-output.
+    """
+    parts = [b'{"type":"command","command":', orjson.dumps(command)]
+    if call_sid:
+        parts += [b',"callSid":', orjson.dumps(call_sid)]
+    if queue is not None:
+        parts.append(b',"queueCommand":true' if queue else b',"queueCommand":false')
+    if tool_call_id:
+        parts += [b',"tool_call_id":', orjson.dumps(tool_call_id)]
+    if data:
+        parts += [b',"data":', data]
+    parts.append(b"}")
+    return b"".join(parts)
+
+
+def redirect_frame(verbs: bytes, *, call_sid: str, queue: bool = False) -> bytes:
+    """Return the command that makes ``verbs`` (a JSON array) the application, or appends them."""
+    return command_frame("redirect", verbs, call_sid=call_sid, queue=queue)
+
+
+def check_size(what: str, frame: bytes) -> bytes:
+    """Return ``frame``.
+
+    Raises:
+        MessageTooBig: If it is over ``MAX_MESSAGE_BYTES``.
+    """
+    if len(frame) > MAX_MESSAGE_BYTES:
+        raise MessageTooBig(what, len(frame), MAX_MESSAGE_BYTES)
+    return frame
+
+
+def split_verbs(verbs: Sequence[bytes]) -> list[bytes]:
+    """Return JSON arrays of ``verbs`` (JSON objects) in order, each small enough for any frame we build.
+
+    The first is for the ack or the redirect itself, the others for appends (``queueCommand`` true).
+    An empty list gives ``[b"[]"]``.
+
+    Raises:
+        MessageTooBig: If one verb alone is too big.
+    """
+    limit = MAX_MESSAGE_BYTES - _FRAME_ROOM
+    arrays: list[list[bytes]] = [[]]
+    size = 2
+    for verb in verbs:
+        if len(verb) + 2 > limit:
+            raise MessageTooBig(f"verb {_verb_name(verb)}", len(verb) + 2 + _FRAME_ROOM, MAX_MESSAGE_BYTES)
+        if arrays[-1] and size + len(verb) + 1 > limit:
+            arrays.append([])
+            size = 2
+        arrays[-1].append(verb)
+        size += len(verb) + 1
+    return [_array(array) for array in arrays]
+
+
+def _array(verbs: Iterable[bytes]) -> bytes:
+    return b"[" + b",".join(verbs) + b"]"
+
+
+def _verb_name(verb: bytes) -> str:
+    name = orjson.loads(verb).get("verb")
+    return repr(name) if isinstance(name, str) else "without a name"
+
+
+# The most that a frame around a verb array can need: a redirect with the longest sid, msgid shorter.
+_FRAME_ROOM: Final = len(redirect_frame(b"", call_sid="x" * 128, queue=False)) + len(b',"data":')
