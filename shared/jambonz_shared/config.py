@@ -1,0 +1,221 @@
+"""Every setting of the gateway and of the worker: name, type, default, unit and meaning, written once.
+
+To add a setting, add a field. Its environment variable is ``JAMBONZ_CLUSTER_`` and its name in capitals, without
+a trailing ``_s``, because the value carries the unit: ``JAMBONZ_CLUSTER_ACK_DEADLINE=4s``. Fields whose name ends
+in ``_s`` hold seconds, in ``_bytes`` bytes. ``load_settings`` reads flags and environment; constructing a class
+directly reads neither, which is what tests want.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from jambonz_shared.environment import (
+    SECRET,
+    BadSetting,
+    BadSettings,
+    Unit,
+    expected_of,
+    is_secret,
+    load_settings,
+    unit_of,
+    variable_of,
+)
+from jambonz_shared.units import parse_duration_s, parse_size_bytes
+
+__all__ = [
+    "BadSetting",
+    "BadSettings",
+    "CommonSettings",
+    "GatewaySettings",
+    "SettingReference",
+    "WorkerSettings",
+    "load_settings",
+    "reference",
+]
+
+# jambonz gives up on a hook after 5 s (PROTOCOL.md 2.3). The guard has to be on the wire before.
+JAMBONZ_ACK_TIMEOUT_S: Final = 5.0
+
+Seconds = Annotated[float, Unit("duration"), BeforeValidator(parse_duration_s)]
+ByteCount = Annotated[int, Unit("size"), BeforeValidator(parse_size_bytes)]
+
+
+def _require_user_and_password(secret: SecretStr) -> SecretStr:
+    user, _, password = secret.get_secret_value().partition(":")
+    if not (user and password):
+        raise ValueError("expected user:password")
+    return secret
+
+
+class CommonSettings(BaseModel):
+    """What gateway and worker both need to know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        pattern=r"^(rediss?|unix|redis\+sentinel|rediss\+sentinel|redis\+cluster|rediss\+cluster)://",
+        repr=False,
+        description="The Redis that gateways and workers share; REDIS_URL is read too.",
+        json_schema_extra=SECRET | {"expected": "a URL such as redis://host:6379/0 or rediss://:password@host"},
+    )
+    key_prefix: str = Field(
+        "jc:",
+        pattern=r"^[A-Za-z0-9_.:-]+$",
+        description="Start of every key and channel in Redis; clusters that share a Redis need different ones.",
+        json_schema_extra={"expected": "letters, digits and any of _ . : -"},
+    )
+    call_ttl_s: Seconds = Field(
+        4 * 3600.0,
+        ge=60,
+        description="How long the keys of a call live without any event; renewed by each one.",
+    )
+    call_grace_s: Seconds = Field(
+        60.0,
+        ge=15,
+        description="How long the keys of a call outlive its last connection, so that jambonz can reconnect.",
+    )
+    drain_delay_s: Seconds = Field(
+        0.0,
+        ge=0,
+        description="Pause between turning unready and closing the door, for load balancers to notice.",
+    )
+    drain_timeout_s: Seconds = Field(
+        30.0, ge=0, description="How long a process that has been told to end lets its calls go on."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least serious log lines that are written."
+    )
+    log_format: Literal["text", "json"] = Field("text", description="Log lines for people, or one JSON object each.")
+
+
+class GatewaySettings(CommonSettings):
+    """Settings of a gateway process."""
+
+    # Jambonz is on another host: a gateway that listened on loopback only would be of no use.
+    host: str = Field("0.0.0.0", min_length=1, description="Address the websockets listen on.")  # noqa: S104
+    port: int = Field(3000, ge=0, le=65535, description="Port of the websockets; 0 takes a free one.")
+    internal_port: int = Field(
+        8081,
+        ge=0,
+        le=65535,
+        description="Port of /healthz, /readyz and /metrics; 0 is off. Process i adds i.",
+    )
+    processes: int = Field(1, ge=1, le=256, description="Processes that share the port, under one supervisor.")
+    basic_auth: Annotated[SecretStr, AfterValidator(_require_user_and_password)] | None = Field(
+        None,
+        description="user:password that jambonz must send; nothing is asked for without it.",
+        json_schema_extra=SECRET | {"expected": "user:password"},
+    )
+    ping_interval_s: Seconds = Field(20.0, ge=1, le=300, description="Time between pings; two lost ones end a socket.")
+    ack_deadline_s: Seconds = Field(
+        4.0,
+        ge=0.1,
+        le=4.9,
+        description="Age at which the gateway acks a hook by itself; jambonz gives up at 5s.",
+    )
+    max_event_bytes: ByteCount = Field(
+        1024**2, ge=4096, le=16 * 1024**2, description="Largest message that is taken from jambonz."
+    )
+    max_calls: int = Field(10_000, ge=1, description="Connections at which the process stops accepting more.")
+    max_held_call_bytes: ByteCount = Field(
+        1024**2, ge=65536, description="Events held for one call while they cannot be published."
+    )
+    max_held_bytes: ByteCount = Field(
+        64 * 1024**2, ge=1024**2, description="Events held by the process while they cannot be published."
+    )
+    move_rate: int = Field(
+        50, ge=1, le=10_000, description="Calls per second that a draining gateway moves to another one."
+    )
+    heartbeat_s: Seconds = Field(0.5, ge=0.05, description="Time between signs of life in Redis.")
+    lease_s: Seconds = Field(2.0, ge=0.2, description="Silence after which a gateway counts as dead.")
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """Yield the fields that do not fit the others, with what was expected."""
+        if self.max_held_call_bytes > self.max_held_bytes:
+            yield "max_held_call_bytes", "no more than JAMBONZ_CLUSTER_MAX_HELD_BYTES"
+        if self.max_event_bytes > self.max_held_call_bytes:
+            yield "max_event_bytes", "no more than JAMBONZ_CLUSTER_MAX_HELD_CALL_BYTES"
+        yield from _lease_contradictions(self.heartbeat_s, self.lease_s)
+        yield from _port_contradictions(self.internal_port, self.processes)
+
+    def internal_port_of(self, process_index: int) -> int:
+        """Return the internal port of one of the processes, 0 if it is off."""
+        return self.internal_port + process_index if self.internal_port else 0
+
+
+class WorkerSettings(CommonSettings):
+    """Settings of a worker process."""
+
+    # Probes and scrapers are on other hosts, too.
+    host: str = Field("0.0.0.0", min_length=1, description="Address /healthz, /readyz and /metrics listen on.")  # noqa: S104
+    internal_port: int = Field(
+        8082,
+        ge=0,
+        le=65535,
+        description="Port of /healthz, /readyz and /metrics; 0 is off. Process i adds i.",
+    )
+    processes: int = Field(1, ge=1, le=256, description="Worker processes under one supervisor.")
+    max_calls: int = Field(1000, ge=1, description="Calls at which the process stops pulling new ones (its credits).")
+    heartbeat_s: Seconds = Field(0.5, ge=0.05, description="Time between signs of life in Redis.")
+    lease_s: Seconds = Field(2.0, ge=0.2, description="Silence after which the others adopt a worker's calls.")
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """Yield the fields that do not fit the others, with what was expected."""
+        yield from _lease_contradictions(self.heartbeat_s, self.lease_s)
+        yield from _port_contradictions(self.internal_port, self.processes)
+
+    def internal_port_of(self, process_index: int) -> int:
+        """Return the internal port of one of the processes, 0 if it is off."""
+        return self.internal_port + process_index if self.internal_port else 0
+
+
+@dataclass(frozen=True, slots=True)
+class SettingReference:
+    """One row of the reference of settings; ``default`` is spelled as a person would."""
+
+    name: str
+    variable: str
+    type: str
+    default: str
+    description: str
+    is_secret: bool
+
+
+def reference(model: type[BaseModel]) -> list[SettingReference]:
+    """Return the settings of a class in the order of their definition, for the documentation."""
+    return [
+        SettingReference(
+            name=name,
+            variable=variable_of(name),
+            type=expected_of(field),
+            default=_default_text(field),
+            description=field.description or "",
+            is_secret=is_secret(field),
+        )
+        for name, field in model.model_fields.items()
+    ]
+
+
+def _default_text(field: FieldInfo) -> str:
+    assert field.default is not PydanticUndefined, "every setting has a default"
+    unit = unit_of(field)
+    if field.default is None:
+        return ""
+    return unit.text(field.default) if unit else str(field.default)
+
+
+def _lease_contradictions(heartbeat_s: float, lease_s: float) -> Iterator[tuple[str, str]]:
+    # One lost heartbeat, or one late by a Redis failover, must not look like a death.
+    if lease_s < 2 * heartbeat_s:
+        yield "lease_s", "at least twice JAMBONZ_CLUSTER_HEARTBEAT"
+
+
+def _port_contradictions(internal_port: int, processes: int) -> Iterator[tuple[str, str]]:
+    if internal_port and internal_port + processes - 1 > 65535:
+        yield "internal_port", f"a port that leaves room for {processes} processes below 65536"
