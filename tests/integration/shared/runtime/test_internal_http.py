@@ -1,0 +1,45 @@
+"""The internal HTTP of a process, asked over a real socket."""
+
+import json
+
+import aiohttp
+from prometheus_client import CollectorRegistry, Counter
+
+from jambonz_shared.runtime.http import internal_http
+
+
+async def get(port: int, path: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{port}{path}") as response:
+        return response.status, await response.text()
+
+
+async def test_unready_process_is_healthy_and_says_why_it_is_unready() -> None:
+    """An orchestrator takes it out of service but does not restart it."""
+    reasons: dict[str, str | None] = {"redis": None, "drain": None}
+    checks = {"redis": lambda: reasons["redis"], "drain": lambda: reasons["drain"]}
+    async with internal_http("127.0.0.1", 0, checks, CollectorRegistry()) as http:
+        assert (await get(http.port, "/readyz"))[0] == 200
+        reasons["redis"] = "no answer for 3s"
+        status, body = await get(http.port, "/readyz")
+        assert status == 503
+        assert json.loads(body) == {
+            "ready": False,
+            "checks": {"redis": {"ok": False, "reason": "no answer for 3s"}, "drain": {"ok": True, "reason": ""}},
+        }
+        assert await get(http.port, "/healthz") == (200, "ok\n")
+
+
+async def test_metrics_are_those_of_the_given_registry() -> None:
+    """Each process hands its own numbers to Prometheus."""
+    registry = CollectorRegistry()
+    Counter("acks_sent", "Acks written to a websocket.", registry=registry).inc(3)
+    async with internal_http("127.0.0.1", 0, {}, registry) as http:
+        status, text = await get(http.port, "/metrics")
+    assert status == 200
+    assert "acks_sent_total 3.0" in text
+
+
+async def test_unknown_page_is_not_found() -> None:
+    """Nothing else is offered on the internal port."""
+    async with internal_http("127.0.0.1", 0, {}, CollectorRegistry()) as http:
+        assert (await get(http.port, "/"))[0] == 404
