@@ -1,0 +1,177 @@
+"""Directives on their way to the websocket: each ack once, commands in order and not too early. Pure."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from jambonz_gateway.effects import CloseSocket, Count, Delivered, Effect, MarkAcked, Report, Send
+from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks, fallback_data
+from jambonz_gateway.route import Route
+from jambonz_shared import kinds, wire
+from jambonz_shared.directive import Ack, Close, Command, Directive, Outcome, OutcomeKind
+
+_NEVER: Final = float("inf")
+_EMPTY: Final = (b"", b"[]")
+
+
+class Delivery:
+    """What may be written to one websocket now, what must wait, and what must not be sent at all.
+
+    Attributes:
+        is_over: The primary Call has had its final status: acks still go out, commands do not (ADR 0002).
+        bounce_at_s: When the socket must be closed with 1012 to cure a deaf call (PROTOCOL.md 2.6.3).
+    """
+
+    __slots__ = (
+        "_bounce_s",
+        "_gate_opens_at_s",
+        "_gate_s",
+        "_inherited",
+        "_owed",
+        "_waiting",
+        "bounce_at_s",
+        "is_over",
+    )
+
+    def __init__(self, owed: OwedAcks, *, gate_s: float, bounce_s: float) -> None:
+        self._owed: Final = owed
+        self._gate_s: Final = gate_s
+        self._bounce_s: Final = bounce_s
+        self._gate_opens_at_s = 0.0
+        self._waiting: deque[tuple[Route, int, Command | Close]] = deque()
+        self._inherited = ""
+        self.bounce_at_s: float | None = None
+        self.is_over = False
+
+    @property
+    def waiting_count(self) -> int:
+        """Commands that wait for the gate."""
+        return len(self._waiting)
+
+    @property
+    def wake_at_s(self) -> float | None:
+        """When ``tick`` has something to do."""
+        gate = self._gate_opens_at_s if self._waiting and self._gate_opens_at_s < _NEVER else None
+        times = [at for at in (gate, self.bounce_at_s) if at is not None]
+        return min(times, default=None)
+
+    def shut_gate(self) -> None:
+        """Hold commands: jambonz would lose them before its answer to ``session:new`` (PROTOCOL.md 2.4)."""
+        self._gate_opens_at_s = _NEVER
+
+    def heard(self, now_s: float) -> Iterator[Effect]:
+        """Open the gate, because jambonz spoke after the ack of ``session:new``."""
+        if now_s < self._gate_opens_at_s < _NEVER:
+            self._gate_opens_at_s = now_s
+        return self.tick(now_s)
+
+    def inherit(self, reconnect: OwedAck) -> None:
+        """Owe ``session:new``'s answer to the ``session:reconnect`` that took its place (PROTOCOL.md 2.6.3)."""
+        self._inherited = reconnect.msgid
+        self._owed.add(reconnect)
+        self.shut_gate()
+
+    def batch(self, route: Route, seq: int, directives: Iterable[Directive], now_s: float) -> Iterator[Effect]:
+        """Process one batch of ``route``; it stays in the log while a command of it waits."""
+        for directive in directives:
+            match directive:
+                case Ack():
+                    yield from self._ack(route, directive, seq, now_s)
+                case Command() | Close():
+                    yield from self._command(route, directive, seq, now_s)
+        route.delivered_seq = seq
+        if route.is_newest and not self._waits(route, seq):
+            yield Delivered(route.call_sid, seq)
+
+    def tick(self, now_s: float) -> Iterator[Effect]:
+        """Send what waited for the gate; bounce the socket when it is time."""
+        while self._waiting and now_s >= self._gate_opens_at_s:
+            route, seq, directive = self._waiting.popleft()
+            yield from self._write(directive, route)
+            if route.is_newest and not self._waits(route, seq):
+                yield Delivered(route.call_sid, seq)
+        if self.bounce_at_s is not None and now_s >= self.bounce_at_s:
+            self.bounce_at_s = None
+            yield Count("bounced")
+            yield CloseSocket(1012, "reconnect once more so that jambonz releases its queue")
+
+    def fall_back(self, owed: OwedAck, fallbacks: Fallbacks, now_s: float) -> Iterator[Effect]:
+        """Answer a Hook that nobody has answered in time; it must not be owed any more."""
+        yield Count("fallback_ack")
+        yield from self._answer(owed, fallback_data(owed, fallbacks), now_s)
+
+    def _ack(self, route: Route, ack: Ack, seq: int, now_s: float) -> Iterator[Effect]:
+        if ack.epoch != route.epoch:
+            yield from self._ack_of_another_socket(route, ack, seq, now_s)
+            return
+        if owed := self._owed.settle(ack.msgid):
+            yield from self._answer(owed, ack.data, now_s)
+            yield from _report(ack, OutcomeKind.SENT)
+        elif self._owed.was_late(ack.msgid):
+            yield from self._late(route, ack, seq, now_s)
+        else:
+            yield Count("duplicate_ack")
+            yield from _report(ack, OutcomeKind.REFUSED, "the hook has been answered before")
+
+    def _ack_of_another_socket(self, route: Route, ack: Ack, seq: int, now_s: float) -> Iterator[Effect]:
+        if ack.epoch in route.live_epochs or not route.is_newest:
+            return
+        if self._inherited and (owed := self._owed.settle(self._inherited)):
+            yield from self._answer(owed, ack.data, now_s)
+            yield from _report(ack, OutcomeKind.SENT)
+        else:
+            yield from self._late(route, ack, seq, now_s)
+
+    def _late(self, route: Route, ack: Ack, seq: int, now_s: float) -> Iterator[Effect]:
+        """Send the verbs of an ack that jambonz would discard as a command (PROTOCOL.md P7, P8)."""
+        yield Count("late_ack")
+        if not ack.may_redirect or ack.data in _EMPTY:
+            yield from _report(ack, OutcomeKind.REFUSED, "too late, and not an answer that can be given late")
+            return
+        frame = wire.redirect_frame(ack.data, call_sid=route.call_sid)
+        yield from self._command(route, Command(ack.id, frame, ack.reply_to), seq, now_s)
+
+    def _answer(self, owed: OwedAck, data: bytes, now_s: float) -> Iterator[Effect]:
+        yield Send(wire.ack_frame(owed.msgid, data))
+        if owed.msgid == self._inherited:
+            self._inherited = ""
+            self.bounce_at_s = now_s + self._bounce_s
+        elif owed.kind is kinds.SESSION_NEW and self._gate_opens_at_s == _NEVER:
+            self._gate_opens_at_s = now_s + self._gate_s
+        if owed.kind is kinds.SESSION_NEW:
+            yield MarkAcked(owed.call_sid)
+
+    def _command(self, route: Route, directive: Command | Close, seq: int, now_s: float) -> Iterator[Effect]:
+        if not route.is_newest:
+            return
+        if self._waiting or now_s < self._gate_opens_at_s:
+            self._waiting.append((route, seq, directive))
+            yield from _report(directive, OutcomeKind.QUEUED)
+        else:
+            yield from self._write(directive, route)
+
+    def _write(self, directive: Command | Close, route: Route) -> Iterator[Effect]:
+        if self.is_over or route.is_over:
+            yield Count("command_refused")
+            yield from _report(directive, OutcomeKind.GONE, "the call has had its final status")
+            return
+        match directive:
+            case Command(_, frame):
+                if len(frame) > wire.MAX_MESSAGE_BYTES:
+                    yield Count("command_refused")
+                    yield from _report(
+                        directive, OutcomeKind.REFUSED, f"{len(frame)} bytes are over {wire.MAX_MESSAGE_BYTES}"
+                    )
+                    return
+                yield Send(frame)
+            case Close(_, code):
+                yield CloseSocket(code, "the application asked for it")
+        yield from _report(directive, OutcomeKind.SENT)
+
+    def _waits(self, route: Route, seq: int) -> bool:
+        return any(waiting[0] is route and waiting[1] == seq for waiting in self._waiting)
+
+
+def _report(directive: Directive, kind: OutcomeKind, reason: str = "") -> Iterator[Effect]:
+    if directive.reply_to:
+        yield Report(directive.reply_to, Outcome(directive.id, kind, reason))

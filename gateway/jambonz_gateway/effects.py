@@ -1,0 +1,103 @@
+"""What a Session wants done: the only way it touches the world. Pure."""
+
+from dataclasses import dataclass
+
+from jambonz_shared.directive import Outcome
+from jambonz_shared.envelope import Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Write one text message to the websocket."""
+
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSocket:
+    """Close the websocket with ``code``; ``reason`` is for our log and the close frame."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Subscribe to the Call's channel and attach to it; answer with ``Session.attached``.
+
+    Attributes:
+        call_sid: The Call.
+        line: ``main``, ``side`` or ``leg`` (architecture.md section 1).
+        is_reconnect: Earlier Connections of the same line are dead for certain.
+    """
+
+    call_sid: str
+    line: str
+    is_reconnect: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Append to the inbox of ``worker_id``, or to ``dispatch`` when it is empty.
+
+    If the inbox does not exist any more, answer with ``Session.returned``.
+    """
+
+    worker_id: str
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLog:
+    """Read the call log after ``after_seq``; answer with ``Session.log_read``."""
+
+    call_sid: str
+    after_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The batch is done with: delete it from the call log."""
+
+    call_sid: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class MarkAcked:
+    """Remember in the Call's hash that its ``session:new`` is acked (PROTOCOL.md 2.6.3)."""
+
+    call_sid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Tell ``process_id`` what became of its Directive."""
+
+    process_id: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """The Connection leaves the Call; answer with ``Session.detached``."""
+
+    call_sid: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Nothing more comes for this Call on this Connection: unsubscribe."""
+
+    call_sid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Something worth a metric happened; ``name`` is a label of ``metrics.SESSION_EVENTS``."""
+
+    name: str
+
+
+Effect = Send | CloseSocket | Attach | Publish | ReadLog | Delivered | MarkAcked | Report | Detach | Forget | Count

@@ -1,0 +1,124 @@
+"""The acks one Connection owes jambonz, and what is said at the deadline. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+
+from jambonz_shared.kinds import Fallback, Kind
+
+# A worker's late answer comes within seconds; after that many newer lapses it is of no use to a caller.
+_LAPSED_KEPT: Final = 64
+
+_DECLINE_VERBS: Final = b'[{"verb":"hangup"}]'
+# The wait hook comes again as soon as the answer has been played (PROTOCOL.md 2.8).
+_WAIT_VERBS: Final = b'[{"verb":"pause","length":2}]'
+
+
+@dataclass(frozen=True, slots=True)
+class OwedAck:
+    """A Hook that jambonz waits for.
+
+    Attributes:
+        msgid: Of the Hook.
+        call_sid: The Call it is about; empty while that is unknown.
+        kind: Its Kind.
+        deadline_s: Monotonic time at which the fallback goes out.
+        frame: The Hook as jambonz sent it; the fallback may depend on it.
+    """
+
+    msgid: str
+    call_sid: str
+    kind: Kind
+    deadline_s: float
+    frame: bytes
+
+
+class OwedAcks:
+    """The owed acks of one Connection. Each is settled once: by a worker, at the deadline, or by the socket's end."""
+
+    __slots__ = ("_lapsed", "_owed")
+
+    def __init__(self) -> None:
+        self._owed: dict[str, OwedAck] = {}
+        self._lapsed: dict[str, OwedAck] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._owed)
+
+    def __len__(self) -> int:
+        return len(self._owed)
+
+    def __contains__(self, msgid: str) -> bool:
+        return msgid in self._owed
+
+    def add(self, owed: OwedAck) -> None:
+        """Note that jambonz waits for ``owed``."""
+        self._owed[owed.msgid] = owed
+
+    def settle(self, msgid: str) -> OwedAck | None:
+        """Return the owed ack and forget it; ``None`` if it is not owed (any more)."""
+        return self._owed.pop(msgid, None)
+
+    def was_late(self, msgid: str) -> bool:
+        """Tell, once, whether the gateway has answered ``msgid`` by itself."""
+        return self._lapsed.pop(msgid, None) is not None
+
+    def due(self, now_s: float) -> Iterator[OwedAck]:
+        """Yield what must be answered now by the fallback; each counts as lapsed then."""
+        while self._owed:
+            owed = next(iter(self._owed.values()))
+            if owed.deadline_s > now_s:
+                return
+            del self._owed[owed.msgid]
+            self._lapsed[owed.msgid] = owed
+            if len(self._lapsed) > _LAPSED_KEPT:
+                del self._lapsed[next(iter(self._lapsed))]
+            yield owed
+
+    @property
+    def next_deadline_s(self) -> float | None:
+        """When ``due`` has something next. All deadlines are equally long, so the oldest is the next."""
+        return next(iter(self._owed.values())).deadline_s if self._owed else None
+
+    def clear(self) -> int:
+        """Forget everything, because the socket is gone, and return how many acks died with it."""
+        died = len(self._owed)
+        self._owed.clear()
+        self._lapsed.clear()
+        return died
+
+
+@dataclass(frozen=True, slots=True)
+class Fallbacks:
+    """What an app wants said when its workers do not answer; from its manifest.
+
+    Attributes:
+        start_verbs: For an inbound ``session:new``: JSON array, not empty (PROTOCOL.md 2.4).
+        hooks: By hook path: JSON array of the verbs for that hook.
+    """
+
+    start_verbs: bytes = b'[{"verb":"pause","length":1}]'
+    hooks: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def fallback_data(owed: OwedAck, fallbacks: Fallbacks) -> bytes:
+    """Return the ``data`` of the ack nobody gave (JSON; empty = without data)."""
+    message = orjson.loads(owed.frame)
+    if (data := fallbacks.hooks.get(str(message.get("hook")))) is not None:
+        return data
+    facts = message.get("data")
+    match owed.kind.fallback:
+        case Fallback.START:
+            # An outbound call goes on waiting for a command after an ack without data (PROTOCOL.md 2.4).
+            # A session:reconnect that inherited a session:new has its data, and so its direction (2.6.3).
+            is_outbound = isinstance(facts, dict) and facts.get("direction") == "outbound"
+            return b"" if is_outbound else fallbacks.start_verbs
+        case Fallback.DECLINE:
+            return _DECLINE_VERBS
+        case Fallback.EMPTY | Fallback.AT_ONCE:
+            return b"[]"
+        case Fallback.NO_DATA | Fallback.NONE:
+            # A caller in a queue hears silence for the rest of the wait after an empty answer (P17).
+            return _WAIT_VERBS if isinstance(facts, dict) and "queue_position" in facts else b""

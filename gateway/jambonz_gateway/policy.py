@@ -1,0 +1,30 @@
+"""Limits and times of a Session. Pure."""
+
+from dataclasses import dataclass
+
+from jambonz_shared import kinds
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPolicy:
+    """Limits and times of a Session, in seconds and bytes.
+
+    Attributes:
+        max_held_bytes: Events of one Call that wait for an owner.
+        ack_deadline_s: Time after which a hook is answered by the fallback; jambonz gives up at 5 s (2.3).
+        gate_s: Commands wait so long behind the ack of an inbound ``session:new`` unless jambonz
+            speaks first: they would be lost (PROTOCOL.md 2.4, P11).
+        reconnect_wait_s: How long ``session:reconnect`` may wait for Redis before it is acked blindly.
+        bounce_s: After an inherited ``session:new`` was acked, so long until the socket is closed
+            to make jambonz release its queue (PROTOCOL.md 2.6.3).
+        reap_s: A socket is closed so long after its call's final status (PROTOCOL.md 1.4, P31).
+        identify_s: A Connection must have named its call by then.
+    """
+
+    max_held_bytes: int = 1 << 20
+    ack_deadline_s: float = kinds.ACK_DEADLINE_S
+    gate_s: float = 0.25
+    reconnect_wait_s: float = 1.0
+    bounce_s: float = 0.25
+    reap_s: float = 5.0
+    identify_s: float = 10.0

@@ -1,0 +1,191 @@
+"""One Call on one Connection: where its events go, and which of its batches are done with. Pure."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from jambonz_gateway.effects import Count, Effect, Publish, ReadLog
+from jambonz_shared import kinds
+from jambonz_shared.envelope import Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What Redis answered to ``Attach``.
+
+    Attributes:
+        epoch: Number of this Connection among those of the Call.
+        owner: Worker that owns the Call, or empty.
+        fence: Rises with each claim; tells which owner notice is newer.
+        seq: Newest batch of the Call.
+        is_acked: Its ``session:new`` has been acked before.
+        existed: The Call was known before, so its log may hold batches.
+        live_epochs: Connections attached now, this one included.
+    """
+
+    epoch: int
+    owner: str = ""
+    fence: int = 0
+    seq: int = 0
+    is_acked: bool = False
+    existed: bool = False
+    live_epochs: frozenset[int] = frozenset()
+
+
+@dataclass(slots=True)
+class Event:
+    """A message that has no number yet: it gets one when it is published, so that numbers have no holes."""
+
+    kind: str
+    msgid: str
+    received_at_ms: int
+    is_acked: bool
+    body: bytes
+
+
+class Route:
+    """The path of one Call's events to its owner, and the cursor in its call log.
+
+    Events are published in the order given. While the owner is unknown one event is *offered* to
+    ``dispatch`` (or to the parent's worker) and the rest waits: the answer names the owner.
+    """
+
+    __slots__ = (
+        "_asked_seq", "_fence", "_held", "_is_offered", "_n", "_offer_to", "_reading", "_returned", "_seen_seq",
+        "call_sid", "delivered_seq", "epoch", "held_bytes", "is_over", "live_epochs", "owner",
+    )  # fmt: skip
+
+    def __init__(self, call_sid: str, *, offer_to: str = "") -> None:
+        """Make the Route; ``offer_to`` is the worker a first event is offered to instead of ``dispatch``."""
+        self.call_sid: Final = call_sid
+        self.epoch = 0
+        self.owner = ""
+        self.live_epochs: set[int] = set()
+        self.delivered_seq = 0
+        self.held_bytes = 0
+        self.is_over = False
+        self._offer_to = offer_to
+        self._fence = -1
+        self._n = 0
+        self._is_offered = False
+        self._held: deque[Event] = deque()
+        self._returned: deque[Envelope] = deque()
+        self._reading = False
+        self._seen_seq = 0
+        self._asked_seq = 0
+
+    @property
+    def is_newest(self) -> bool:
+        """True when commands for the Call are ours to deliver."""
+        return self.epoch > 0 and self.epoch >= max(self.live_epochs, default=0)
+
+    @property
+    def held_count(self) -> int:
+        """Events that wait for an owner."""
+        return len(self._held) + len(self._returned)
+
+    def add(self, event: Event, gateway_id: str, limit_bytes: int) -> Iterator[Effect]:
+        """Take the next event of the Call; over ``limit_bytes`` of held events the oldest Notices are dropped."""
+        if self.owner and not self._held and not self._returned:
+            yield Publish(self.owner, self._numbered(event, gateway_id))
+            return
+        self._held.append(event)
+        self.held_bytes += len(event.body)
+        yield from self._shrink(limit_bytes)
+        yield from self.flush(gateway_id)
+
+    def attached(self, attachment: Attachment, gateway_id: str) -> Iterator[Effect]:
+        """Begin to publish: the Call has given this Connection its epoch."""
+        self.epoch = attachment.epoch
+        self.live_epochs = {*attachment.live_epochs, attachment.epoch}
+        # A Redis that came back empty begins at fence 0 again; otherwise the newer word counts.
+        if not attachment.existed or attachment.fence >= self._fence:
+            self._fence, self.owner, self._is_offered = attachment.fence, attachment.owner, False
+        yield from self.flush(gateway_id)
+        self._seen_seq = max(self._seen_seq, attachment.seq)
+        if attachment.existed:
+            yield from self.read_log()
+
+    def owner_changed(self, worker_id: str, fence: int, gateway_id: str) -> Iterator[Effect]:
+        """Follow an owner notice; an empty ``worker_id`` means that the next event goes to ``dispatch``."""
+        if fence < self._fence:
+            return
+        self._fence, self.owner = fence, worker_id
+        self._is_offered = False
+        yield from self.flush(gateway_id)
+
+    def returned(self, worker_id: str, envelope: Envelope, gateway_id: str) -> Iterator[Effect]:
+        """Take back an event whose inbox is gone; it keeps its number."""
+        if self.owner == worker_id:
+            self.owner = ""
+            self._is_offered = False
+        elif not self.owner and worker_id == self._offer_to:
+            self._is_offered = False
+        self._offer_to = ""
+        self._returned.append(envelope)
+        self.held_bytes += len(envelope.body)
+        yield from self.flush(gateway_id)
+
+    def flush(self, gateway_id: str, *, everything: bool = False) -> Iterator[Effect]:
+        """Publish what may go now; ``everything`` when the socket is gone and nobody will call again."""
+        if not self.epoch:
+            return
+        while (self._held or self._returned) and (self.owner or everything or not self._is_offered):
+            envelope = self._next(gateway_id)
+            self._is_offered = not self.owner
+            yield Publish(self.owner or self._offer_to, envelope)
+
+    def ended(self, now_ms: int, gateway_id: str) -> Iterator[Effect]:
+        """Publish that the Call is over, behind everything else."""
+        event = Event(kinds.ENDED, "", now_ms, is_acked=True, body=b"{}")
+        yield Publish(self.owner or self._offer_to, self._numbered(event, gateway_id))
+
+    def is_next(self, seq: int) -> bool:
+        """Tell whether the live batch ``seq`` follows what has been processed; if not, ``read_log`` covers it."""
+        self._seen_seq = max(self._seen_seq, seq)
+        return not self._reading and self.epoch > 0 and seq == self.delivered_seq + 1
+
+    def read_log(self, *, is_certain: bool = True) -> Iterator[Effect]:
+        """Ask for the log behind the cursor, unless that is under way or there is nothing to read.
+
+        With ``is_certain`` false there may be batches that nobody has told us of.
+        """
+        if not self._reading and self.epoch and (self._seen_seq > self.delivered_seq or not is_certain):
+            self._reading = True
+            self._asked_seq = self._seen_seq
+            yield ReadLog(self.call_sid, self.delivered_seq)
+
+    def reread_log(self) -> Iterator[Effect]:
+        """Ask for the whole log: batches that were another Connection's to deliver are ours now."""
+        self.delivered_seq = 0
+        yield from self.read_log()
+
+    def log_was_read(self) -> Iterator[Effect]:
+        """End the reading. What was asked for and did not come has been delivered by another Connection."""
+        self._reading = False
+        self.delivered_seq = max(self.delivered_seq, self._asked_seq)
+        yield from self.read_log()
+
+    def _next(self, gateway_id: str) -> Envelope:
+        if self._returned:
+            envelope = self._returned.popleft()
+            self.held_bytes -= len(envelope.body)
+            return envelope
+        event = self._held.popleft()
+        self.held_bytes -= len(event.body)
+        return self._numbered(event, gateway_id)
+
+    def _numbered(self, event: Event, gateway_id: str) -> Envelope:
+        self._n += 1
+        return Envelope(
+            self.call_sid, self.epoch, self._n, event.kind, event.msgid,
+            event.received_at_ms, gateway_id, event.is_acked, event.body,
+        )  # fmt: skip
+
+    def _shrink(self, limit_bytes: int) -> Iterator[Effect]:
+        while self.held_bytes > limit_bytes and self._held:
+            oldest = next((event for event in self._held if not kinds.kind_of(event.kind).is_hook), self._held[0])
+            self._held.remove(oldest)
+            self.held_bytes -= len(oldest.body)
+            yield Count("event_dropped")

@@ -1,0 +1,383 @@
+"""Protocol state of one Connection: every message in, every Directive out, all decided here. Pure.
+
+The shell calls ``receive``, ``attached``, ``channel``, ``log_read``, ``returned``, ``tick``, ``closed``, ``detached``
+and ``drain``, and carries out the effects they return, in order. Times are monotonic seconds given by the caller.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final, assert_never
+
+from jambonz_gateway.delivery import Delivery
+from jambonz_gateway.effects import (
+    Attach,
+    CloseSocket,
+    Count,
+    Delivered,
+    Detach,
+    Effect,
+    Forget,
+    MarkAcked,
+    Publish,
+    Send,
+)
+from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks
+from jambonz_gateway.policy import SessionPolicy
+from jambonz_gateway.route import Attachment, Event, Route
+from jambonz_shared import kinds, wire
+from jambonz_shared.directive import (
+    BatchSent,
+    CallEnded,
+    ChannelMessage,
+    ConnectionAttached,
+    ConnectionLeft,
+    OwnerChanged,
+    decode_batch,
+)
+from jambonz_shared.envelope import Envelope
+from jambonz_shared.errors import BadFormat, BadFrame
+
+# jambonz's own codes for the end of a call (PROTOCOL.md 1.3): 1000 normal, 1001 the first answer was unusable.
+_CODES_OF_THE_END: Final = frozenset({1000, 1001})
+_DRAIN_CODE: Final = 1012
+# A peer that keeps sending what jambonz never sends is not jambonz.
+_BAD_FRAMES_TOLERATED: Final = 10
+# A dial rings tens of targets at most; beyond that somebody invents calls.
+_LEGS_MAX: Final = 64
+# Messages that come before the first one that names a call: statuses of an outbound call, at most.
+_UNBOUND_MAX: Final = 32
+
+
+class Session:
+    """One Connection's protocol. See the module's first lines for the order of calls.
+
+    Attributes:
+        gateway_id: This process, for Envelopes.
+        fallbacks: What the app wants said when nobody answers; may be replaced when a manifest changes.
+        primary: The Call this Connection is about; empty until a message has named it.
+        line: ``main`` or ``side``; empty as long as ``primary`` is.
+        is_over: The primary Call has had its final status.
+    """
+
+    __slots__ = (
+        "_bad_frames", "_close_at_s", "_close_reason", "_delivery", "_is_closed", "_is_draining",
+        "_owed", "_policy", "_reconnect", "_routes", "_unbound", "fallbacks", "gateway_id", "line", "primary",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        gateway_id: str,
+        *,
+        now_s: float,
+        policy: SessionPolicy | None = None,
+        fallbacks: Fallbacks | None = None,
+        call_sid: str = "",
+    ) -> None:
+        """Begin with a fresh websocket; ``call_sid`` is the Call if the URL names it (PROTOCOL.md 2.5)."""
+        self.gateway_id: Final = gateway_id
+        self._policy: Final = policy or SessionPolicy()
+        self.fallbacks = fallbacks or Fallbacks()
+        self.primary = call_sid
+        self.line = ""
+        self._owed: Final = OwedAcks()
+        self._delivery: Final = Delivery(self._owed, gate_s=self._policy.gate_s, bounce_s=self._policy.bounce_s)
+        self._routes: Final[dict[str, Route]] = {}
+        self._unbound: list[Event] = []
+        self._reconnect: OwedAck | None = None
+        self._is_closed = False
+        self._is_draining = False
+        self._bad_frames = 0
+        self._close_at_s: float | None = now_s + self._policy.identify_s
+        self._close_reason = "no message has named a call"
+
+    @property
+    def is_over(self) -> bool:
+        """True when the primary Call has had its final status."""
+        return self._delivery.is_over
+
+    @property
+    def is_finished(self) -> bool:
+        """True when the socket is closed and nothing is left to do: the shell may drop the Session."""
+        return self._is_closed and not self._routes
+
+    @property
+    def owed_count(self) -> int:
+        """Hooks jambonz waits for."""
+        return len(self._owed)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of events that wait for an owner or for Redis."""
+        return sum(route.held_bytes for route in self._routes.values())
+
+    @property
+    def routes(self) -> dict[str, Route]:
+        """The Calls on this Connection by call_sid."""
+        return self._routes
+
+    @property
+    def wake_at_s(self) -> float | None:
+        """When ``tick`` has something to do; ``None`` if nothing is timed."""
+        reconnect = self._reconnect.deadline_s if self._reconnect else None
+        times = (self._owed.next_deadline_s, self._delivery.wake_at_s, self._close_at_s, reconnect)
+        return None if self._is_closed else min((at for at in times if at is not None), default=None)
+
+    def receive(self, frame: bytes, now_s: float, now_ms: int) -> list[Effect]:
+        """Take one message from jambonz; ``now_ms`` is Unix time, for the Envelope."""
+        if self._is_closed:
+            return []
+        try:
+            head = wire.read_head(frame)
+            if head.kind.startswith(kinds.CLUSTER_PREFIX):
+                raise BadFrame(f"expected a type of jambonz, got one of the reserved {kinds.CLUSTER_PREFIX!r} types")
+        except BadFrame as error:
+            return self.bad_frame(str(error))
+        effects = list(self._delivery.heard(now_s))
+        call_sid = head.data_call_sid or self.primary or head.top_call_sid
+        is_acked = self._answer_or_owe(head, call_sid, frame, now_s, effects)
+        event = Event(head.kind, head.msgid, now_ms, is_acked, frame)
+        if not call_sid:
+            return effects + self._keep_unbound(event)
+        if not self.line:
+            self._bind(head, effects)
+        route = self._route(call_sid, effects)
+        if route is None:
+            return effects
+        effects += route.add(event, self.gateway_id, self._policy.max_held_bytes)
+        if head.is_final:
+            self._final(route, now_s, effects)
+        return effects
+
+    def bad_frame(self, reason: str) -> list[Effect]:
+        """Take note of a message that jambonz never sends; a peer that goes on is shut out."""
+        self._bad_frames += 1
+        effects: list[Effect] = [Count("bad_frame")]
+        if not self.line or self._bad_frames > _BAD_FRAMES_TOLERATED:
+            effects.append(CloseSocket(1008, reason))
+        return effects
+
+    def attached(self, call_sid: str, attachment: Attachment) -> list[Effect]:
+        """Take Redis' answer to ``Attach``; may come again after Redis has lost its data."""
+        route = self._routes.get(call_sid)
+        if route is None:
+            return []
+        effects = list(route.attached(attachment, self.gateway_id))
+        if call_sid == self.primary and self._reconnect:
+            self._resolve_reconnect(self._reconnect, attachment, effects)
+        if self._is_closed or (route.is_over and call_sid != self.primary):
+            self._leave(route, effects)
+        return effects
+
+    def refused(self, call_sid: str) -> list[Effect]:
+        """The Call belongs to another app: its events are dropped, and a Connection about it is closed."""
+        self._routes.pop(call_sid, None)
+        effects: list[Effect] = [Count("foreign_call"), Forget(call_sid)]
+        if call_sid == self.primary:
+            effects.append(CloseSocket(1008, "the call belongs to another application"))
+        return effects
+
+    def channel(self, call_sid: str, message: ChannelMessage, now_s: float) -> list[Effect]:
+        """Take a message of the Call's channel."""
+        route = self._routes.get(call_sid)
+        if route is None:
+            return []
+        match message:
+            case BatchSent(seq, raw):
+                if self._is_closed:
+                    return []
+                if not route.is_next(seq):
+                    return list(route.read_log())
+                return self._settled(self._batch(route, seq, raw, now_s))
+            case OwnerChanged(fence, worker_id):
+                return list(route.owner_changed(worker_id, fence, self.gateway_id))
+            case ConnectionAttached(epoch, line):
+                return self._another_attached(route, epoch, line)
+            case ConnectionLeft(epoch):
+                was_newest = route.is_newest
+                route.live_epochs.discard(epoch)
+                became_newest = route.is_newest and not was_newest
+                return list(route.reread_log()) if became_newest and not self._is_closed else []
+            case CallEnded():
+                return []
+            case _:
+                assert_never(message)
+
+    def resubscribed(self, call_sid: str) -> list[Effect]:
+        """The channel may have missed messages: read the log, which has not."""
+        route = self._routes.get(call_sid)
+        return list(route.read_log(is_certain=False)) if route and not self._is_closed else []
+
+    def log_read(self, call_sid: str, entries: Iterable[tuple[int, bytes]], now_s: float) -> list[Effect]:
+        """Take what ``ReadLog`` found: ``(seq, batch)`` in order."""
+        route = self._routes.get(call_sid)
+        if route is None:
+            return []
+        effects: list[Effect] = []
+        if not self._is_closed:
+            for seq, raw in entries:
+                if seq > route.delivered_seq:
+                    effects += self._batch(route, seq, raw, now_s)
+        effects += route.log_was_read()
+        return self._settled(effects)
+
+    def returned(self, worker_id: str, envelope: Envelope) -> list[Effect]:
+        """Take back an event that could not be published: the inbox of ``worker_id`` is gone."""
+        route = self._routes.get(envelope.call_sid)
+        if route is None:
+            return [Publish("", envelope)]
+        effects = list(route.returned(worker_id, envelope, self.gateway_id))
+        if self._is_closed:
+            effects += route.flush(self.gateway_id, everything=True)
+        return effects
+
+    def tick(self, now_s: float) -> list[Effect]:
+        """Do what is due: fallback acks, the gate, the bounce, the closing of idle sockets."""
+        if self._is_closed:
+            return []
+        effects: list[Effect] = []
+        for owed in self._owed.due(now_s):
+            effects += self._delivery.fall_back(owed, self.fallbacks, now_s)
+        if self._reconnect and now_s >= self._reconnect.deadline_s:
+            # Redis is away. If session:new was acked the content is ignored, if not it must be an
+            # application (PROTOCOL.md 2.6.3): the fallback verbs are right in both cases.
+            effects += self._delivery.fall_back(self._reconnect, self.fallbacks, now_s)
+            self._reconnect = None
+        effects += self._delivery.tick(now_s)
+        if self._close_at_s is not None and now_s >= self._close_at_s:
+            self._close_at_s = None
+            effects.append(CloseSocket(1000 if self.is_over else 1008, self._close_reason))
+        return self._settled(effects)
+
+    def drain(self, now_s: float) -> list[Effect]:
+        """Move the call to another gateway as soon as nothing is owed on this socket."""
+        self._is_draining = True
+        return self._settled(self.tick(now_s))
+
+    def closed(self, code: int) -> list[Effect]:
+        """The websocket is gone; ``code`` is the peer's close code, 1006 without one."""
+        if self._is_closed:
+            return []
+        self._is_closed = True
+        effects: list[Effect] = [Count("hook_died")] * self._owed.clear()
+        is_over = self.is_over or code in _CODES_OF_THE_END
+        for route in list(self._routes.values()):
+            route.is_over = route.is_over or is_over
+            self._leave(route, effects)
+        return effects
+
+    def detached(self, call_sid: str, connections_left: int, now_ms: int) -> list[Effect]:
+        """Take Redis' answer to ``Detach``; -1 connections: the Call's hash is gone."""
+        route = self._routes.pop(call_sid, None)
+        if route is None:
+            return []
+        effects: list[Effect] = []
+        if route.is_over and connections_left <= 0:
+            effects += route.ended(now_ms, self.gateway_id)
+        return [*effects, Forget(call_sid)]
+
+    def _answer_or_owe(self, head: wire.Head, call_sid: str, frame: bytes, now_s: float, effects: list[Effect]) -> bool:
+        """Return True if the Hook is answered here, whoever handles it later."""
+        kind = kinds.kind_of(head.kind)
+        if not kind.is_hook:
+            return False
+        if kind is kinds.SESSION_ADULTING:
+            effects += [Send(wire.ack_frame(head.msgid, b"[]")), MarkAcked(call_sid)]
+            return True
+        owed = OwedAck(head.msgid, call_sid, kind, now_s + self._policy.ack_deadline_s, frame)
+        if kind is kinds.SESSION_RECONNECT:
+            self._reconnected(head, owed, now_s, effects)
+            return True
+        if kind is kinds.SESSION_NEW and head.is_inbound:
+            self._delivery.shut_gate()
+        if head.msgid not in self._owed:
+            self._owed.add(owed)
+        return False
+
+    def _reconnected(self, head: wire.Head, owed: OwedAck, now_s: float, effects: list[Effect]) -> None:
+        """Ack ``session:reconnect`` at once, unless it may have inherited an unanswered ``session:new``."""
+        may_inherit = bool(head.top_call_sid and head.data_call_sid) and not self.line
+        if may_inherit:
+            self._reconnect = replace(owed, kind=kinds.SESSION_NEW, deadline_s=now_s + self._policy.reconnect_wait_s)
+        else:
+            effects.append(Send(wire.ack_frame(head.msgid, b"[]")))
+
+    def _resolve_reconnect(self, reconnect: OwedAck, attachment: Attachment, effects: list[Effect]) -> None:
+        self._reconnect = None
+        if attachment.is_acked or not attachment.existed:
+            effects.insert(0, Send(wire.ack_frame(reconnect.msgid, b"[]")))
+            return
+        waited_s = self._policy.ack_deadline_s - self._policy.reconnect_wait_s
+        self._delivery.inherit(replace(reconnect, deadline_s=reconnect.deadline_s + waited_s))
+
+    def _bind(self, head: wire.Head, effects: list[Effect]) -> None:
+        """Take the Connection's identity from its first message that names a call."""
+        self.primary = self.primary or head.top_call_sid or head.data_call_sid
+        is_main = bool(head.top_call_sid) or head.kind in {kinds.SESSION_NEW.name, kinds.CALL_STATUS.name}
+        self.line = "main" if is_main else "side"
+        self._close_at_s = None
+        unbound, self._unbound = self._unbound, []
+        was_reconnect = any(event.kind == kinds.SESSION_RECONNECT.name for event in unbound)
+        is_reconnect = was_reconnect or head.kind == kinds.SESSION_RECONNECT.name
+        route = self._routes[self.primary] = Route(self.primary)
+        effects.append(Attach(self.primary, self.line, is_reconnect))
+        for event in unbound:
+            effects += route.add(event, self.gateway_id, self._policy.max_held_bytes)
+
+    def _keep_unbound(self, event: Event) -> list[Effect]:
+        if len(self._unbound) >= _UNBOUND_MAX:
+            return [Count("event_dropped"), CloseSocket(1008, self._close_reason)]
+        self._unbound.append(event)
+        return []
+
+    def _route(self, call_sid: str, effects: list[Effect]) -> Route | None:
+        """Return the Route of a Call on this Connection; a new one is a leg, born where its parent lives."""
+        route = self._routes.get(call_sid)
+        if route is not None:
+            return route
+        if len(self._routes) > _LEGS_MAX:
+            effects.append(Count("event_dropped"))
+            return None
+        route = self._routes[call_sid] = Route(call_sid, offer_to=self._routes[self.primary].owner)
+        effects.append(Attach(call_sid, "leg", is_reconnect=True))
+        return route
+
+    def _final(self, route: Route, now_s: float, effects: list[Effect]) -> None:
+        """A leg is over. The primary's socket is reaped if jambonz does not close it (PROTOCOL.md P31)."""
+        if route.call_sid == self.primary:
+            self._delivery.is_over = True
+            self._close_at_s = now_s + self._policy.reap_s
+            self._close_reason = "the call is over"
+        else:
+            route.is_over = True
+            self._leave(route, effects)
+
+    def _leave(self, route: Route, effects: list[Effect]) -> None:
+        """Publish what is left and detach; before the Call is attached this waits for ``attached``."""
+        if route.epoch:
+            effects += route.flush(self.gateway_id, everything=True)
+            effects.append(Detach(route.call_sid, route.epoch))
+
+    def _batch(self, route: Route, seq: int, raw: bytes, now_s: float) -> list[Effect]:
+        try:
+            directives = decode_batch(raw)
+        except BadFormat:
+            route.delivered_seq = seq
+            return [Count("bad_batch"), Delivered(route.call_sid, seq)]
+        return list(self._delivery.batch(route, seq, directives, now_s))
+
+    def _another_attached(self, route: Route, epoch: int, line: str) -> list[Effect]:
+        if epoch <= route.epoch:
+            return []
+        route.live_epochs.add(epoch)
+        if route.call_sid != self.primary or line != self.line:
+            return []
+        # jambonz holds one socket per line, so ours is half-open: it has reconnected elsewhere.
+        route.live_epochs.discard(route.epoch)
+        return [Count("replaced"), CloseSocket(1001, "jambonz has reconnected on another socket")]
+
+    def _settled(self, effects: list[Effect]) -> list[Effect]:
+        """Close a draining socket once nothing is owed and no command waits."""
+        if self._is_draining and not self._owed and not self._delivery.waiting_count and not self.is_over:
+            self._is_draining = False
+            effects.append(CloseSocket(_DRAIN_CODE, "this gateway is going away; reconnect to another"))
+        return effects
