@@ -1,0 +1,108 @@
+"""Which app a path belongs to, from the manifests workers publish. Pure."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from jambonz_gateway.owed import Fallbacks
+from jambonz_shared.errors import BadFormat
+
+DEFAULT_APP: Final = "default"
+_VERSION: Final = 1
+# jambonz appends the text to the application's URL, once per adulting (PROTOCOL.md 2.7, P36).
+_ADULTING: Final = re.compile(r"(?:/adulting)+\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownApp:
+    """An app as its manifest describes it.
+
+    Attributes:
+        name: The app's name; also the first path segment that selects it.
+        takes_any_path: It has a handler for ``session:new`` at any path.
+        patterns: Compiled paths of its sessions.
+        env: Declared environment variables, for ``OPTIONS`` (PROTOCOL.md 8.1).
+        fallbacks: What is said when its workers do not answer.
+    """
+
+    name: str
+    takes_any_path: bool = False
+    patterns: tuple[re.Pattern[str], ...] = ()
+    env: Mapping[str, Any] = field(default_factory=dict)
+    fallbacks: Fallbacks = field(default_factory=Fallbacks)
+
+    def takes(self, path: str) -> bool:
+        """Tell whether the app has a session at ``path``."""
+        return self.takes_any_path or any(pattern.match(path) for pattern in self.patterns)
+
+
+def read_manifest(raw: bytes) -> KnownApp:
+    """Return the app a manifest describes.
+
+    Raises:
+        BadFormat: If it is no manifest of this version.
+    """
+    try:
+        manifest = orjson.loads(raw)
+        if manifest["version"] != _VERSION:
+            raise BadFormat(f"expected a manifest of version {_VERSION}, got {manifest['version']!r}")
+        hooks = {
+            path: orjson.dumps(policy["fallback"])
+            for path, policy in manifest["hooks"].items()
+            if policy["fallback"] is not None
+        }
+        start_verbs = orjson.dumps(manifest["fallback"]) if manifest["fallback"] else Fallbacks().start_verbs
+        return KnownApp(
+            str(manifest["app"]),
+            bool(manifest["open"]),
+            tuple(_compiled(path) for path in manifest["paths"]),
+            dict(manifest["env"]),
+            Fallbacks(start_verbs, hooks),
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, BadFormat):
+            raise
+        raise BadFormat(f"manifest of {len(raw)} bytes cannot be read: {error!r}") from None
+
+
+class Apps:
+    """All apps known now. Empty until the first manifest has been read: then every path is taken."""
+
+    __slots__ = ("_apps",)
+
+    def __init__(self, apps: Iterable[KnownApp] = ()) -> None:
+        self._apps: Final = {app.name: app for app in apps}
+
+    def __bool__(self) -> bool:
+        return bool(self._apps)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._apps
+
+    def named(self, name: str) -> KnownApp:
+        """Return the app, or one without any wishes if no manifest is known."""
+        return self._apps.get(name) or KnownApp(name)
+
+    def find(self, path: str) -> KnownApp | None:
+        """Return the app that takes a Connection at ``path`` (without query), or ``None``.
+
+        The first segment may name the app; the rest, or else the whole path, must be one of its sessions.
+        Adulting suffixes do not count.
+        """
+        if not self._apps:
+            return KnownApp(DEFAULT_APP)
+        plain = _ADULTING.sub("", path) or "/"
+        first, _, rest = plain[1:].partition("/")
+        if (named := self._apps.get(first)) and (named.takes(f"/{rest}") or named.takes(plain)):
+            return named
+        candidates = [self._apps[DEFAULT_APP]] if DEFAULT_APP in self._apps else list(self._apps.values())
+        return next((app for app in candidates if app.takes(plain)), None)
+
+
+def _compiled(path: str) -> re.Pattern[str]:
+    """Return a pattern for a session's path; ``{name}`` stands for one segment."""
+    parts = re.split(r"\{[^/{}]+\}", path)
+    return re.compile("[^/]+".join(re.escape(part) for part in parts) + r"\Z")

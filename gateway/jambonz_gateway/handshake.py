@@ -1,0 +1,115 @@
+"""What to answer to an HTTP request on the websocket port. Pure."""
+
+import base64
+import binascii
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+import orjson
+
+from jambonz_gateway.apps import Apps, KnownApp
+from jambonz_shared.wire import SUBPROTOCOL
+
+# The portal's page asks from another origin; the answer holds no secrets (PROTOCOL.md 8.1).
+_CORS: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, OPTIONS",
+    "Access-Control-Allow-Headers": "*",
+}
+# Redirect-verb URLs of an application name the call like this, because those sockets may not (PROTOCOL.md 2.5).
+_CALL_SID_QUERY: Final = "call_sid"
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """Open the websocket for ``app``.
+
+    Attributes:
+        app: The app that owns the path.
+        path: As requested, without query: workers match it.
+        call_sid: From the query, or empty.
+    """
+
+    app: KnownApp
+    path: str
+    call_sid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer the request with plain HTTP and close."""
+
+    status: int
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownPath:
+    """No app takes the path. Ask Redis for newer manifests before answering 404."""
+
+    path: str
+
+
+Decision = Welcome | Answer | UnknownPath
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """User and password jambonz must send (HTTP Basic, PROTOCOL.md 1.1)."""
+
+    user: str
+    password: str
+
+    def match(self, authorization: str | None) -> bool:
+        """Tell whether the header is right, in a time that does not depend on how wrong it is."""
+        scheme, _, encoded = (authorization or "").partition(" ")
+        try:
+            given = base64.b64decode(encoded.strip(), validate=True)
+        except (binascii.Error, ValueError):
+            given = b""
+        expected = f"{self.user}:{self.password}".encode()
+        is_equal = hmac.compare_digest(given, expected)
+        return is_equal and scheme.lower() == "basic"
+
+
+def decide(
+    method: str, target: str, headers: Mapping[str, str], *, apps: Apps, credentials: Credentials | None
+) -> Decision:
+    """Return what to do with a request; ``target`` is the request target with its query.
+
+    The path is checked before the password: jambonz' ``OPTIONS`` carries none (PROTOCOL.md 8.1).
+    """
+    try:
+        url = urlsplit(target)
+        query = parse_qs(url.query, max_num_fields=50)
+    except ValueError:
+        return Answer(400, b"The request target is no path.\n")
+    path = url.path or "/"
+    if method == "OPTIONS":
+        app = apps.find(path)
+        return Answer(200, orjson.dumps(app.env), "application/json", _CORS) if app else UnknownPath(path)
+    if credentials and not credentials.match(headers.get("Authorization")):
+        return Answer(
+            401,
+            b"Expected HTTP Basic credentials: set user and password of the application's webhook in jambonz.\n",
+            headers={"WWW-Authenticate": 'Basic realm="jambonz-cluster"'},
+        )
+    if "websocket" not in headers.get("Upgrade", "").lower():
+        return Answer(426, b"This is a jambonz websocket: expected an upgrade.\n", headers={"Upgrade": "websocket"})
+    offered = [name.strip() for name in headers.get("Sec-WebSocket-Protocol", "").split(",")]
+    if SUBPROTOCOL not in offered:
+        return Answer(400, f"Expected the websocket subprotocol {SUBPROTOCOL}.\n".encode())
+    app = apps.find(path)
+    if app is None:
+        return UnknownPath(path)
+    return Welcome(app, path, next(iter(query.get(_CALL_SID_QUERY, [])), ""))
+
+
+def not_found(path: str) -> Answer:
+    """Return the answer to a path no app takes; only its length is told, it may hold secrets."""
+    return Answer(404, f"No application takes this path of {len(path)} characters.\n".encode())
