@@ -1,0 +1,313 @@
+"""The gateway's side of call hashes, logs and channels: attach, follow, read, delete, detach."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol
+
+from jambonz_gateway.effects import Attach, Detach, ReadLog, Report
+from jambonz_gateway.metrics import Metrics
+from jambonz_gateway.route import Attachment
+from jambonz_shared.directive import ChannelMessage, decode_channel_message
+from jambonz_shared.errors import BadFormat
+from jambonz_shared.keys import Keys
+from jambonz_shared.redis import script, scripts
+from jambonz_shared.redis.channels import Channels
+from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.scripts import CallKeys
+from jambonz_shared.redis.wire import Reply
+
+log = logging.getLogger(__name__)
+
+# Redis refuses writes for a while when it is out of memory; asking more often would not help it.
+_RETRY_S: Final = 0.2
+
+
+class Holder(Protocol):
+    """A Connection as the Downlink sees it: who it is, and where answers go."""
+
+    app_name: str
+    path: str
+
+    def attached(self, call_sid: str, attachment: Attachment) -> None:
+        """Redis has attached the Connection."""
+
+    def refused(self, call_sid: str) -> None:
+        """The Call belongs to another app."""
+
+    def channel(self, call_sid: str, message: ChannelMessage) -> None:
+        """A message of the call channel."""
+
+    def resubscribed(self, call_sid: str) -> None:
+        """Messages of the call channel may have been lost."""
+
+    def log_read(self, call_sid: str, entries: list[tuple[int, bytes]]) -> None:
+        """What the log holds."""
+
+    def detached(self, call_sid: str, connections_left: int) -> None:
+        """Redis has detached the Connection."""
+
+
+class _Place:
+    """One Connection's place in one Call: what must be said to Redis again after the link was down."""
+
+    __slots__ = ("attach", "detach", "epoch", "holder", "seq", "was_tried")
+
+    def __init__(self, holder: Holder, attach: Attach) -> None:
+        self.holder: Final = holder
+        self.attach: Final = attach
+        self.epoch = 0
+        self.seq = 0
+        self.was_tried = False
+        self.detach: Detach | None = None
+
+
+class _Followed:
+    """A Call this process follows: its names, and its Connections here."""
+
+    __slots__ = ("is_subscribed", "keys", "places", "undeleted")
+
+    def __init__(self, keys: CallKeys) -> None:
+        self.keys: Final = keys
+        self.places: Final[dict[int, _Place]] = {}
+        self.is_subscribed = False
+        self.undeleted: set[int] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this gateway is in Redis, and how long the keys of its Calls live."""
+
+    gateway_id: str
+    keys: Keys
+    call_ttl_ms: int
+    call_grace_ms: int
+
+
+class Downlink:
+    """Carries out a Session's Redis effects that concern its Calls.
+
+    After the link was down every Call is attached again with the numbers known here, so a Redis that came back
+    empty is filled (DESIGN.md "Redis down"), then what was not yet deleted or detached is.
+    """
+
+    def __init__(self, link: Link, channels: Channels, metrics: Metrics, identity: Identity) -> None:
+        self._link: Final = link
+        self._channels: Final = channels
+        self._metrics: Final = metrics
+        self._identity: Final = identity
+        self._held: Final = identity.keys.held(identity.gateway_id)
+        self._loop: Final = asyncio.get_running_loop()
+        self._calls: Final[dict[str, _Followed]] = {}
+        self._deleting: dict[str, list[int]] = {}
+
+    @property
+    def calls(self) -> int:
+        """Calls followed now."""
+        return len(self._calls)
+
+    def attach(self, holder: Holder, attach: Attach) -> None:
+        """Subscribe and attach; ``holder.attached`` is called when both are confirmed."""
+        call_sid = attach.call_sid
+        followed = self._calls.get(call_sid)
+        if followed is None:
+            followed = self._calls[call_sid] = _Followed(CallKeys.of(self._identity.keys, call_sid))
+            self._channels.subscribe(
+                followed.keys.chan.encode(), partial(self._message, call_sid), partial(self._subscribed, call_sid)
+            )
+            self._link.send(_ignore, b"SADD", self._held, call_sid)
+        place = followed.places[id(holder)] = _Place(holder, attach)
+        if followed.is_subscribed:
+            self._say_attach(followed, place)
+
+    def read_log(self, holder: Holder, wanted: ReadLog) -> None:
+        """Read what is behind a cursor; ``holder.log_read`` is called unless the link fails."""
+        followed = self._calls.get(wanted.call_sid)
+        if followed:
+            on_reply = partial(self._log_read, holder, wanted.call_sid)
+            self._link.send(on_reply, b"XRANGE", followed.keys.log, f"({wanted.after_seq}-0", b"+")
+
+    def delivered(self, call_sid: str, seq: int) -> None:
+        """Delete a batch from the log, with the others of this tick."""
+        if not self._deleting:
+            self._loop.call_soon(self._flush_deletes)
+        self._deleting.setdefault(call_sid, []).append(seq)
+
+    def mark_acked(self, call_sid: str) -> None:
+        """Remember that ``session:new`` is acked."""
+        if followed := self._calls.get(call_sid):
+            self._link.script(_ignore, script.ACKED, *scripts.acked_args(followed.keys))
+
+    def report(self, report: Report) -> None:
+        """Publish an Outcome; who waits for it has a time limit of its own."""
+        self._link.send(_ignore, b"PUBLISH", self._identity.keys.outcomes(report.process_id), report.outcome.encode())
+
+    def detach(self, holder: Holder, detach: Detach) -> None:
+        """Leave the Call; ``holder.detached`` is called, after a reconnect if need be."""
+        followed = self._calls.get(detach.call_sid)
+        place = followed.places.get(id(holder)) if followed else None
+        if followed and place:
+            place.detach = detach
+            self._say_detach(followed, place)
+
+    def forget(self, holder: Holder, call_sid: str) -> None:
+        """The Connection has nothing more to do with the Call."""
+        followed = self._calls.get(call_sid)
+        if followed is None:
+            return
+        followed.places.pop(id(holder), None)
+        if not followed.places:
+            del self._calls[call_sid]
+            self._channels.unsubscribe(followed.keys.chan.encode())
+            self._link.send(_ignore, b"SREM", self._held, call_sid)
+
+    def link_up(self) -> None:
+        """Say again what a Redis that lost its connection, or its data, may not know."""
+        for call_sid, followed in self._calls.items():
+            self._link.send(_ignore, b"SADD", self._held, call_sid)
+            for place in followed.places.values():
+                if followed.is_subscribed:
+                    self._say_attach(followed, place)
+            if followed.undeleted:
+                self._deleting.setdefault(call_sid, []).extend(sorted(followed.undeleted))
+                followed.undeleted.clear()
+        self._flush_deletes()
+
+    def resubscribed(self) -> None:
+        """Let every Connection read the logs: the channels were deaf for a while."""
+        for call_sid, holder in list(self._all()):
+            holder.resubscribed(call_sid)
+
+    def renew(self) -> None:
+        """Prolong the life of every Call that has a Connection here; call it several times per TTL."""
+        for followed in self._calls.values():
+            for key in (followed.keys.call, followed.keys.log):
+                self._link.send(_ignore, b"PEXPIRE", key, self._identity.call_ttl_ms)
+
+    def _all(self) -> Iterator[tuple[str, Holder]]:
+        for call_sid, followed in self._calls.items():
+            for place in followed.places.values():
+                yield call_sid, place.holder
+
+    def _subscribed(self, call_sid: str) -> None:
+        followed = self._calls.get(call_sid)
+        if followed is None or followed.is_subscribed:
+            return
+        followed.is_subscribed = True
+        for place in followed.places.values():
+            self._say_attach(followed, place)
+
+    def _say_attach(self, followed: _Followed, place: _Place) -> None:
+        if not self._link.is_up:
+            return
+        attach = scripts.Attach(
+            self._identity.gateway_id,
+            place.holder.app_name,
+            place.holder.path,
+            place.attach.line,
+            self._identity.call_ttl_ms,
+            # A first try whose reply was lost has left a Connection that nobody holds: it is forgotten like a dead one.
+            is_reconnect=place.attach.is_reconnect or (place.was_tried and not place.epoch),
+            epoch_known=place.epoch,
+            seq_known=place.seq,
+        )
+        place.was_tried = True
+        on_reply = partial(self._attached, place, place.attach.call_sid)
+        self._link.script(on_reply, script.ATTACH, *scripts.attach_args(followed.keys, attach))
+
+    def _attached(self, place: _Place, call_sid: str, reply: Reply) -> None:
+        if isinstance(reply, Exception):
+            self._try_again("attach", reply, partial(self._attach_again, place))
+            return
+        match scripts.attach_reply(reply):
+            case scripts.OtherApp():
+                place.holder.refused(call_sid)
+            case scripts.Attached() as attached:
+                place.epoch = attached.epoch
+                place.seq = max(place.seq, attached.seq)
+                place.holder.attached(
+                    call_sid,
+                    Attachment(
+                        attached.epoch,
+                        attached.owner,
+                        attached.fence,
+                        attached.seq,
+                        attached.acked,
+                        attached.existed,
+                        frozenset(attached.live_epochs),
+                    ),
+                )
+
+    def _message(self, call_sid: str, raw: bytes) -> None:
+        followed = self._calls.get(call_sid)
+        if followed is None:
+            return
+        try:
+            message = decode_channel_message(raw)
+        except BadFormat as error:
+            self._metrics.failures += 1
+            log.error("message on a call channel cannot be read", extra={"call_sid": call_sid, "why": str(error)})
+            return
+        for place in list(followed.places.values()):
+            place.holder.channel(call_sid, message)
+
+    def _log_read(self, holder: Holder, call_sid: str, reply: Reply) -> None:
+        if not isinstance(reply, list):
+            # The link is down: everything is attached again when it is back, and then the log is read.
+            return
+        holder.log_read(call_sid, [(int(entry_id.partition(b"-")[0]), fields[1]) for entry_id, fields in reply])
+
+    def _flush_deletes(self) -> None:
+        deleting, self._deleting = self._deleting, {}
+        for call_sid, seqs in deleting.items():
+            followed = self._calls.get(call_sid)
+            if followed is None:
+                continue
+            for place in followed.places.values():
+                place.seq = max(place.seq, seqs[-1])
+            ids = [f"{seq}-0" for seq in seqs]
+            self._link.send(partial(_deleted, followed, seqs), b"XDEL", followed.keys.log, *ids)
+
+    def _say_detach(self, followed: _Followed, place: _Place) -> None:
+        if self._link.is_up and place.detach:
+            on_reply = partial(self._detached, place, place.attach.call_sid)
+            self._link.script(
+                on_reply,
+                script.DETACH,
+                *scripts.detach_args(followed.keys, place.detach.epoch, self._identity.call_grace_ms),
+            )
+
+    def _detached(self, place: _Place, call_sid: str, reply: Reply) -> None:
+        if isinstance(reply, Exception):
+            self._try_again("detach", reply, partial(self._detach_again, place))
+            return
+        left = scripts.detach_reply(reply)
+        place.holder.detached(call_sid, left if isinstance(left, int) else -1)
+
+    def _try_again(self, what: str, error: Exception, again: Callable[[], None]) -> None:
+        """Say it again soon if Redis refuses for a while (out of memory); a link that is down says it when it is up."""
+        if self._link.is_up:
+            self._metrics.failures += 1
+            log.error("redis refused a script", extra={"script": what, "why": getattr(error, "code", str(error))})
+            self._loop.call_later(_RETRY_S, again)
+
+    def _attach_again(self, place: _Place) -> None:
+        followed = self._calls.get(place.attach.call_sid)
+        if followed and place in followed.places.values():
+            self._say_attach(followed, place)
+
+    def _detach_again(self, place: _Place) -> None:
+        followed = self._calls.get(place.attach.call_sid)
+        if followed and place in followed.places.values():
+            self._say_detach(followed, place)
+
+
+def _deleted(followed: _Followed, seqs: list[int], reply: Reply) -> None:
+    if isinstance(reply, Exception):
+        followed.undeleted.update(seqs)
+
+
+def _ignore(reply: Reply) -> None:
+    """Take a reply nobody waits for: the command is said again by ``link_up`` or is worth nothing late."""

@@ -1,0 +1,96 @@
+"""What a gateway counts: plain integers on the hot path, Prometheus families when somebody asks."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+SESSION_EVENTS: Final = {
+    "bad_batch": "batches in a call log that this version cannot read",
+    "bad_frame": "messages jambonz never sends",
+    "bounced": "sockets closed once more to make jambonz release its queue",
+    "command_refused": "commands that were not sent: too big, or the call is over",
+    "duplicate_ack": "acks of hooks that had been answered before",
+    "event_dropped": "events dropped because too much was held",
+    "fallback_ack": "hooks answered by the gateway at the deadline",
+    "foreign_call": "connections about a call of another app",
+    "hook_died": "hooks whose socket closed before the answer",
+    "late_ack": "answers that came after the deadline or for a socket that is gone",
+    "replaced": "half-open sockets closed because jambonz has reconnected",
+}
+"""Every name a Session may ``Count``, with its meaning."""
+
+
+class Metrics(Collector):
+    """Counters of one gateway process.
+
+    Attributes:
+        sessions: By name of ``SESSION_EVENTS``.
+        handshakes: By HTTP status answered.
+        closes: By close code.
+        events: Messages from jambonz.
+        sends: Messages to jambonz.
+        published: Envelopes appended to streams.
+        returned: Envelopes whose inbox was gone.
+        slow_sockets: Connections cut because their peer did not read.
+        silent_sockets: Connections cut because their peer did not answer pings.
+        failures: Errors of our own that were caught at an edge.
+    """
+
+    def __init__(self) -> None:
+        self.sessions: Counter[str] = Counter()
+        self.handshakes: Counter[int] = Counter()
+        self.closes: Counter[int] = Counter()
+        self.events = 0
+        self.sends = 0
+        self.published = 0
+        self.returned = 0
+        self.slow_sockets = 0
+        self.silent_sockets = 0
+        self.failures = 0
+        self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+
+    def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+        """Show what ``read`` returns at each scrape as ``jambonz_gateway_<name>``."""
+        self._gauges[name] = meaning, read
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all families."""
+        yield _labelled("session_events", "Things that happened to sessions", "event", self.sessions, SESSION_EVENTS)
+        yield _labelled("handshakes", "Requests on the websocket port", "status", self.handshakes)
+        yield _labelled("closes", "Websockets closed", "code", self.closes)
+        for name, meaning in _PLAIN.items():
+            family = CounterMetricFamily(f"jambonz_gateway_{name}", meaning)
+            family.add_metric([], getattr(self, name))
+            yield family
+        for name, (meaning, read) in self._gauges.items():
+            gauge = GaugeMetricFamily(f"jambonz_gateway_{name}", meaning)
+            gauge.add_metric([], read())
+            yield gauge
+
+
+_PLAIN: Final = {
+    "events": "Messages from jambonz",
+    "sends": "Messages to jambonz",
+    "published": "Envelopes appended to streams",
+    "returned": "Envelopes whose inbox was gone",
+    "slow_sockets": "Connections cut because their peer did not read",
+    "silent_sockets": "Connections cut because their peer did not answer pings",
+    "failures": "Errors of our own that were caught at an edge",
+}
+
+
+def _labelled(
+    name: str, meaning: str, label: str, counts: Mapping[str, int] | Mapping[int, int], always: Iterable[str] = ()
+) -> CounterMetricFamily:
+    """Return a family with one label; the values in ``always`` are shown before they have happened."""
+    family = CounterMetricFamily(f"jambonz_gateway_{name}", meaning, labels=[label])
+    shown = dict.fromkeys(always, 0) | {str(value): count for value, count in counts.items()}
+    for value, count in shown.items():
+        family.add_metric([value], count)
+    return family

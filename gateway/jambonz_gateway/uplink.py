@@ -1,0 +1,131 @@
+"""Events on their way to Redis streams: packed per tick, kept while Redis is away, never reordered."""
+
+import asyncio
+from collections import deque
+from functools import partial
+from typing import Final, Protocol
+
+from jambonz_gateway.metrics import Metrics
+from jambonz_shared import kinds
+from jambonz_shared.envelope import Envelope
+from jambonz_shared.keys import Keys
+from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.wire import Reply
+
+# One stream entry holds so many events at most: a worker reads whole entries, and must not choke on one.
+_ENTRY_EVENTS: Final = 64
+_ENTRY_BYTES: Final = 256 * 1024
+# Redis refuses writes for a while when it is out of memory; asking more often would not help it.
+_RETRY_S: Final = 0.2
+
+
+class Origin(Protocol):
+    """Who published an event: takes it back if its inbox is gone."""
+
+    app_name: str
+
+    def returned(self, worker_id: str, envelope: Envelope) -> None:
+        """Find another way for ``envelope``."""
+
+
+Item = tuple[Origin, str, Envelope]
+
+
+class Uplink:
+    """Appends Envelopes to ``dispatch`` and to inboxes.
+
+    While Redis is away events wait here in order, up to ``limit_bytes``; beyond it the oldest Notices are
+    dropped first, then the oldest events, and counted. An event whose fate is unknown is sent again:
+    workers drop what they have seen (same call, epoch and n).
+
+    Attributes:
+        backlog_bytes: Events waiting for Redis.
+    """
+
+    def __init__(self, link: Link, keys: Keys, metrics: Metrics, *, limit_bytes: int) -> None:
+        self._link: Final = link
+        self._keys: Final = keys
+        self._metrics: Final = metrics
+        self._limit_bytes: Final = limit_bytes
+        self._loop: Final = asyncio.get_running_loop()
+        self._gathered: dict[str, list[Item]] = {}
+        self._backlog: deque[Item] = deque()
+        self._retry: asyncio.TimerHandle | None = None
+        self.in_flight = 0
+        self.backlog_bytes = 0
+
+    def publish(self, origin: Origin, worker_id: str, envelope: Envelope) -> None:
+        """Append ``envelope`` to the inbox of ``worker_id``, or to its app's dispatch when that is empty."""
+        item = (origin, worker_id, envelope)
+        if self._backlog or not self._link.is_up:
+            self._keep(item)
+            return
+        if not self._gathered:
+            self._loop.call_soon(self._flush)
+        key = self._keys.inbox(worker_id) if worker_id else self._keys.dispatch(origin.app_name)
+        self._gathered.setdefault(key, []).append(item)
+
+    def resume(self) -> None:
+        """Send what has waited, because Redis is back; call it after the calls are attached again."""
+        self._retry = None
+        backlog, self._backlog, self.backlog_bytes = self._backlog, deque(), 0
+        for item in backlog:
+            self.publish(*item)
+
+    @property
+    def is_idle(self) -> bool:
+        """True when every event has been taken by Redis."""
+        return not (self._gathered or self._backlog or self.in_flight)
+
+    def _flush(self) -> None:
+        gathered, self._gathered = self._gathered, {}
+        for key, items in gathered.items():
+            entry: list[Item] = []
+            size_bytes = 0
+            for item in items:
+                entry.append(item)
+                size_bytes += len(item[2].body)
+                if len(entry) >= _ENTRY_EVENTS or size_bytes > _ENTRY_BYTES:
+                    self._append(key, entry)
+                    entry, size_bytes = [], 0
+            if entry:
+                self._append(key, entry)
+
+    def _append(self, key: str, entry: list[Item]) -> None:
+        fields: list[bytes] = []
+        for _, _, envelope in entry:
+            fields += (b"e", envelope.encode())
+        option = (b"NOMKSTREAM", b"*") if entry[0][1] else (b"*",)
+        self.in_flight += 1
+        self._link.send(partial(self._appended, entry), b"XADD", key, *option, *fields)
+
+    def _appended(self, entry: list[Item], reply: Reply) -> None:
+        self.in_flight -= 1
+        if isinstance(reply, Exception):
+            for item in entry:
+                self._keep(item)
+            self._retry_later()
+        elif reply is None:
+            self._metrics.returned += len(entry)
+            for origin, worker_id, envelope in entry:
+                origin.returned(worker_id, envelope)
+        else:
+            self._metrics.published += len(entry)
+
+    def _retry_later(self) -> None:
+        """Try again soon if Redis answers but refuses; a broken link calls ``resume`` itself."""
+        if self._link.is_up and self._retry is None:
+            self._retry = self._loop.call_later(_RETRY_S, self.resume)
+
+    def _keep(self, item: Item) -> None:
+        self._backlog.append(item)
+        self.backlog_bytes += len(item[2].body)
+        while self.backlog_bytes > self._limit_bytes:
+            oldest = next((kept for kept in self._backlog if _is_notice(kept[2])), self._backlog[0])
+            self._backlog.remove(oldest)
+            self.backlog_bytes -= len(oldest[2].body)
+            self._metrics.sessions["event_dropped"] += 1
+
+
+def _is_notice(envelope: Envelope) -> bool:
+    return envelope.kind != kinds.ENDED and not kinds.kind_of(envelope.kind).is_hook
