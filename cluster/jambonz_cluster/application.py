@@ -1,0 +1,46 @@
+"""Finds the application that ``MODULE:APP`` names."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+
+
+class BadApplication(ValueError):
+    """``MODULE:APP`` names nothing that can be run; the text says what was found instead."""
+
+
+def load_application(target: str) -> object:
+    """Import the module from the working directory or PYTHONPATH and return its attribute.
+
+    What the module raises while it is imported is passed on as it is: its traceback is what its author needs.
+
+    Raises:
+        BadApplication: If the text is not ``MODULE:APP``, or there is no such module or attribute.
+    """
+    module_name, colon, attribute = target.partition(":")
+    if not (module_name and colon and attribute):
+        raise BadApplication(f"expected MODULE:APP such as examples.ivr:app, got {target!r}")
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    if not _exists(module_name):
+        raise BadApplication(f"no module {module_name!r} in {folder} or on PYTHONPATH")
+    found: object = importlib.import_module(module_name)
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise BadApplication(f"module {module_name!r} has no {attribute!r}")
+        found = getattr(found, part)
+    return found
+
+
+def _exists(module_name: str) -> bool:
+    try:
+        return importlib.util.find_spec(module_name) is not None
+    except ModuleNotFoundError as error:
+        # A missing parent package; a missing import inside an existing parent is the author's and is passed on.
+        if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            return False
+        raise
+    except ValueError:
+        return False

@@ -1,0 +1,89 @@
+"""The command ``jambonz-cluster``. Exit codes: 0 well, 1 failed, 2 wrong usage or settings."""
+
+import sys
+import traceback
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from jambonz_cluster.options import EXIT_FAILED, EXIT_USAGE, setting_options, settings_or_exit
+from jambonz_shared.config import GatewaySettings, WorkerSettings
+
+# Heavy imports (uvloop, aiohttp, redis, the user's application) happen inside the commands that need them, so that
+# --help and a usage error are quick.
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(version("jambonz-cluster"), message="%(prog)s %(version)s")
+def main() -> None:
+    """Scalable gateway for jambonz call control: gateways, workers, and tools around them.
+
+    Settings come from flags, else from JAMBONZ_CLUSTER_* variables, else from defaults.
+    """
+
+
+@main.command()
+@setting_options(GatewaySettings, "host", "port", "internal_port", "processes", "redis_url", "log_level", "log_format")
+@click.option("--process-index", type=int, default=None, hidden=True)
+def gateway(process_index: int | None, **flags: str | None) -> None:
+    """Run a gateway: it ends jambonz websockets and publishes their events to Redis."""
+    settings = settings_or_exit(GatewaySettings, flags)
+    from jambonz_cluster.processes import run_processes
+    from jambonz_gateway.server import serve
+
+    sys.exit(run_processes(settings, lambda index: serve(settings, process_index=index), process_index, sys.argv[1:]))
+
+
+@main.command()
+@click.argument("application", metavar="MODULE:APP")
+@setting_options(WorkerSettings, "internal_port", "processes", "redis_url", "log_level", "log_format")
+@click.option("--process-index", type=int, default=None, hidden=True)
+def worker(application: str, process_index: int | None, **flags: str | None) -> None:
+    """Run a worker: it runs the application MODULE:APP for calls of any gateway."""
+    settings = settings_or_exit(WorkerSettings, flags)
+    app = _application_or_exit(application)
+    from jambonz_cluster.processes import run_processes
+    from jambonz_workers.worker import serve
+
+    sys.exit(
+        run_processes(settings, lambda index: serve(app, settings, process_index=index), process_index, sys.argv[1:])
+    )
+
+
+@main.command()
+@click.argument("application", metavar="MODULE:APP")
+@setting_options(GatewaySettings, "host", "port", "redis_url")
+@click.option("--reload/--no-reload", "is_reloading", default=True, help="Restart the worker when a file changes.")
+def dev(application: str, is_reloading: bool, **flags: str | None) -> None:
+    """Run everything on this machine: Redis, a gateway and a worker for the application MODULE:APP."""
+    settings = settings_or_exit(GatewaySettings, flags)
+    # A laptop in a café should not offer its calls to the whole room; --host asks for that.
+    if "host" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"host": "127.0.0.1"})
+    from jambonz_cluster.dev import Dev
+    from jambonz_shared.runtime.loop import run_in_loop
+
+    sys.exit(run_in_loop(Dev(application, settings, is_reloading=is_reloading).run()))
+
+
+def _application_or_exit(target: str) -> Any:
+    from jambonz_cluster.application import BadApplication, load_application
+    from jambonz_workers import App
+
+    try:
+        app = load_application(target)
+    except BadApplication as error:
+        click.echo(f"bad application: {error}", err=True)
+        sys.exit(EXIT_USAGE)
+    except Exception as error:  # noqa: BLE001  the edge to foreign code: its author needs whatever it raised
+        click.echo(
+            "".join(traceback.format_exception(error)) + f"{target!r} raised this while it was imported", err=True
+        )
+        sys.exit(EXIT_FAILED)
+    if not isinstance(app, App):
+        click.echo(
+            f"bad application: expected {target!r} to be a jambonz_workers.App, got {type(app).__name__}", err=True
+        )
+        sys.exit(EXIT_USAGE)
+    return app

@@ -1,0 +1,170 @@
+"""Everything on one machine, for development: Redis, one gateway, one worker that reloads."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+from watchfiles import PythonFilter, awatch
+
+from jambonz_cluster.embedded_redis import EmbeddedRedis, NoRedisServer, free_port
+from jambonz_cluster.options import EXIT_FAILED
+from jambonz_cluster.part import Part, Screen
+from jambonz_shared.config import GatewaySettings
+from jambonz_shared.environment import variable_of
+from jambonz_shared.runtime.signals import Shutdown, shutdown_signals
+
+# A worker imports its application first, which may bring heavy libraries along.
+READY_LIMIT_S: Final = 60.0
+_POLL_S: Final = 0.05
+
+
+class PartEnded(Exception):
+    """A part of `dev` is gone for good; the text says which and how."""
+
+
+class Dev:
+    """Runs a cluster of one gateway and one worker until a signal or the end of a part.
+
+    Redis is the one that the settings name; if none is set, one of our own with temporary data. ``run`` returns the
+    exit code and leaves no process and no folder.
+    """
+
+    def __init__(self, application: str, settings: GatewaySettings, *, is_reloading: bool) -> None:
+        self._application = application
+        self._settings = settings
+        self._is_reloading = is_reloading
+        self._say = Screen().say
+        self._redis: EmbeddedRedis | None = None
+        self._parts: list[Part] = []
+
+    async def run(self) -> int:
+        """Run until told to end; return 0 then, 1 if a part died."""
+        with shutdown_signals() as shutdown:
+            try:
+                await self._first_of(shutdown, self._run_parts())
+            except (PartEnded, NoRedisServer) as error:
+                self._say("dev", str(error))
+                return EXIT_FAILED
+            finally:
+                await self._stop(shutdown)
+        return 0
+
+    async def _first_of(self, shutdown: Shutdown, parts: Coroutine[Any, Any, None]) -> None:
+        running = asyncio.create_task(parts)
+        told = asyncio.create_task(shutdown.drain.wait())
+        await asyncio.wait([running, told], return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        if not running.done():
+            self._say("dev", "ending; once more to hasten")
+            running.cancel()
+            await asyncio.wait([running])
+        if not running.cancelled():
+            running.result()
+
+    async def _run_parts(self) -> None:
+        redis_url = await self._redis_url()
+        gateway_port, worker_port = free_port(), free_port()
+        gateway, worker = self._make_parts(redis_url, gateway_port, worker_port)
+        self._parts = [gateway, worker]
+        for part in self._parts:
+            await part.start()
+        ends = [asyncio.create_task(self._gateway_end(gateway)), asyncio.create_task(self._redis_end())]
+        starting = asyncio.create_task(self._announce(gateway_port, worker_port))
+        ends.append(asyncio.create_task(self._worker_end(worker, starting)))
+        try:
+            done, _ = await asyncio.wait([*ends, starting], return_when=asyncio.FIRST_COMPLETED)
+            if starting in done:
+                await starting
+                done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await done.pop()
+        finally:
+            for task in [*ends, starting]:
+                task.cancel()
+            await asyncio.gather(*ends, starting, return_exceptions=True)
+
+    async def _redis_url(self) -> str:
+        if "redis_url" in self._settings.model_fields_set:
+            self._say("redis", "using the Redis that is set")
+            return self._settings.redis_url
+        self._redis = EmbeddedRedis()
+        await self._redis.start_async()
+        self._say("redis", f"started on port {self._redis.port}, data is temporary")
+        return self._redis.url
+
+    def _make_parts(self, redis_url: str, gateway_port: int, worker_port: int) -> tuple[Part, Part]:
+        # By environment, not by flag: the URL may hold a password, and everybody can read a command line.
+        variable = variable_of("redis_url")
+        environ = {name: value for name, value in os.environ.items() if name != f"{variable}_FILE"}
+        environ |= {variable: redis_url, "PYTHONUNBUFFERED": "1", variable_of("processes"): "1"}
+        environ.setdefault(variable_of("drain_timeout_s"), "1s")
+        command = [sys.executable, "-m", "jambonz_cluster"]
+        address = ["--host", self._settings.host, "--port", str(self._settings.port)]
+        gateway = [*command, "gateway", *address, "--internal-port", str(gateway_port)]
+        worker = [*command, "worker", self._application, "--internal-port", str(worker_port)]
+        return Part("gateway", gateway, environ, self._say), Part("worker", worker, environ, self._say)
+
+    async def _announce(self, *internal_ports: int) -> None:
+        try:
+            async with asyncio.timeout(READY_LIMIT_S):
+                for port in internal_ports:
+                    await _until_ready(port)
+        except TimeoutError:
+            raise PartEnded(f"not ready after {READY_LIMIT_S:g} s; see the lines above") from None
+        host = "127.0.0.1" if self._settings.host == "0.0.0.0" else self._settings.host  # noqa: S104  no listening here
+        url = f"ws://{host}:{self._settings.port}"
+        self._say("dev", f"ready: {url}  (jambonz-cluster simulate {url}/PATH plays a call)")
+
+    async def _gateway_end(self, gateway: Part) -> None:
+        raise PartEnded(f"the gateway ended with exit code {await gateway.ended()}")
+
+    async def _redis_end(self) -> None:
+        while self._redis is None or self._redis.is_running:
+            await asyncio.sleep(_POLL_S)
+        raise PartEnded("the Redis server ended")
+
+    async def _worker_end(self, worker: Part, starting: "asyncio.Task[None]") -> None:
+        """Return never; restart the worker when a file changes, raise if it dies where that cannot help."""
+        changes = aiter(_changes()) if self._is_reloading else None
+        while True:
+            ended = asyncio.create_task(worker.ended())
+            changed = asyncio.ensure_future(anext(changes)) if changes else None
+            await asyncio.wait([ended, *([changed] if changed else [])], return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                if changed is None or not starting.done():
+                    raise PartEnded(f"the worker ended with exit code {ended.result()}")
+                self._say("dev", f"the worker ended with exit code {ended.result()}; waiting for a change")
+            if changed is not None:
+                names = ", ".join(sorted(await changed))
+                self._say("dev", f"{names} changed: restarting the worker")
+            ended.cancel()
+            await worker.stop()
+            await worker.start()
+
+    async def _stop(self, shutdown: Shutdown) -> None:
+        await asyncio.gather(*(part.stop(shutdown.haste) for part in self._parts))
+        if self._redis is not None:
+            self._redis.stop()
+
+
+async def _changes() -> AsyncIterator[set[str]]:
+    """Yield the names of Python files that have changed below the working directory."""
+    folder = Path.cwd()
+    async for changes in awatch(folder, watch_filter=PythonFilter(), raise_interrupt=False):
+        yield {str(Path(path).relative_to(folder)) for _, path in changes}
+
+
+async def _until_ready(port: int) -> None:
+    async with aiohttp.ClientSession() as client:
+        while True:
+            try:
+                async with client.get(f"http://127.0.0.1:{port}/readyz") as response:
+                    if response.status == 200:
+                        return
+            except aiohttp.ClientError:
+                # Not listening yet.
+                pass
+            await asyncio.sleep(_POLL_S)

@@ -1,0 +1,46 @@
+"""Command line options made from the settings, so that each is described once."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+from pydantic import BaseModel
+
+from jambonz_shared.config import BadSettings, GatewaySettings, WorkerSettings, load_settings
+from jambonz_shared.environment import flag_of, unknown_variables, variable_of
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_S = TypeVar("_S", bound=BaseModel)
+
+
+def setting_options(model: type[BaseModel], *names: str) -> Callable[[_Command], _Command]:
+    """Return a decorator that adds one option per setting; an option that is not given is None.
+
+    Values stay text here: ``load_settings`` checks them all together and lists every bad one.
+    """
+
+    def decorate(command: _Command) -> _Command:
+        for name in reversed(names):
+            field = model.model_fields[name]
+            text = f"{field.description} [{variable_of(name)}]"
+            command = click.option(flag_of(name), name, metavar="VALUE", default=None, help=text)(command)
+        return command
+
+    return decorate
+
+
+def settings_or_exit(model: type[_S], flags: Mapping[str, object]) -> _S:
+    """Return the settings; if any is bad, list all of them on standard error and exit with 2."""
+    for variable in unknown_variables([GatewaySettings, WorkerSettings], os.environ):
+        click.echo(f"warning: {variable} is no setting of jambonz-cluster; it is ignored", err=True)
+    try:
+        return load_settings(model, flags)
+    except BadSettings as error:
+        for problem in error.problems:
+            click.echo(f"bad setting {problem}", err=True)
+        sys.exit(EXIT_USAGE)

@@ -1,0 +1,50 @@
+"""Runs one gateway or worker process, or a supervisor of several."""
+
+import logging
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from jambonz_cluster.options import EXIT_FAILED
+from jambonz_shared.config import GatewaySettings, WorkerSettings
+from jambonz_shared.runtime.loop import run_in_loop
+from jambonz_shared.runtime.supervisor import Supervisor
+from jambonz_shared.telemetry.logging import logging_to
+
+log = logging.getLogger(__name__)
+
+Serve = Callable[[int], Coroutine[Any, Any, None]]
+
+
+def run_processes(
+    settings: GatewaySettings | WorkerSettings, serve: Serve, process_index: int | None, arguments: Sequence[str]
+) -> int:
+    """Run the processes that the settings ask for to their end and return the exit code.
+
+    With one process, or as one of several (``process_index``), it runs here. Otherwise children run ``arguments``
+    of this command line once more, each with its index.
+    """
+    with logging_to(level=settings.log_level, style=settings.log_format):
+        if settings.processes == 1 or process_index is not None:
+            return _run_here(serve, process_index or 0)
+        supervisor = Supervisor(lambda index: child_argv(arguments, index), settings.processes)
+        return run_in_loop(supervisor.run())
+
+
+def child_argv(arguments: Sequence[str], process_index: int) -> list[str]:
+    """Return the command of one of several processes."""
+    return [sys.executable, "-m", "jambonz_cluster", *arguments, "--process-index", str(process_index)]
+
+
+def _run_here(serve: Serve, process_index: int) -> int:
+    try:
+        run_in_loop(serve(process_index))
+    except OSError as error:
+        # A port that is taken, an address that is not ours: the sentence of the system says it all.
+        log.error("cannot run: %s", error)
+        return EXIT_FAILED
+    except Exception:
+        # The edge of the process: whatever it was, it is written down and the exit code tells the supervisor.
+        log.exception("ended by an error")
+        return EXIT_FAILED
+    return 0

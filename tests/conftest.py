@@ -1,0 +1,79 @@
+"""Fixtures for every suite: real Redis servers, the key-leak guard, whole clusters of processes."""
+
+from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from jambonz_cluster.embedded_redis import EmbeddedRedis
+from tests.cluster_fixture import Cluster, ClusterFactory
+from tests.redis_servers import KeyLeakGuard, RedisServers, available, description
+
+_CLUSTERS: Final = pytest.StashKey[list[Cluster]]()
+
+
+def pytest_report_header() -> str:
+    return description()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests marked ``both_redis`` against each server that is there."""
+    if "redis_server" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_redis"):
+        metafunc.parametrize("redis_server", list(available()), indirect=True)
+
+
+@pytest.fixture(scope="session")
+def redis_servers() -> Iterator[RedisServers]:
+    """All servers of this run."""
+    servers = RedisServers()
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture
+def redis_server(request: pytest.FixtureRequest, redis_servers: RedisServers) -> EmbeddedRedis:
+    """A running, empty Redis: the newest, or each supported one if the test is marked ``both_redis``."""
+    return redis_servers.get(getattr(request, "param", "newest"))
+
+
+@pytest.fixture
+def redis_url(redis_server: EmbeddedRedis, key_leak_guard: KeyLeakGuard | None) -> str:
+    """The URL of ``redis_server``; the guard comes with it and ends after whatever uses the URL."""
+    return redis_server.url
+
+
+@pytest.fixture(autouse=True)
+def key_leak_guard(request: pytest.FixtureRequest) -> Iterator[KeyLeakGuard | None]:
+    """Fail a test that used Redis and left keys there; None in tests without Redis."""
+    if "redis_server" not in request.fixturenames:
+        yield None
+        return
+    server: EmbeddedRedis = request.getfixturevalue("redis_server")
+    guard = KeyLeakGuard(server.url)
+    yield guard
+    if guard.is_active and server.is_running:
+        leaks = guard.leaks()
+        assert not leaks, "keys are left in Redis:\n" + "\n".join(leaks)
+
+
+@pytest.fixture
+async def cluster(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> AsyncIterator[ClusterFactory]:
+    """Starter of clusters: ``running = await cluster("tests.apps.echo:app", gateways=2, workers=2)``.
+
+    Their logs are part of the report of a test that fails; all their processes are gone when the test has ended.
+    """
+    factory = ClusterFactory(redis_url, tmp_path)
+    request.node.stash[_CLUSTERS] = factory.clusters
+    yield factory
+    await factory.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the logs of clusters to the report of a test that has failed."""
+    report = yield
+    if report.failed:
+        for running in item.stash.get(_CLUSTERS, []):
+            report.sections.extend(running.log_sections())
+    return report
