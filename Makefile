@@ -59,7 +59,7 @@ cov: venv redis ## Run `make test` under coverage, the processes it starts inclu
 	$(BIN)/coverage run -m pytest -m "not long"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage json --quiet -o coverage.json
-	$(PY) tests/check_coverage.py coverage.json
+	$(PY) -m tests.check_coverage coverage.json
 
 .PHONY: bench
 bench: venv redis ## Measure, as docs/benchmarks describes

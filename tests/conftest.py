@@ -59,7 +59,9 @@ def key_leak_guard(request: pytest.FixtureRequest) -> Iterator[KeyLeakGuard | No
 
 @pytest.fixture
 async def cluster(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> AsyncIterator[ClusterFactory]:
-    """Starter of clusters: ``running = await cluster("tests.apps.echo:app", gateways=2, workers=2)``.
+    """Starter of clusters of real processes.
+
+    ``running = await cluster("tests.apps.echo:app", gateways=2, workers=2)`` returns when all are ready.
 
     Their logs are part of the report of a test that fails; all their processes are gone when the test has ended.
     """
