@@ -1,0 +1,1 @@
+"""Redis for every process of the cluster: the only code that imports redis or hiredis."""

@@ -1,0 +1,60 @@
+"""Where Redis is, and how a connection to it is opened."""
+
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+
+# A Redis that does not even accept and authenticate within this time is of no use to a hook with a 5 s deadline
+# (PROTOCOL.md 2.3); trying again may reach another server behind the same name.
+CONNECT_LIMIT_S: Final = 1.0
+
+
+class Endpoint(Protocol):
+    """A Redis server that may be another one at each ``connect`` (Sentinel, a name with several addresses)."""
+
+    @property
+    def name(self) -> str:
+        """The server for log lines, without a password."""
+        ...
+
+    async def connect(self) -> AbstractConnection:
+        """Return an open connection: authenticated, its database selected, RESP2, nothing in flight.
+
+        Raises:
+            redis.RedisError, OSError: If there is none to be had now. Cancelling leaves nothing open.
+        """
+        ...
+
+
+class UrlEndpoint:
+    """The one server of a ``redis://``, ``rediss://`` or ``unix://`` URL.
+
+    Raises:
+        ValueError: If the URL is none of these or has a bad option.
+    """
+
+    def __init__(self, url: str) -> None:
+        options: dict[str, Any] = dict(parse_url(url))
+        self._connection_class: type[AbstractConnection] = options.pop("connection_class", Connection)
+        # RESP2: pushes and maintenance notices of RESP3 would come between the replies that we count.
+        self._options = options | {
+            "protocol": 2,
+            "socket_timeout": CONNECT_LIMIT_S,
+            "socket_connect_timeout": CONNECT_LIMIT_S,
+            "decode_responses": False,
+            "driver_info": None,
+        }
+        parts = urlsplit(url)
+        self._name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    @property
+    def name(self) -> str:
+        """The URL without credentials and options."""
+        return self._name
+
+    async def connect(self) -> AbstractConnection:
+        """Return an open connection, as ``Endpoint.connect`` says."""
+        connection = self._connection_class(**self._options)
+        await connection.connect()  # type: ignore[no-untyped-call]
+        return connection

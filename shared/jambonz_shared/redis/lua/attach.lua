@@ -1,0 +1,73 @@
+-- A Connection attaches to a Call; the Call is made if there is none.
+-- KEYS: call, log, chan.  ARGV: gateway_id, app, path, line, ttl_ms, is_reconnect (0/1), epoch_known, seq_known.
+-- Reply: {"app", other_app}, or {"ok", epoch, owner, fence, seq, acked, existed, live epochs as "1,2"}.
+--
+-- epoch_known 0 is a new Connection. Above 0 it is one that was attached before: it comes back within the grace
+-- time, or Redis has lost its data and is refilled; numbers then never fall, so that nobody takes new for old.
+-- The log is renewed with the hash: at detach both got the short grace time.
+local call, log, chan = KEYS[1], KEYS[2], KEYS[3]
+local gateway_id, app, path, line, ttl_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local is_reconnect, epoch_known, seq_known = ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8])
+
+local old = redis.call('HMGET', call, 'app', 'epoch', 'owner', 'fence', 'seq', 'acked')
+local existed = old[1] and 1 or 0
+if old[1] and old[1] ~= app then
+  return {'app', old[1]}
+end
+local newest, seq = tonumber(old[2] or 0), tonumber(old[5] or 0)
+
+if existed == 0 and redis.call('EXISTS', log) == 1 then
+  -- Only the hash is lost: entries of the log keep their ids, and XADD refuses a seq at or below the last of them.
+  local info = redis.call('XINFO', 'STREAM', log)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then
+      seq = math.max(seq, tonumber(string.match(info[i + 1], '^%d+')))
+    end
+  end
+end
+
+local epoch = epoch_known
+if epoch_known == 0 then
+  epoch = newest + 1
+end
+seq = math.max(seq, seq_known)
+
+local live, forgotten = {}, {}
+if existed == 1 then
+  for _, field in ipairs(redis.call('HKEYS', call)) do
+    local other = string.match(field, '^c:(%d+)$')
+    if other and tonumber(other) ~= epoch then
+      local connection = is_reconnect and epoch_known == 0 and redis.call('HGET', call, field)
+      -- The line is what follows the last unit separator; gateway ids hold none.
+      if connection and string.match(connection, '\31([^\31]*)$') == line then
+        forgotten[#forgotten + 1] = field
+      else
+        live[#live + 1] = tonumber(other)
+      end
+    end
+  end
+end
+live[#live + 1] = epoch
+table.sort(live)
+
+if #forgotten > 0 then
+  redis.call('HDEL', call, unpack(forgotten))
+end
+local set = {
+  'app', app, 'epoch', math.max(newest, epoch), 'seq', seq, 'live', #live, 'c:' .. epoch, gateway_id .. '\31' .. line,
+}
+if epoch >= newest then
+  set[#set + 1] = 'gateway'
+  set[#set + 1] = gateway_id
+  set[#set + 1] = 'path'
+  set[#set + 1] = path
+end
+redis.call('HSET', call, unpack(set))
+redis.call('PEXPIRE', call, ttl_ms)
+redis.call('PEXPIRE', log, ttl_ms)
+if epoch_known == 0 then
+  redis.call('PUBLISH', chan, 'N' .. epoch .. '\31' .. line)
+end
+return {
+  'ok', epoch, old[3] or '', tonumber(old[4] or 0), seq, tonumber(old[6] or 0), existed, table.concat(live, ','),
+}

@@ -1,0 +1,75 @@
+-- The effects of one handler run, all or nothing: state, facts, and a batch of Directives. Runs for every event.
+-- KEYS: call, log, chan.
+-- ARGV: worker_id, fence, epoch, n, ttl_ms, batch, facts, status, k, then k pairs of a state field and its JSON.
+-- Reply: {"gone"}, {"fenced", owner}, {"dup", seq}, or {"ok", seq}.
+--
+-- Refused for anyone but the owner of this fence; skipped if event n of this epoch was committed before (n 0 is no
+-- event). Empty facts, status, batch: unchanged, none. Empty JSON deletes the field.
+local call, log = KEYS[1], KEYS[2]
+local d = 'd:' .. ARGV[3]
+local n, batch = tonumber(ARGV[4]), ARGV[6]
+
+local old = redis.call('HMGET', call, 'owner', 'fence', 'seq', 'live', d)
+if old[1] ~= ARGV[1] or old[2] ~= ARGV[2] then
+  if redis.call('EXISTS', call) == 0 then
+    return {'gone'}
+  end
+  return {'fenced', old[1] or ''}
+end
+local seq = tonumber(old[3] or 0)
+if n > 0 and old[5] and n <= tonumber(old[5]) then
+  return {'dup', seq}
+end
+
+local set, deleted = {}, {}
+if n > 0 then
+  set[1] = d
+  set[2] = ARGV[4]
+end
+if ARGV[7] ~= '' then
+  set[#set + 1] = 'facts'
+  set[#set + 1] = ARGV[7]
+end
+if ARGV[8] ~= '' then
+  set[#set + 1] = 'status'
+  set[#set + 1] = ARGV[8]
+end
+for i = 10, 8 + 2 * tonumber(ARGV[9]), 2 do
+  if ARGV[i + 1] == '' then
+    deleted[#deleted + 1] = 's:' .. ARGV[i]
+  else
+    set[#set + 1] = 's:' .. ARGV[i]
+    set[#set + 1] = ARGV[i + 1]
+  end
+end
+if batch ~= '' then
+  seq = seq + 1
+  set[#set + 1] = 'seq'
+  set[#set + 1] = seq
+end
+-- In slices: Lua's unpack has room for some 8,000 values.
+for from = 1, #set, 4000 do
+  redis.call('HSET', call, unpack(set, from, math.min(from + 3999, #set)))
+end
+for from = 1, #deleted, 4000 do
+  redis.call('HDEL', call, unpack(deleted, from, math.min(from + 3999, #deleted)))
+end
+local renewed = call
+if batch ~= '' then
+  redis.call('XADD', log, seq .. '-0', 'd', batch)
+  redis.call('PUBLISH', KEYS[3], 'D' .. seq .. '\n' .. batch)
+  renewed = log
+end
+
+-- The time to live is renewed when half of it is over: reading it is cheaper than writing, above all with AOF or
+-- replicas. A Call without Connections is in its grace time, which no commit may prolong.
+local left_ms = redis.call('PTTL', renewed)
+if (tonumber(old[4]) or 0) > 0 then
+  if left_ms < tonumber(ARGV[5]) / 2 then
+    redis.call('PEXPIRE', call, ARGV[5])
+    redis.call('PEXPIRE', log, ARGV[5])
+  end
+elseif left_ms == -1 then
+  redis.call('PEXPIRE', log, redis.call('PTTL', call))
+end
+return {'ok', seq}

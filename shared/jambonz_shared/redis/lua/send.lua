@@ -1,0 +1,25 @@
+-- A batch of Directives from anybody, owner or not.
+-- KEYS: call, log, chan.  ARGV: ttl_ms, batch.
+-- Reply: {"gone"}, or {"ok", seq, gateway of the newest Connection}.
+local call, log = KEYS[1], KEYS[2]
+local ttl_ms, batch = tonumber(ARGV[1]), ARGV[2]
+
+local old = redis.call('HMGET', call, 'app', 'gateway', 'live')
+if not old[1] then
+  return {'gone'}
+end
+local seq = redis.call('HINCRBY', call, 'seq', 1)
+redis.call('XADD', log, seq .. '-0', 'd', batch)
+redis.call('PUBLISH', KEYS[3], 'D' .. seq .. '\n' .. batch)
+
+-- As in commit.lua: renewed at half time, but never beyond the grace time of a Call without Connections.
+local left_ms = redis.call('PTTL', log)
+if (tonumber(old[3]) or 0) > 0 then
+  if left_ms < ttl_ms / 2 then
+    redis.call('PEXPIRE', call, ttl_ms)
+    redis.call('PEXPIRE', log, ttl_ms)
+  end
+elseif left_ms == -1 then
+  redis.call('PEXPIRE', log, redis.call('PTTL', call))
+end
+return {'ok', seq, old[2] or ''}

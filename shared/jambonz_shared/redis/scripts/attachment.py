@@ -1,0 +1,113 @@
+"""Connections come to a Call and leave it: ``attach``, ``detach``, ``acked``. Pure."""
+
+from dataclasses import dataclass
+
+from jambonz_shared.redis.scripts.names import GONE, CallKeys, Gone, KeysAndArgs, unexpected
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """A Connection that attaches to a Call.
+
+    Attributes:
+        line: ``"main"`` or ``"side"``.
+        ttl_ms: Time to live of the Call while it has a Connection.
+        is_reconnect: The Connection replaces those of the same line, which are forgotten.
+        epoch_known: 0 for a new Connection; its epoch if it was attached before (Redis lost its data, or the Call
+            was detached and comes back).
+        seq_known: Highest seq this gateway has seen of the Call, 0 if none.
+    """
+
+    gateway_id: str
+    app: str
+    path: str
+    line: str
+    ttl_ms: int
+    is_reconnect: bool = False
+    epoch_known: int = 0
+    seq_known: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The Connection belongs to the Call.
+
+    Attributes:
+        owner: Worker that owns the Call; empty if nobody does.
+        fence: Fence of the last claim; 0 before the first, and after Redis has lost its data.
+        seq: Highest seq of the Call.
+        acked: Whether its first hook was acked.
+        existed: Whether the Call was known before; then its log may hold batches.
+        live_epochs: Epochs of all Connections of the Call, this one among them, rising.
+    """
+
+    epoch: int
+    owner: str
+    fence: int
+    seq: int
+    acked: bool
+    existed: bool
+    live_epochs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OtherApp:
+    """The Call belongs to another app; the Connection was not attached."""
+
+    app: str
+
+
+def attach_args(call: CallKeys, attach: Attach) -> KeysAndArgs:
+    """Return what ``attach`` needs."""
+    return (call.call, call.log, call.chan), (
+        attach.gateway_id,
+        attach.app,
+        attach.path,
+        attach.line,
+        attach.ttl_ms,
+        int(attach.is_reconnect),
+        attach.epoch_known,
+        attach.seq_known,
+    )
+
+
+def attach_reply(reply: object) -> Attached | OtherApp:
+    """Read the reply of ``attach``."""
+    match reply:
+        case [b"ok", int(epoch), bytes(owner), int(fence), int(seq), int(acked), int(existed), bytes(live)]:
+            epochs = tuple(int(text) for text in live.split(b","))
+            return Attached(epoch, owner.decode(), fence, seq, acked == 1, existed == 1, epochs)
+        case [b"app", bytes(app)]:
+            return OtherApp(app.decode())
+        case _:
+            raise unexpected("attach", reply)
+
+
+def detach_args(call: CallKeys, epoch: int, grace_ms: int) -> KeysAndArgs:
+    """Return what ``detach`` needs."""
+    return (call.call, call.log, call.chan), (epoch, grace_ms)
+
+
+def detach_reply(reply: object) -> int | Gone:
+    """Read the reply of ``detach``: the number of Connections left."""
+    match reply:
+        case -1:
+            return GONE
+        case int(left):
+            return left
+        case _:
+            raise unexpected("detach", reply)
+
+
+def acked_args(call: CallKeys) -> KeysAndArgs:
+    """Return what ``acked`` needs."""
+    return (call.call,), ()
+
+
+def acked_reply(reply: object) -> bool:
+    """Read the reply of ``acked``: False if the Call is gone."""
+    match reply:
+        case 0 | 1:
+            return reply == 1
+        case _:
+            raise unexpected("acked", reply)

@@ -1,0 +1,100 @@
+"""Batches of Directives go into the log of a Call: ``commit`` by its owner, ``send`` by anybody. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from jambonz_shared.redis.scripts.names import GONE, Argument, CallKeys, Fenced, Gone, KeysAndArgs, unexpected
+from jambonz_shared.redis.scripts.ownership import Ownership
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a commit changes beside the log.
+
+    Attributes:
+        facts: JSON object that replaces the facts; empty changes nothing.
+        status: Replaces the last status; empty changes nothing.
+        state: JSON by name of state fields; empty deletes the field.
+    """
+
+    facts: bytes = b""
+    status: str = ""
+    state: Mapping[str, bytes] = field(default_factory=dict)
+
+
+NO_CHANGES: Final = Changes()
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The effects are in Redis; ``seq`` is that of the batch, or the last one's if there was none."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The event was committed before; nothing was done."""
+
+    seq: int
+
+
+def commit_args(ownership: Ownership, epoch: int, n: int, batch: bytes, changes: Changes = NO_CHANGES) -> KeysAndArgs:
+    """Return what ``commit`` needs; ``n`` 0 is no event, an empty batch no Directive."""
+    head = (
+        ownership.worker_id,
+        ownership.fence,
+        epoch,
+        n,
+        ownership.ttl_ms,
+        batch,
+        changes.facts,
+        changes.status,
+        len(changes.state),
+    )
+    if not changes.state:
+        return ownership.keys, head
+    pairs: list[Argument] = []
+    for pair in changes.state.items():
+        pairs.extend(pair)
+    return ownership.keys, (*head, *pairs)
+
+
+def commit_reply(reply: object) -> Committed | Duplicate | Fenced | Gone:
+    """Read the reply of ``commit``."""
+    match reply:
+        case [b"ok", int(seq)]:
+            return Committed(seq)
+        case [b"dup", int(seq)]:
+            return Duplicate(seq)
+        case [b"fenced", bytes(owner)]:
+            return Fenced(owner.decode())
+        case [b"gone"]:
+            return GONE
+        case _:
+            raise unexpected("commit", reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The batch is in the log; ``gateway`` holds the newest Connection."""
+
+    seq: int
+    gateway: str
+
+
+def send_args(call: CallKeys, ttl_ms: int, batch: bytes) -> KeysAndArgs:
+    """Return what ``send`` needs."""
+    return (call.call, call.log, call.chan), (ttl_ms, batch)
+
+
+def send_reply(reply: object) -> Queued | Gone:
+    """Read the reply of ``send``."""
+    match reply:
+        case [b"ok", int(seq), bytes(gateway)]:
+            return Queued(seq, gateway.decode())
+        case [b"gone"]:
+            return GONE
+        case _:
+            raise unexpected("send", reply)
