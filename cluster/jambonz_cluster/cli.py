@@ -67,6 +67,24 @@ def dev(application: str, is_reloading: bool, **flags: str | None) -> None:
     sys.exit(run_in_loop(Dev(application, settings, is_reloading=is_reloading).run()))
 
 
+@main.command()
+@click.argument("url")
+@click.option("--script", default="hello", show_default=True, help="Name of a built-in script, or a JSON file.")
+@click.option("--calls", type=click.IntRange(min=1), default=1, show_default=True, help="How many calls to play.")
+@click.option("--rate", type=click.FloatRange(min=0.001), default=10.0, show_default=True, help="New calls per second.")
+@click.option("--concurrency", type=click.IntRange(min=1), default=None, help="Calls at the same time, at most.")
+@click.option("--speed", type=click.FloatRange(min=0.001), default=1.0, show_default=True, help="Times real time.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of text.")
+def simulate(url: str, **options: Any) -> None:
+    """Play calls against URL as jambonz would, and tell what was said.
+
+    Exits with 1 if a call failed or a hook was not answered in time.
+    """
+    from jambonz_simulator.cli import run_simulate
+
+    sys.exit(run_simulate(url, **options))
+
+
 def _application_or_exit(target: str) -> Any:
     from jambonz_cluster.application import BadApplication, load_application
     from jambonz_workers import App

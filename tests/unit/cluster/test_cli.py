@@ -1,0 +1,79 @@
+"""The command line: help, version, exit codes and messages of wrong usage."""
+
+import pytest
+from click.testing import CliRunner, Result
+
+from jambonz_cluster.cli import main
+
+
+def run(*arguments: str, **environ: str) -> Result:
+    return CliRunner().invoke(main, arguments, env=environ, prog_name="jambonz-cluster")
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    """A bug report can name it."""
+    result = run("--version")
+    assert (result.exit_code, result.output) == (0, "jambonz-cluster 0.1.0\n")
+
+
+def test_help_lists_every_command() -> None:
+    """A newcomer finds the rest from here."""
+    result = run("--help")
+    assert result.exit_code == 0
+    for command in ("gateway", "worker", "dev", "simulate", "calls"):
+        assert f"\n  {command} " in result.output
+
+
+@pytest.mark.parametrize("command", ["gateway", "worker", "dev"])
+def test_help_names_the_variable_of_each_option(command: str) -> None:
+    """Flags and variables are two names of one setting."""
+    result = run(command, "--help")
+    assert "--redis-url" in result.output
+    assert "JAMBONZ_CLUSTER_REDIS_URL" in result.output
+
+
+def test_bad_settings_are_all_listed_and_exit_with_2() -> None:
+    """One failed start is enough to mend everything."""
+    result = run("gateway", "--port", "x", JAMBONZ_CLUSTER_PROCESSES="0", REDIS_URL="hunter2")
+    assert result.exit_code == 2
+    assert sorted(result.stderr.splitlines()) == [
+        "bad setting --port='x': expected a whole number, 0 to 65535",
+        "bad setting JAMBONZ_CLUSTER_PROCESSES='0': expected a whole number, 1 to 256",
+        "bad setting REDIS_URL=(secret): expected a URL such as redis://host:6379/0 or rediss://:password@host",
+    ]
+
+
+def test_misspelt_variable_is_warned_about() -> None:
+    """Otherwise the default would rule in silence."""
+    result = run("gateway", "--port", "x", JAMBONZ_CLUSTER_PROTS="1")
+    assert "warning: JAMBONZ_CLUSTER_PROTS is no setting of jambonz-cluster; it is ignored\n" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "exit_code", "message"),
+    [
+        pytest.param("nothing", 2, "bad application: expected MODULE:APP", id="no_colon"),
+        pytest.param(
+            "json:dumps",
+            2,
+            "bad application: expected 'json:dumps' to be a jambonz_workers.App, got function",
+            id="no_app",
+        ),
+        pytest.param("this_module_raises:app", 1, "ZeroDivisionError", id="raises"),
+    ],
+)
+def test_bad_application_is_named(
+    target: str, exit_code: int, message: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wrong usage exits with 2, an application that fails with 1 and its traceback."""
+    folder = tmp_path_factory.mktemp("application")
+    (folder / "this_module_raises.py").write_text("1 / 0\n")
+    monkeypatch.chdir(folder)
+    result = run("worker", target)
+    assert result.exit_code == exit_code
+    assert message in result.stderr
+
+
+def test_unknown_command_is_wrong_usage() -> None:
+    """Scripts can tell a typing mistake from a failure."""
+    assert run("gatway").exit_code == 2
