@@ -1,0 +1,406 @@
+"""Plays one simulated call against a real server: the asyncio shell around the pure core."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from jambonz_simulator.core.call import Pace, SimulatedCall
+from jambonz_simulator.core.effects import (
+    AbortSocket,
+    CloseSocket,
+    Effect,
+    EndCall,
+    OpenSocket,
+    SendFrame,
+)
+from jambonz_simulator.core.records import Anomaly, CallResult, CommandRecord, HookRecord
+from jambonz_simulator.core.script import DropSocket, Script, SendHook, SendNotice, Step
+from jambonz_simulator.core.timing import JAMBONZ_TIMING, Timing
+from jambonz_simulator.core.verbs import Verb
+from jambonz_simulator.random_ids import RandomIds
+from jambonz_simulator.script_files import load_script
+from jambonz_simulator.sockets import OpenFailed, Socket, open_socket
+
+DEFAULT_WAIT_S: Final = 10.0
+
+# How long a server may take to reap a socket that jambonz never closes (PROTOCOL.md 1.4, 12).
+ORPHAN_LINGER_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """How a call is simulated; what happens in it is told by its `Script`.
+
+    Attributes:
+        credentials: User and password for basic authentication.
+        speed: How many times faster than in life media and people are; protocol times stay.
+        timing: The times of the protocol; ``JAMBONZ_TIMING.scaled(0.1)`` for impatient tests.
+        keeps_entries: Whether the transcript is kept.
+        seed: Makes ids repeatable.
+        orphan_linger_s: How long after the end a socket that jambonz never closes is left open.
+    """
+
+    credentials: tuple[str, str] | None = None
+    speed: float = 1.0
+    timing: Timing = JAMBONZ_TIMING
+    keeps_entries: bool = True
+    seed: int | None = None
+    orphan_linger_s: float = ORPHAN_LINGER_S
+
+
+DEFAULT_OPTIONS: Final = CallOptions()
+
+
+class NotInTime(AssertionError):
+    """What a test waited for has not happened; the message holds the end of the transcript."""
+
+
+class LiveCall:
+    """A running simulated call, for tests that drive it by hand; see `live_call`.
+
+    Attributes:
+        core: The state machine, to look at.
+    """
+
+    def __init__(self, url: str, script: Script, options: CallOptions) -> None:
+        pace = Pace(options.timing, options.speed, options.keeps_entries)
+        ids = RandomIds(options.seed)
+        self.core = SimulatedCall(url, script, ids, credentials=options.credentials, pace=pace)
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._sockets: dict[int, Socket] = {}
+        self._opening: dict[int, asyncio.Task[None]] = {}
+        self._reaped: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._watchers: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
+
+    # Looking.
+
+    @property
+    def call_sid(self) -> str:
+        """The call_sid of the call."""
+        return self.core.info.call_sid
+
+    @property
+    def hooks(self) -> list[HookRecord]:
+        """All messages so far that want an ack."""
+        return self.core.hooks
+
+    @property
+    def commands(self) -> list[CommandRecord]:
+        """All commands so far, with jambonz's verdict on each."""
+        return self.core.world.ledger.commands
+
+    @property
+    def anomalies(self) -> list[str]:
+        """Kinds of all anomalies so far."""
+        return [anomaly.kind for anomaly in self.core.world.ledger.anomalies]
+
+    @property
+    def current_verb(self) -> Verb | None:
+        """The running verb, ``None`` while jambonz waits for commands."""
+        return self.core.session.current
+
+    @property
+    def customer_data(self) -> Mapping[str, Any]:
+        """What the last tag verb has set."""
+        return self.core.info.customer_data
+
+    @property
+    def is_connected(self) -> bool:
+        """True while the socket of the application is open."""
+        return self.core.session.requestor.connection is not None
+
+    @property
+    def result(self) -> CallResult | None:
+        """The result, once the call is over."""
+        return self.core.result
+
+    # Waiting.
+
+    async def wait_for(
+        self, what: str, condition: Callable[["LiveCall"], object], timeout_s: float | None = DEFAULT_WAIT_S
+    ) -> None:
+        """Wait until ``condition(self)`` is true; looked at after everything that happens.
+
+        Raises:
+            NotInTime: If it has not come true in time, or the call ended without it.
+        """
+        if condition(self):
+            return
+        future: asyncio.Future[None] = self._loop.create_future()
+        watcher = (lambda: condition(self), future)
+        self._watchers.append(watcher)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await future
+        except TimeoutError:
+            raise NotInTime(f"not within {timeout_s} s: {what}; {self._story()}") from None
+        finally:
+            self._watchers.remove(watcher)
+
+    async def wait_for_verb(self, name: str, timeout_s: float = DEFAULT_WAIT_S) -> Verb:
+        """Wait until a verb of this name runs, and give it."""
+        await self.wait_for(f"verb {name!r} runs", lambda call: call.core.session.current_name == name, timeout_s)
+        verb = self.current_verb
+        assert verb is not None
+        return verb
+
+    async def wait_for_hook(
+        self, hook: str | None = None, *, kind: str = "verb:hook", count: int = 1, timeout_s: float = DEFAULT_WAIT_S
+    ) -> HookRecord:
+        """Wait until the ``count``-th such hook has been acked or has died, and give its record."""
+
+        def settled() -> list[HookRecord]:
+            found = [r for r in self.hooks if r.kind == kind and hook in (None, r.hook)]
+            return [record for record in found if record.is_acked or record.dead_by]
+
+        what = f"{kind} {hook or ''} settled, {count} times"
+        await self.wait_for(what, lambda _: len(settled()) >= count, timeout_s)
+        return settled()[count - 1]
+
+    async def wait_for_command(
+        self, command: str, *, count: int = 1, timeout_s: float = DEFAULT_WAIT_S
+    ) -> CommandRecord:
+        """Wait for the ``count``-th such command, accepted or not, and give its record."""
+
+        def found() -> list[CommandRecord]:
+            return [record for record in self.commands if record.command == command]
+
+        await self.wait_for(f"command {command!r}, {count} times", lambda _: len(found()) >= count, timeout_s)
+        return found()[count - 1]
+
+    async def wait_for_sockets(self, count: int, timeout_s: float = DEFAULT_WAIT_S) -> None:
+        """Wait until ``count`` sockets have been opened in the life of the call."""
+        await self.wait_for(
+            f"{count} sockets opened", lambda call: call.core.world.ledger.sockets >= count, timeout_s
+        )
+
+    async def wait_for_end(self, timeout_s: float | None = 60.0) -> CallResult:
+        """Wait until the call is over and give its result."""
+        await self.wait_for("the call is over", lambda call: call.core.result is not None, timeout_s)
+        assert self.core.result is not None
+        return self.core.result
+
+    # Acting.
+
+    async def press(self, digits: str, timeout_s: float = DEFAULT_WAIT_S) -> None:
+        """Wait until a verb listens, then press digits."""
+        await self._wait_for_ears("digits", timeout_s)
+        was_heard, effects = self.core.press(digits, self._loop.time())
+        self._carry_out(effects)
+        if not was_heard:
+            raise NotInTime(f"the running verb takes no digits; {self._story()}")
+
+    async def say(self, text: str, *, confidence: float = 0.9, timeout_s: float = DEFAULT_WAIT_S) -> None:
+        """Wait until a verb listens, then say something."""
+        await self._wait_for_ears("speech", timeout_s)
+        was_heard, effects = self.core.speak(text, confidence, self._loop.time())
+        self._carry_out(effects)
+        if not was_heard:
+            raise NotInTime(f"the running verb takes no speech; {self._story()}")
+
+    async def _wait_for_ears(self, what: str, timeout_s: float) -> None:
+        def listens(call: "LiveCall") -> bool:
+            return call.core.session.ears.is_open or call.core.session.barge_in is not None
+
+        await self.wait_for(f"a verb that listens to {what}", listens, timeout_s)
+
+    def hang_up(self) -> None:
+        """The caller hangs up."""
+        self._carry_out(self.core.hang_up(self._loop.time()))
+
+    def drop_socket(self, code: int = 1006) -> None:
+        """Lose the socket of the application; jambonz reconnects unless ``code`` is 1000."""
+        self.do(DropSocket(code))
+
+    async def send_hook(
+        self,
+        hook: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        args: Mapping[str, Any] | None = None,
+        kind: str = "verb:hook",
+        timeout_s: float = DEFAULT_WAIT_S,
+    ) -> HookRecord:
+        """Send a hook that no verb asked for; give its record when acked or dead.
+
+        The verbs of the ack are not run, as in the conformance runner.
+        """
+        count = sum(r.kind == kind and r.hook == hook for r in self.hooks) + 1
+        self.start_hook(hook, data, args=args, kind=kind)
+        return await self.wait_for_hook(hook, kind=kind, count=count, timeout_s=timeout_s)
+
+    def start_hook(
+        self,
+        hook: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        args: Mapping[str, Any] | None = None,
+        kind: str = "verb:hook",
+    ) -> None:
+        """Send a hook without waiting for its fate; see `send_hook`."""
+        self.do(SendHook(hook, data or {}, args, kind))
+
+    def send_notice(self, kind: str, data: Mapping[str, Any] | None = None, hook: str | None = None) -> None:
+        """Send a message that wants no ack, with exactly this data (its keys converted)."""
+        self.do(SendNotice(kind, data or {}, hook))
+
+    def send_raw(self, payload: str | bytes) -> None:
+        """Put any text on the socket, past all rules; bytes are sent as text as well."""
+        connection = self.core.session.requestor.connection
+        if connection is None:
+            raise NotInTime(f"no open socket to send on; {self._story()}")
+        self._sockets[connection].send_text(payload.encode() if isinstance(payload, str) else payload)
+
+    def do(self, step: Step) -> None:
+        """Have the caller do a step of a script."""
+        self._carry_out(self.core.do(step, self._loop.time()))
+
+    # Sockets (the Listener of sockets.py).
+
+    def frame_received(self, connection: int, payload: str | bytes) -> None:
+        """Feed a message of the server to the core."""
+        self._carry_out(self.core.frame_received(connection, payload, self._loop.time()))
+
+    def socket_closed(self, connection: int, code: int) -> None:
+        """Tell the core that a socket is gone."""
+        self._sockets.pop(connection, None)
+        if not self._sockets and self._reaped is not None and not self._reaped.done():
+            self._reaped.set_result(None)
+        self._carry_out(self.core.socket_closed(connection, code, self._loop.time()))
+
+    # The machinery.
+
+    def start(self) -> None:
+        """Let the call come in (or go out); call once."""
+        self._carry_out(self.core.start(self._loop.time()))
+
+    async def leave(self) -> None:
+        """Give up: close nothing, drop all sockets. Safe to call more than once."""
+        if self._timer is not None:
+            self._timer.cancel()
+        opening = list(self._opening.values())
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
+        for socket in list(self._sockets.values()):
+            socket.abort()
+
+    async def wait_for_reaping(self) -> bool:
+        """Wait until the server has closed what jambonz never closes; false if it does not in time."""
+        if self._sockets:
+            self._reaped = self._loop.create_future()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._options.orphan_linger_s):
+                    await self._reaped
+        return not self._sockets
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case SendFrame(connection, payload):
+                    if connection in self._sockets:
+                        self._sockets[connection].send_text(payload)
+                case OpenSocket(connection=connection):
+                    self._opening[connection] = asyncio.create_task(self._open(effect))
+                case CloseSocket(connection, code):
+                    if connection in self._sockets:
+                        self._sockets[connection].close(code)
+                case AbortSocket(connection):
+                    socket = self._sockets.pop(connection, None)
+                    if socket is not None:
+                        socket.abort()
+                case EndCall():
+                    pass
+        self._look_around()
+        self._set_timer()
+
+    async def _open(self, effect: OpenSocket) -> None:
+        connection = effect.connection
+        try:
+            socket = await open_socket(connection, effect.url, effect.credentials, effect.within_s, self)
+        except OpenFailed as error:
+            self._carry_out(self.core.socket_failed(connection, error.failure, self._loop.time()))
+        else:
+            self._sockets[connection] = socket
+            self._carry_out(self.core.socket_opened(connection, self._loop.time()))
+            socket.release()
+        finally:
+            self._opening.pop(connection, None)
+
+    def _look_around(self) -> None:
+        for condition, future in self._watchers:
+            if future.done():
+                continue
+            if condition():
+                future.set_result(None)
+            elif self.core.result is not None:
+                outcome = self.core.result.outcome
+                future.set_exception(NotInTime(f"the call ended before: {outcome}; {self._story()}"))
+
+    def _set_timer(self) -> None:
+        wakes_at_s = self.core.wakes_at_s
+        if self._timer is not None:
+            if wakes_at_s == self._timer.when():
+                return
+            self._timer.cancel()
+        self._timer = None if wakes_at_s is None else self._loop.call_at(wakes_at_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._carry_out(self.core.tick(self._loop.time()))
+
+    def _story(self) -> str:
+        lines = [f"{e.t_s:.3f} #{e.connection} {e.who}: {e.frame}"[:300] for e in self.core.world.ledger.entries[-12:]]
+        return "the last lines:\n" + "\n".join(lines)
+
+
+@asynccontextmanager
+async def live_call(
+    url: str, script: Script | str | None = None, options: CallOptions = DEFAULT_OPTIONS
+) -> AsyncIterator[LiveCall]:
+    """Start a call to drive by hand; at the end of the block its sockets are dropped.
+
+    Without a script an inbound call arrives and the caller stays until told otherwise.
+    """
+    call = LiveCall(url, _script_of(script), options)
+    call.start()
+    try:
+        yield call
+    finally:
+        await call.leave()
+
+
+async def simulate_call(
+    url: str, script: Script | str = "hello", options: CallOptions = DEFAULT_OPTIONS
+) -> CallResult:
+    """Play a whole call and give its result; weather and misbehaviour are told by the result.
+
+    Args:
+        url: ``ws://`` or ``wss://``, userinfo and hash options allowed.
+        script: A script, the name of a built-in one, or the path of a JSON file.
+        options: See `CallOptions`.
+
+    Raises:
+        ScriptError: If the script cannot be found or read.
+    """
+    call = LiveCall(url, _script_of(script), options)
+    call.start()
+    try:
+        result = await call.wait_for_end(timeout_s=None)
+        if await call.wait_for_reaping():
+            return result
+        left_open = Anomaly(result.duration_s, 0, "orphan_not_reaped", "a socket that only jambonz left (P31)")
+        return replace(result, anomalies=(*result.anomalies, left_open))
+    finally:
+        await call.leave()
+
+
+def _script_of(script: Script | str | None) -> Script:
+    if script is None:
+        return Script()
+    return load_script(script) if isinstance(script, str) else script

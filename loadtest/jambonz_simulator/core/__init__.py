@@ -1,0 +1,1 @@
+"""The protocol core of the simulator: one simulated call as a state machine. Pure."""

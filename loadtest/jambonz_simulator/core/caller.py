@@ -1,0 +1,105 @@
+"""The caller: plays the steps of a script, or does what a test asks for. Pure."""
+
+from typing import TYPE_CHECKING, Any, assert_never
+
+from jambonz_simulator.core.acks import Reply
+from jambonz_simulator.core.ears import Heard
+from jambonz_simulator.core.frames import KINDS_WITHOUT_ACK
+from jambonz_simulator.core.kernel import Promise, Steps
+from jambonz_simulator.core.script import (
+    DropSocket,
+    HangUp,
+    Press,
+    SendHook,
+    SendNotice,
+    Speak,
+    StaySilent,
+    Step,
+    Wait,
+    WaitForVerb,
+)
+
+if TYPE_CHECKING:
+    from jambonz_simulator.core.session import Session
+
+
+def play_script(session: "Session") -> Steps[None]:
+    """Do the steps of the session's script one after the other, then lose patience."""
+    for step in session.script.steps:
+        yield from do_step(session, step)
+    if session.script.patience_s is not None:
+        yield session.world.passing(session.script.patience_s)
+        hang_up(session)
+
+
+def do_step(session: "Session", step: Step) -> Steps[None]:
+    """Do one step; ends when it is done."""
+    match step:
+        case Press(digits, after_s):
+            yield session.world.until(lambda: session.ears.is_open or session.barge_in is not None)
+            yield session.world.passing(after_s)
+            press(session, digits)
+        case Speak(text, confidence, after_s):
+            yield session.world.until(lambda: session.ears.is_open or session.barge_in is not None)
+            yield session.world.passing(after_s)
+            speak(session, text, confidence)
+        case StaySilent():
+            yield session.world.until(lambda: session.ears.is_open)
+            yield session.world.until(lambda: not session.ears.is_open)
+        case Wait(seconds):
+            yield session.world.passing(seconds)
+        case WaitForVerb(verb):
+            yield session.world.until(lambda: session.current_name == verb)
+        case HangUp():
+            hang_up(session)
+        case DropSocket(code):
+            session.requestor.drop(code)
+        case SendHook():
+            yield send_hook(session, step)
+        case SendNotice():
+            send_notice(session, step)
+        case _:
+            assert_never(step)
+
+
+def press(session: "Session", digits: str) -> bool:
+    """Press digits; false if nobody listens."""
+    session.world.entry(0, "caller", {"presses": digits})
+    return session.hear(Heard(digits=digits))
+
+
+def speak(session: "Session", text: str, confidence: float) -> bool:
+    """Say something; false if nobody listens."""
+    session.world.entry(0, "caller", {"says": text})
+    return session.hear(Heard(text=text, confidence=confidence))
+
+
+def hang_up(session: "Session") -> None:
+    """Hang up; before the answer this cancels an inbound call (PROTOCOL.md 2.10)."""
+    if session.is_over:
+        return
+    session.world.entry(0, "caller", {"hangs": "up"})
+    if session.is_answered:
+        session.end("caller")
+    else:
+        session.fail("no-answer", 487, "Request Terminated")
+
+
+def send_hook(session: "Session", step: SendHook) -> Promise[Reply]:
+    """Send a message that wants an ack, with the call info as the conformance runner does."""
+    data: dict[str, Any] = {**session.info.to_data(), **step.data}
+    if step.args is not None:
+        data["args"] = dict(step.args)
+    b3 = session.info.next_b3()
+    return session.requestor.request(step.kind, step.hook, data, b3)
+
+
+def send_notice(session: "Session", step: SendNotice) -> None:
+    """Send a message that wants no ack.
+
+    Raises:
+        ValueError: If messages of this type want one.
+    """
+    if step.kind not in KINDS_WITHOUT_ACK:
+        raise ValueError(f"{step.kind!r} wants an ack: send it as a hook")
+    session.notice(step.kind, dict(step.data), step.hook)

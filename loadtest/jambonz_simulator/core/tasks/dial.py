@@ -1,0 +1,154 @@
+"""The dial verb: the B leg, its statuses, confirm session, bridge and end. Pure."""
+
+from typing import Any, Final
+
+from jambonz_simulator.core.acks import Reply, ReplyAcked
+from jambonz_simulator.core.ears import Heard
+from jambonz_simulator.core.info import CallInfo, child_call_info
+from jambonz_simulator.core.kernel import TIMED_OUT, Promise, Steps
+from jambonz_simulator.core.script import Dial
+from jambonz_simulator.core.session import Session, VerbEnd
+from jambonz_simulator.core.tasks.media import playing
+from jambonz_simulator.core.verbs import Verb, hook_path, number
+
+_FAILURES: Final[dict[str, tuple[str, int, str]]] = {
+    "busy": ("busy", 486, "Busy Here"),
+    "no-answer": ("no-answer", 487, "Request Terminated"),
+    "failed": ("failed", 503, "Service Unavailable"),
+}
+
+
+def dial(session: Session, verb: Verb) -> Steps[VerbEnd]:
+    """Call somebody, bridge, and tell the actionHook how it ended (PROTOCOL.md 6.2)."""
+    fate = session.take_dial()
+    leg = child_call_info(session.info, _target(verb), session.world.ids)
+    results = _results(leg)
+
+    def last_words() -> dict[str, Any]:
+        return results | {"dial_call_status": leg.call_status, "dial_sip_status": leg.sip_status}
+
+    session.last_words = last_words
+    try:
+        yield from _ring_and_talk(session, verb, leg, fate)
+    finally:
+        if session.child is leg:
+            session.child = None
+            _leg_status(session, leg, "completed", 200, "OK")
+        session.ears.close()
+    session.last_words = None
+    yield from session.action(verb, last_words())
+    return "next"
+
+
+def _target(verb: Verb) -> str:
+    targets = verb["target"]
+    first = targets[0] if isinstance(targets, list) and targets else targets
+    if not isinstance(first, dict):
+        return "unknown"
+    return str(first.get("number") or first.get("sipUri") or first.get("name") or "unknown")
+
+
+def _results(leg: CallInfo) -> dict[str, Any]:
+    return {
+        "dial_call_status": leg.call_status,
+        "dial_sip_status": leg.sip_status,
+        "dial_call_sid": leg.call_sid,
+        "dial_sbc_callid": leg.call_id,
+    }
+
+
+def _leg_status(session: Session, leg: CallInfo, status: str, code: int, reason: str) -> None:
+    """B-leg statuses go to the parent's socket, without b3 (PROTOCOL.md 2.10)."""
+    leg.set_status(status, code, reason)
+    if status == "completed":
+        leg.duration_s = 0
+    session.notifier.request("call:status", None, leg.to_data())
+
+
+def _ring_and_talk(session: Session, verb: Verb, leg: CallInfo, fate: Dial) -> Steps[None]:
+    _leg_status(session, leg, "trying", 100, "Trying")
+    yield session.world.kernel.sleep(0.0)
+    _leg_status(session, leg, "ringing", 180, "Ringing")
+    ring_s = session.world.within_s(number(verb.get("timeout"), 60.0))
+    rung = yield session.world.kernel.first(session.world.passing(fate.ring_s), within_s=ring_s)
+    if rung is TIMED_OUT or fate.end != "answer":
+        end = "no-answer" if rung is TIMED_OUT else fate.end
+        _leg_status(session, leg, *_FAILURES[end])
+        return
+    _leg_status(session, leg, "in-progress", 200, "OK")
+    session.child = leg
+    confirm = hook_path(verb.get("confirmHook"))
+    if confirm is not None and not (yield from _confirm(session, confirm, leg, fate)):
+        return
+    yield from _bridge(session, verb, fate)
+
+
+def _confirm(session: Session, hook: str, leg: CallInfo, fate: Dial) -> Steps[bool]:
+    """Ask the app about the callee; a late or bad answer is a "no" (PROTOCOL.md 2.9)."""
+    reply: Reply = yield session.requestor.request("dial:confirm", hook, leg.to_data())
+    if not isinstance(reply, ReplyAcked):
+        return False
+    if not isinstance(reply.data, list) or not reply.data:
+        return True
+    verbs = session.read(reply.data)
+    if verbs is None:
+        return False
+    while verbs:
+        verb, *verbs = verbs
+        match verb["verb"]:
+            case "hangup":
+                return False
+            case "gather":
+                answer = yield from _confirm_gather(session, verb, leg, fate)
+                verbs = verbs if answer is None else answer
+            case "say" | "play" | "pause":
+                yield playing(session, verb)
+            case "tag" | "config":
+                continue
+            case _:
+                session.world.anomaly(
+                    session.requestor.connection or 0, "invalid_verbs", f"{verb['verb']} in a confirm session"
+                )
+                return False
+    return True
+
+
+def _confirm_gather(
+    session: Session, verb: Verb, leg: CallInfo, fate: Dial
+) -> Steps[list[Verb] | None]:
+    """The callee presses; the hook comes on the parent's socket with the child's info (2.9)."""
+    for name in ("say", "play"):
+        if isinstance(verb.get(name), dict):
+            yield playing(session, {**verb[name], "verb": name})
+    yield session.world.passing(0.5)
+    hook = hook_path(verb.get("actionHook"))
+    if hook is None:
+        return None
+    results = {"digits": fate.digits, "reason": "dtmfDetected"} if fate.digits else {"reason": "timeout"}
+    reply: Reply = yield session.requestor.request("verb:hook", hook, {**leg.to_data(), **results})
+    if isinstance(reply, ReplyAcked) and isinstance(reply.data, list) and reply.data:
+        return session.read(reply.data)
+    return None
+
+
+def _bridge(session: Session, verb: Verb, fate: Dial) -> Steps[None]:
+    """Both talk until the callee hangs up or the time limit; digits may go to the dtmfHook."""
+    limits = [s for s in (fate.talk_s, number(verb.get("timeLimit"), 0.0) or None) if s is not None]
+    ends: Promise[None] = (
+        session.world.passing(min(limits)) if limits else Promise(session.world.kernel)
+    )
+    hook = hook_path(verb.get("dtmfHook"))
+    if hook is not None:
+        session.ears.open(frozenset({"digits"}))
+    while True:
+        heard = yield session.world.kernel.first(ends, session.ears.next())
+        if not isinstance(heard, Heard):
+            return
+        if hook is not None and _captures(verb.get("dtmfCapture"), heard.digits):
+            session.hook(hook, {"dtmf": heard.digits}, verb)
+
+
+def _captures(capture: Any, digits: str) -> bool:
+    if isinstance(capture, dict):
+        capture = [item for side in capture.values() if isinstance(side, list) for item in side]
+    return isinstance(capture, list) and digits in capture

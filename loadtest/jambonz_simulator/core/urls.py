@@ -1,0 +1,78 @@
+"""What jambonz reads from the URL of an application, its hash options included. Pure."""
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from jambonz_simulator.core.effects import Failure
+from jambonz_simulator.core.timing import MAX_SOCKETS
+
+_POLICIES: Final = ("ct", "rt", "4xx", "5xx", "all")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an application is, and how stubbornly jambonz tries to reach it.
+
+    Attributes:
+        url: Path and query as provisioned, without userinfo and hash.
+        credentials: User and password of the userinfo, which win over configured ones.
+        max_sockets: Sockets in the life of the call (``rc``); 1 means no reconnect.
+        policy: Which failures of a first connect are retried (``rp``).
+    """
+
+    url: str
+    credentials: tuple[str, str] | None
+    max_sockets: int
+    policy: frozenset[str]
+
+    def retries(self, failure: Failure) -> bool:
+        """True if the first-connect loop tries again after ``failure`` (PROTOCOL.md 1.2)."""
+        if "all" in self.policy:
+            return True
+        match failure.kind:
+            case "refused" | "reset" | "connect_timeout":
+                return "ct" in self.policy
+            case "http":
+                return f"{failure.status // 100}xx" in self.policy
+            case _:
+                # `rt` does not match the handshake timeout either (PROTOCOL.md 1.2).
+                return False
+
+
+def target_of(url: str) -> Target:
+    """Read an application URL, ``wss://user:password@host/path?query#rc=5&rp=ct,5xx``.
+
+    Raises:
+        ValueError: If the scheme is neither ``ws`` nor ``wss`` or the host is missing.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise ValueError(f"application URL {url!r}: expected ws://host/path or wss://host/path")
+    credentials = None
+    if parts.username and parts.password:
+        credentials = (unquote(parts.username), unquote(parts.password))
+    options = parse_qs(parts.fragment)
+    host = parts.netloc.rpartition("@")[2]
+    bare = parts._replace(netloc=host, fragment="").geturl()
+    policy = frozenset(options.get("rp", ["ct"])[0].split(",")) & frozenset(_POLICIES)
+    return Target(bare, credentials, _max_sockets(options.get("rc", [""])[0]), policy)
+
+
+def _max_sockets(text: str) -> int:
+    """``min(abs(parseInt(rc) or 5), 5)``: 0 and nonsense give 5 (PROTOCOL.md 1.5, P45)."""
+    try:
+        asked = abs(int(text))
+    except ValueError:
+        asked = 0
+    return min(asked or MAX_SOCKETS, MAX_SOCKETS)
+
+
+def is_absolute_ws(hook: str) -> bool:
+    """True for a hook that names another websocket application."""
+    return hook.startswith(("ws://", "wss://"))
+
+
+def is_absolute_http(hook: str) -> bool:
+    """True for a hook that jambonz sends as an HTTP webhook instead."""
+    return hook.startswith(("http://", "https://"))

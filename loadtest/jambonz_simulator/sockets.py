@@ -1,0 +1,262 @@
+"""One websocket as jambonz opens it: `websockets`' sans-I/O client under an `asyncio.Protocol`.
+
+Written so that every byte counts: frames go out in the order of the calls, without a task switch;
+an abort is an abort, a close reports the other end's code; no size limit, no pings, no compression
+(the server may not need any of it, the core of the simulator judges sizes).
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from typing import Final, Protocol
+from urllib.parse import urljoin, urlsplit
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus
+from websockets.frames import Frame, Opcode
+from websockets.headers import build_authorization_basic
+from websockets.http11 import Response
+from websockets.protocol import State
+from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
+
+from jambonz_simulator.core.effects import Failure
+
+SUBPROTOCOL: Final = "ws.jambonz.org"
+
+# The `ws` library gives the other end 30 s for the closing handshake; a simulator has no time.
+CLOSE_TIMEOUT_S: Final = 5.0
+MAX_REDIRECTS: Final = 2
+
+
+class Listener(Protocol):
+    """Who is told about a socket; each call is synchronous."""
+
+    def frame_received(self, connection: int, payload: str | bytes) -> None:
+        """A whole message came."""
+
+    def socket_closed(self, connection: int, code: int) -> None:
+        """The socket is gone; called exactly once for every socket that was open."""
+
+
+class OpenFailed(Exception):
+    """The handshake did not succeed; ``failure`` tells why."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(f"websocket not opened: {failure}")
+
+
+class _Redirected(Exception):
+    def __init__(self, location: str) -> None:
+        self.location = location
+        super().__init__(location)
+
+
+class Socket(asyncio.Protocol):
+    """One websocket to the server under test."""
+
+    def __init__(self, connection: int, url: str, credentials: tuple[str, str] | None, listener: Listener) -> None:
+        self.connection = connection
+        self._listener = listener
+        self._websocket = ClientProtocol(
+            parse_uri(url), subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=None
+        )
+        self._credentials = credentials
+        self._transport: asyncio.Transport | None = None
+        self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pieces: list[bytes | bytearray | memoryview] = []
+        self._opcode = Opcode.TEXT
+        self._is_aborted = False
+        self._is_released = False
+        self._early: list[bytes | int] = []
+
+    async def wait_open(self) -> None:
+        """Return once the handshake has succeeded.
+
+        Raises:
+            OpenFailed: If it has not, whatever the reason.
+        """
+        await self._opened
+
+    def release(self) -> None:
+        """Tell the listener from now on, and what came before; call once when it is prepared."""
+        self._is_released = True
+        for news in self._early:
+            self._tell(news)
+        self._early.clear()
+
+    def send_text(self, payload: bytes) -> None:
+        """Send one text message; nothing if the socket is closing."""
+        if self._websocket.state is State.OPEN:
+            self._websocket.send_text(payload)
+            self._flush()
+
+    def close(self, code: int) -> None:
+        """Send a close frame; the end is reported when the other side has answered."""
+        if self._websocket.state is State.OPEN:
+            self._websocket.send_close(code)
+            self._flush()
+            asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self.abort)
+
+    def abort(self) -> None:
+        """Drop the TCP connection without a word and without a report to the listener."""
+        self._is_aborted = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    # asyncio.Protocol.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TCP (and TLS) stands: send the upgrade request."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        request = self._websocket.connect()
+        request.headers["User-Agent"] = "jambonz"
+        if self._credentials is not None:
+            request.headers["Authorization"] = build_authorization_basic(*self._credentials)
+        self._websocket.send_request(request)
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        """Digest bytes of the server."""
+        self._websocket.receive_data(data)
+        self._digest()
+
+    def eof_received(self) -> None:
+        """The server half-closed."""
+        self._websocket.receive_eof()
+        self._digest()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason is all one
+        """TCP is gone, whatever the reason."""
+        with contextlib.suppress(EOFError, AssertionError):
+            self._websocket.receive_eof()
+        if self._opened.done():
+            self._tell(1006 if self._is_aborted else self._websocket.close_code or 1006)
+        else:
+            self._fail(Failure("reset"))
+
+    # Inner life.
+
+    def _digest(self) -> None:
+        for event in self._websocket.events_received():
+            if isinstance(event, Response):
+                self._take_response(event)
+            elif isinstance(event, Frame):
+                self._take_frame(event)
+        self._flush()
+
+    def _take_response(self, response: Response) -> None:
+        error = self._websocket.handshake_exc
+        location = response.headers.get("Location")
+        if error is None and self._websocket.subprotocol == SUBPROTOCOL:
+            if not self._opened.done():
+                self._opened.set_result(None)
+        elif response.status_code // 100 == 3 and location is not None:
+            self._set_exception(_Redirected(location))
+        elif isinstance(error, InvalidStatus):
+            keeps_alive = response.headers.get("Connection", "").lower() != "close"
+            self._fail(Failure("http", response.status_code, keeps_alive))
+        else:
+            self._fail(Failure("no_subprotocol"))
+            self.abort()
+
+    def _take_frame(self, frame: Frame) -> None:
+        if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
+            self._opcode = frame.opcode
+            self._pieces = [frame.data]
+        elif frame.opcode is Opcode.CONT:
+            self._pieces.append(frame.data)
+        else:
+            return
+        if not frame.fin:
+            return
+        payload = bytes(self._pieces[0]) if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces = []
+        self._tell(payload)
+
+    def _tell(self, news: bytes | int) -> None:
+        """Pass on a message, or the close code."""
+        if not self._is_released:
+            self._early.append(news)
+        elif isinstance(news, int):
+            self._listener.socket_closed(self.connection, news)
+        else:
+            self._listener.frame_received(self.connection, news)
+
+    def _flush(self) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        for data in self._websocket.data_to_send():
+            if data:
+                transport.write(data)
+            else:
+                # The sans-I/O layer asks for a half-close; behind TLS that is a full one.
+                transport.close()
+        if self._websocket.close_expected() and self._websocket.state is State.CLOSED:
+            transport.close()
+
+    def _fail(self, failure: Failure) -> None:
+        self._set_exception(OpenFailed(failure))
+
+    def _set_exception(self, error: Exception) -> None:
+        if not self._opened.done():
+            self._opened.set_exception(error)
+
+
+async def open_socket(
+    connection: int, url: str, credentials: tuple[str, str] | None, within_s: float, listener: Listener
+) -> Socket:
+    """Open a websocket as jambonz does; up to two redirects are followed (PROTOCOL.md 1.1).
+
+    Cancellation aborts the attempt.
+
+    Raises:
+        OpenFailed: If it did not open within the time, or was refused.
+    """
+    try:
+        async with asyncio.timeout(within_s):
+            for _ in range(MAX_REDIRECTS):
+                try:
+                    return await _open_once(connection, url, credentials, listener)
+                except _Redirected as redirected:
+                    target = urljoin(url, redirected.location)
+                    # Basic auth is dropped when the host changes (PROTOCOL.md 1.1).
+                    if urlsplit(target).netloc != urlsplit(url).netloc:
+                        credentials = None
+                    url = target.replace("http", "ws", 1) if target.startswith("http") else target
+            return await _open_once(connection, url, credentials, listener)
+    except TimeoutError:
+        raise OpenFailed(Failure("handshake_timeout")) from None
+    except _Redirected:
+        raise OpenFailed(Failure("http", 302)) from None
+
+
+async def _open_once(
+    connection: int, url: str, credentials: tuple[str, str] | None, listener: Listener
+) -> Socket:
+    parts = urlsplit(url)
+    is_secure = parts.scheme == "wss"
+    port = parts.port or (443 if is_secure else 80)
+    tls = ssl.create_default_context() if is_secure else None
+    made = Socket(connection, url, credentials, listener)
+    loop = asyncio.get_running_loop()
+    try:
+        await loop.create_connection(lambda: made, parts.hostname or "", port, ssl=tls)
+    except ConnectionRefusedError:
+        raise OpenFailed(Failure("refused")) from None
+    except socket.gaierror:
+        raise OpenFailed(Failure("dns")) from None
+    except ssl.SSLError:
+        raise OpenFailed(Failure("tls")) from None
+    except OSError:
+        raise OpenFailed(Failure("connect_timeout")) from None
+    try:
+        await made.wait_open()
+    except BaseException:
+        made.abort()
+        raise
+    return made
