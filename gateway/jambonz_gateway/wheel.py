@@ -26,7 +26,9 @@ class Wheel:
     the slot of its earliest deadline and looks, when woken, whether anything is due.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, slot_s: float = 0.05, on_error: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, *, slot_s: float = 0.05, on_error: Callable[[Exception], None]
+    ) -> None:
         self._loop: Final = loop
         self._slot_s: Final = slot_s
         self._on_error: Final = on_error
@@ -70,6 +72,6 @@ class Wheel:
                 timed.wakes_at_s = float("inf")
                 try:
                     self.ask(timed, timed.wake(now_s))
-                except Exception:  # noqa: BLE001 one connection's fault must not stop the clock of the others
-                    self._on_error()
+                except Exception as error:  # noqa: BLE001 one connection's fault must not stop the others' clock
+                    self._on_error(error)
         self._arm()

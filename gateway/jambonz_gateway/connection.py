@@ -1,0 +1,318 @@
+"""One websocket: bytes to messages for its Session, and the Session's effects to bytes."""
+
+import asyncio
+import logging
+from enum import Enum
+from typing import Final, Protocol
+
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from jambonz_gateway.effects import Effect
+from jambonz_gateway.handshake import Answer, Welcome
+from jambonz_gateway.route import Attachment
+from jambonz_gateway.session import Session
+from jambonz_gateway.wheel import Wheel
+from jambonz_shared.directive import ChannelMessage
+from jambonz_shared.envelope import Envelope
+from jambonz_shared.wire import SUBPROTOCOL
+
+_NEVER: Final = float("inf")
+# jambonz gives up a handshake after 1.5 s (PROTOCOL.md 1.1); who has not sent one in 10 s is no jambonz.
+_HANDSHAKE_LIMIT_S: Final = 10.0
+# A peer that does not answer our close frame in this time is gone.
+_CLOSE_LIMIT_S: Final = 2.0
+# What may wait for one peer that does not read: ten times the largest message we send (PROTOCOL.md 1.1).
+_WRITE_LIMIT_BYTES: Final = 256 * 1024
+_ABNORMAL: Final = 1006
+
+
+class Cut(Enum):
+    """Why a socket is cut without a closing handshake."""
+
+    SLOW = "the peer does not read"
+    SILENT = "the peer does not answer pings"
+
+
+class Switchboard(Protocol):
+    """What a Connection needs from its gateway process."""
+
+    wheel: Wheel
+    ping_interval_s: float
+    max_event_bytes: int
+
+    def requested(self, connection: "Connection", request: Request) -> None:
+        """Answer an HTTP request with ``connection.welcome`` or ``connection.answer``, now or soon."""
+
+    def opened(self, connection: "Connection", welcome: Welcome) -> Session:
+        """Return the Session of a Connection whose websocket has just opened."""
+
+    def perform(self, connection: "Connection", effects: list[Effect]) -> None:
+        """Carry out effects in order."""
+
+    def gone(self, connection: "Connection", code: int | None) -> None:
+        """Note that the socket is closed; ``code`` is ``None`` if it never was a websocket."""
+
+    def cut(self, connection: "Connection", why: "Cut") -> None:
+        """Note that a peer is being cut off."""
+
+    def failed(self, connection: "Connection", error: Exception) -> None:
+        """Note an error of our own."""
+
+    def now_ms(self) -> int:
+        """Return Unix milliseconds."""
+
+
+class Connection(asyncio.Protocol):
+    """A websocket under our own protocol: websockets' sans-I/O core, no task, one shared timer.
+
+    Attributes:
+        app_name: The app of its path; empty before the handshake.
+        path: Path as requested; empty before the handshake.
+        session: Set when the websocket opens.
+        wakes_at_s: Owned by the Wheel.
+    """
+
+    __slots__ = (
+        "_board", "_close_by_s", "_fragments", "_heard_at_s", "_loop", "_ping_at_s", "_transport", "_ws",
+        "app_name", "path", "session", "wakes_at_s",
+    )  # fmt: skip
+
+    def __init__(self, board: Switchboard, loop: asyncio.AbstractEventLoop) -> None:
+        self._board: Final = board
+        self._loop: Final = loop
+        self._ws: Final = ServerProtocol(
+            subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=board.max_event_bytes, logger=_QUIET
+        )
+        self._transport: asyncio.Transport | None = None
+        self._fragments: list[bytes] = []
+        self._heard_at_s = loop.time()
+        self._ping_at_s = _NEVER
+        self._close_by_s = self._heard_at_s + _HANDSHAKE_LIMIT_S
+        self.app_name = ""
+        self.path = ""
+        self.session: Session | None = None
+        self.wakes_at_s = _NEVER
+
+    # From the socket.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the handshake, but not for ever."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=_WRITE_LIMIT_BYTES)
+        self._board.wheel.ask(self, self._close_by_s)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from jambonz."""
+        self._heard_at_s = self._loop.time()
+        self._ws.receive_data(data)
+        try:
+            for event in self._ws.events_received():
+                if isinstance(event, Frame):
+                    self._frame(event)
+                elif isinstance(event, Request):
+                    self._board.requested(self, event)
+        except Exception as error:  # noqa: BLE001 one connection's fault must not reach another
+            self._board.failed(self, error)
+            self.close(1011, "internal error")
+        self._flush()
+
+    def eof_received(self) -> bool:
+        """Let the core see the end, then close."""
+        self._ws.receive_eof()
+        self._flush()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed; a close frame of the peer tells the code, else it was lost."""
+        del exc
+        self._board.wheel.forget(self)
+        self._transport = None
+        if self.session is None:
+            self._board.gone(self, None)
+            return
+        received = self._ws.close_rcvd
+        code = received.code if received else _ABNORMAL
+        self._board.perform(self, self.session.closed(code))
+        self._board.gone(self, code)
+
+    def pause_writing(self) -> None:
+        """The peer does not read: cut it, jambonz reconnects (PROTOCOL.md 1.4); nobody waits for it."""
+        if self._transport is not None:
+            self._board.cut(self, Cut.SLOW)
+            self._transport.abort()
+
+    def resume_writing(self) -> None:
+        """Nothing to do: a Connection that was paused is being closed."""
+
+    # From the switchboard.
+
+    def welcome(self, welcome: Welcome, request: Request) -> None:
+        """Open the websocket."""
+        response = self._ws.accept(request)
+        self._ws.send_response(response)
+        if response.status_code == 101:
+            now_s = self._loop.time()
+            self.app_name, self.path = welcome.app.name, welcome.path
+            self._close_by_s = _NEVER
+            self._ping_at_s = now_s + self._board.ping_interval_s
+            self.session = self._board.opened(self, welcome)
+            self._ask()
+        self._flush()
+
+    def answer(self, answer: Answer) -> None:
+        """Answer with plain HTTP and close."""
+        response = self._ws.reject(answer.status, "")
+        response.body = answer.body
+        del response.headers["Content-Length"], response.headers["Content-Type"]
+        response.headers.update(
+            {"Content-Length": str(len(answer.body)), "Content-Type": answer.content_type, **(answer.headers or {})}
+        )
+        self._ws.send_response(response)
+        self._flush()
+
+    def send(self, frame: bytes) -> None:
+        """Write one message; the caller flushes."""
+        if self._ws.state is State.OPEN:
+            self._ws.send_text(frame)
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake; the caller flushes."""
+        if self._ws.state is State.OPEN:
+            self._ws.send_close(code, reason.encode()[:120].decode(errors="ignore"))
+            self._close_by_s = self._loop.time() + _CLOSE_LIMIT_S
+            self._board.wheel.ask(self, self._close_by_s)
+        elif self._ws.state is State.CONNECTING and self._transport is not None:
+            self._transport.abort()
+
+    def flush(self) -> None:
+        """Hand what was written to the socket, and look when to wake."""
+        self._flush()
+        self._ask()
+
+    # From Redis, by way of the downlink and uplink.
+
+    def attached(self, call_sid: str, attachment: Attachment) -> None:
+        """See ``Session.attached``."""
+        if self.session:
+            self._perform(self.session.attached(call_sid, attachment))
+
+    def refused(self, call_sid: str) -> None:
+        """See ``Session.refused``."""
+        if self.session:
+            self._perform(self.session.refused(call_sid))
+
+    def channel(self, call_sid: str, message: ChannelMessage) -> None:
+        """See ``Session.channel``."""
+        if self.session:
+            self._perform(self.session.channel(call_sid, message, self._loop.time()))
+
+    def resubscribed(self, call_sid: str) -> None:
+        """See ``Session.resubscribed``."""
+        if self.session:
+            self._perform(self.session.resubscribed(call_sid))
+
+    def log_read(self, call_sid: str, entries: list[tuple[int, bytes]]) -> None:
+        """See ``Session.log_read``."""
+        if self.session:
+            self._perform(self.session.log_read(call_sid, entries, self._loop.time()))
+
+    def detached(self, call_sid: str, connections_left: int) -> None:
+        """See ``Session.detached``."""
+        if self.session:
+            self._perform(self.session.detached(call_sid, connections_left, self._board.now_ms()))
+
+    def returned(self, worker_id: str, envelope: Envelope) -> None:
+        """See ``Session.returned``."""
+        if self.session:
+            self._perform(self.session.returned(worker_id, envelope))
+
+    def drain(self) -> None:
+        """See ``Session.drain``."""
+        if self.session:
+            self._perform(self.session.drain(self._loop.time()))
+
+    # From the wheel.
+
+    def wake(self, now_s: float) -> float | None:
+        """Do what is due: the Session's deadlines, a ping, the end of a handshake that takes too long."""
+        if self._transport is None:
+            return None
+        if now_s >= self._close_by_s:
+            self._transport.abort()
+            return None
+        if now_s >= self._ping_at_s:
+            self._ping(now_s)
+        if self.session is not None:
+            wake_at_s = self.session.wake_at_s
+            if wake_at_s is not None and now_s >= wake_at_s:
+                self._board.perform(self, self.session.tick(now_s))
+        self._flush()
+        return self._next_wake_s()
+
+    # Inside.
+
+    def _frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.TEXT and frame.fin:
+            self._message(bytes(frame.data))
+        elif frame.opcode in {Opcode.TEXT, Opcode.CONT}:
+            self._fragments.append(bytes(frame.data))
+            if frame.fin:
+                message = b"".join(self._fragments)
+                self._fragments.clear()
+                self._message(message)
+        elif frame.opcode is Opcode.BINARY and self.session is not None:
+            # jambonz sends text only (PROTOCOL.md 1.1). The rest of a fragmented one comes as CONT and is no JSON.
+            self._board.perform(self, self.session.bad_frame("expected JSON text, got a binary message"))
+
+    def _message(self, message: bytes) -> None:
+        if self.session is None:
+            return
+        effects = self.session.receive(message, self._heard_at_s, self._board.now_ms())
+        self._board.perform(self, effects)
+        self._ask()
+
+    def _perform(self, effects: list[Effect]) -> None:
+        if effects:
+            self._board.perform(self, effects)
+            self.flush()
+
+    def _flush(self) -> None:
+        transport = self._transport
+        if transport is None:
+            self._ws.data_to_send()
+            return
+        for data in self._ws.data_to_send():
+            if data:
+                transport.write(data)
+            else:
+                transport.close()
+
+    def _ping(self, now_s: float) -> None:
+        interval_s = self._board.ping_interval_s
+        # Two pings without a sign of life: the socket is half-open (PROTOCOL.md section 12, liveness).
+        if now_s - self._heard_at_s > 2 * interval_s + 1:
+            self._board.cut(self, Cut.SILENT)
+            if self._transport is not None:
+                self._transport.abort()
+            return
+        if self._ws.state is State.OPEN:
+            self._ws.send_ping(b"")
+        self._ping_at_s = now_s + interval_s
+
+    def _ask(self) -> None:
+        if self._transport is not None:
+            self._board.wheel.ask(self, self._next_wake_s())
+
+    def _next_wake_s(self) -> float:
+        session_s = self.session.wake_at_s if self.session else None
+        return min(self._close_by_s, self._ping_at_s, _NEVER if session_s is None else session_s)
+
+
+# websockets logs each handshake and close at INFO; our own lines say the same with the call's id.
+_QUIET: Final = logging.getLogger("jambonz_gateway.websockets")
+_QUIET.setLevel(logging.WARNING)

@@ -1,0 +1,232 @@
+"""The composition root of a gateway process: builds it, runs it, drains it."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Coroutine
+from typing import Final
+
+from jambonz_gateway.connection import Connection
+from jambonz_gateway.door import Door
+from jambonz_gateway.downlink import Identity
+from jambonz_gateway.gateway import Gateway
+from jambonz_shared.config import GatewaySettings
+from jambonz_shared.keys import Keys
+from jambonz_shared.redis import script, scripts
+from jambonz_shared.redis.channels import Channels
+from jambonz_shared.redis.endpoint import UrlEndpoint
+from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.wire import Reply
+from jambonz_shared.runtime.http import internal_http
+from jambonz_shared.runtime.signals import Shutdown, shutdown_signals
+
+log = logging.getLogger(__name__)
+
+# Redis is asked four times a second (link.py); silent for two seconds it counts as away.
+_REDIS_SILENCE_S: Final = 2.0
+_APPS_EVERY_S: Final = 2.0
+_HELD_TTL_S: Final = 24 * 3600
+# How often the way out looks whether all calls have gone.
+_DRAIN_LOOK_S: Final = 0.1
+
+
+async def serve(settings: GatewaySettings, *, process_index: int = 0) -> None:
+    """Run one gateway process until a signal ends it; return when it has drained.
+
+    Raises:
+        OSError: If a port cannot be listened on.
+    """
+    with shutdown_signals() as shutdown:
+        await serve_until(shutdown, settings, process_index=process_index)
+
+
+async def serve_until(shutdown: Shutdown, settings: GatewaySettings, *, process_index: int = 0) -> None:
+    """Do as ``serve``, with the wish to end coming from elsewhere than signals."""
+    server = _Server(settings, process_index)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work) for work in server.background()]
+        try:
+            await server.run(shutdown)
+        finally:
+            server.gateway.wheel.stop()
+            for task in tasks:
+                task.cancel()
+
+
+class _Server:
+    def __init__(self, settings: GatewaySettings, process_index: int) -> None:
+        keys = Keys(settings.key_prefix)
+        gateway_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        identity = Identity(gateway_id, keys, int(settings.call_ttl_s * 1000), int(settings.call_grace_s * 1000))
+        endpoint = UrlEndpoint(settings.redis_url)
+        self._settings: Final = settings
+        self._internal_port: Final = settings.internal_port_of(process_index)
+        self._link: Final = Link(endpoint, name="gateway")
+        self._channels: Final = Channels(
+            endpoint, self._link, f"{keys.prefix}canary:{{{gateway_id}}}", self._resubscribed
+        )
+        self.gateway: Final = Gateway(settings, identity, self._link, self._channels)
+        self._door: Final = Door(settings.host, settings.port, factory=self._accept, is_shared=settings.processes > 1)
+        self._reopening: asyncio.Task[None] | None = None
+        self._started_at_ms: Final = time.time_ns() // 1_000_000
+        self._show_gauges()
+
+    def background(self) -> list[Coroutine[None, None, None]]:
+        """Return the coroutines that run beside the server."""
+        return [self._link.run(), self._channels.run(), self._beat(), self._follow_apps(), self._renew()]
+
+    async def run(self, shutdown: Shutdown) -> None:
+        """Serve until told to end, then drain."""
+        checks = {"redis": self._redis_check, "draining": self._drain_check, "room": self._room_check}
+        async with contextlib.AsyncExitStack() as stack:
+            if self._internal_port:
+                await stack.enter_async_context(
+                    internal_http(self._settings.host, self._internal_port, checks, self.gateway.metrics.registry)
+                )
+            # Manifests first: otherwise the first calls would find no app. Redis away is no reason to wait.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_REDIS_SILENCE_S):
+                    await self._link.wait_up()
+                    await self.gateway.refresh_apps()
+            await self._door.open()
+            self.gateway.on_gone = self._make_room
+            log.info("gateway ready", extra={"port": self._door.port, "gateway_id": self.gateway.identity.gateway_id})
+            await shutdown.drain.wait()
+            await self._drain(shutdown)
+
+    # The way out.
+
+    async def _drain(self, shutdown: Shutdown) -> None:
+        """Unready, wait for the load balancer, shut the door, move the calls, leave (DESIGN.md section 6)."""
+        gateway, settings = self.gateway, self._settings
+        gateway.is_draining = True
+        log.info("gateway draining", extra={"calls": gateway.calls})
+        await _wait(shutdown.haste, settings.drain_delay_s)
+        self._door.shut()
+        await self._let_calls_end(shutdown, settings.drain_timeout_s)
+        await self._move_calls(shutdown)
+        await self._wait_for_redis()
+        await self._leave()
+        log.info("gateway ended", extra={"calls_left": gateway.calls})
+
+    async def _let_calls_end(self, shutdown: Shutdown, limit_s: float) -> None:
+        until_s = time.monotonic() + limit_s
+        while self.gateway.calls and time.monotonic() < until_s and not shutdown.haste.is_set():
+            await _wait(shutdown.haste, _DRAIN_LOOK_S)
+
+    async def _move_calls(self, shutdown: Shutdown) -> None:
+        """Send the calls that are left to other gateways, at a bounded rate, where nothing is owed."""
+        gap_s = 1 / self._settings.move_rate
+        for connection in list(self.gateway.connections):
+            connection.drain()
+            await _wait(shutdown.haste, 0 if shutdown.haste.is_set() else gap_s)
+        # Everything that is owed is answered by the deadline; after that each socket has been closed.
+        until_s = time.monotonic() + self._settings.ack_deadline_s + 1
+        while self.gateway.connections and time.monotonic() < until_s:
+            await asyncio.sleep(_DRAIN_LOOK_S)
+
+    async def _wait_for_redis(self) -> None:
+        """Let Redis take the last events and detachments; it is not waited for if it is away."""
+        until_s = time.monotonic() + _REDIS_SILENCE_S
+        while time.monotonic() < until_s and self._link.is_up:
+            if not self.gateway.sessions and self.gateway.uplink.is_idle:
+                return
+            await asyncio.sleep(_DRAIN_LOOK_S)
+
+    async def _leave(self) -> None:
+        identity = self.gateway.identity
+        keys = identity.keys
+        if self._link.is_up:
+            self._link.send(_ignore, b"ZREM", keys.gateways, identity.gateway_id)
+            with contextlib.suppress(Exception):
+                await self._link.call(b"UNLINK", keys.gateway(identity.gateway_id), keys.held(identity.gateway_id))
+
+    # Room.
+
+    def _accept(self) -> Connection:
+        connection = self.gateway.connection()
+        if len(self.gateway.connections) >= self._settings.max_calls:
+            log.warning("gateway full", extra={"calls": self.gateway.calls, "max_calls": self._settings.max_calls})
+            self._door.shut()
+        return connection
+
+    def _make_room(self) -> None:
+        has_room = len(self.gateway.connections) < self._settings.max_calls
+        if has_room and not self._door.is_open and not self.gateway.is_draining:
+            self._reopening = asyncio.get_running_loop().create_task(self._door.open())
+
+    # Beside the server.
+
+    async def _beat(self) -> None:
+        """Show life in Redis: heartbeat, what this process is, and the lease of its keys."""
+        settings, identity = self._settings, self.gateway.identity
+        keys, gateway_id = identity.keys, identity.gateway_id
+        lease_ms = int(settings.lease_s * 1000)
+        facts: dict[str, str | int] = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started_at_ms": self._started_at_ms,
+        }
+        while True:
+            if self._link.is_up:
+                self._link.script(
+                    _ignore, script.HEARTBEAT, *scripts.heartbeat_args(keys.gateways, gateway_id, lease_ms)
+                )
+                about = facts | {"calls": self.gateway.calls, "capacity": settings.max_calls}
+                fields = [item for pair in about.items() for item in pair]
+                self._link.send(_ignore, b"HSET", keys.gateway(gateway_id), *fields)
+                self._link.send(_ignore, b"PEXPIRE", keys.gateway(gateway_id), lease_ms)
+                self._link.send(_ignore, b"EXPIRE", keys.held(gateway_id), _HELD_TTL_S)
+            await asyncio.sleep(settings.heartbeat_s)
+
+    async def _follow_apps(self) -> None:
+        while True:
+            await asyncio.sleep(_APPS_EVERY_S)
+            await self.gateway.refresh_apps()
+
+    async def _renew(self) -> None:
+        """Keep the keys of long calls alive."""
+        while True:
+            await asyncio.sleep(self._settings.call_ttl_s / 4)
+            self.gateway.downlink.renew()
+
+    def _resubscribed(self) -> None:
+        self.gateway.downlink.resubscribed()
+
+    # What /readyz says.
+
+    def _redis_check(self) -> str | None:
+        silence_s = asyncio.get_running_loop().time() - self._link.last_reply_at_s
+        if not self._link.is_up or silence_s > _REDIS_SILENCE_S:
+            return "Redis does not answer"
+        return None if self._channels.is_up else "call channels are not subscribed"
+
+    def _drain_check(self) -> str | None:
+        return "the gateway is going away" if self.gateway.is_draining else None
+
+    def _room_check(self) -> str | None:
+        return None if self._door.is_open else "no room for another call, or not listening yet"
+
+    def _show_gauges(self) -> None:
+        gateway = self.gateway
+        gauge = gateway.metrics.gauge
+        gauge("calls", "Connections that carry a call", lambda: gateway.calls)
+        gauge("followed_calls", "Calls whose channel is subscribed", lambda: gateway.downlink.calls)
+        gauge("backlog_bytes", "Events that wait for Redis", lambda: gateway.uplink.backlog_bytes)
+        gauge("held_bytes", "Events that wait for an owner", gateway.held_bytes)
+        gauge("owed_acks", "Hooks jambonz waits for", gateway.owed_acks)
+        gauge("redis_up", "1 while Redis answers", lambda: float(self._redis_check() is None))
+
+
+def _ignore(reply: Reply) -> None:
+    """Take the reply of a command that is repeated anyway."""
+
+
+async def _wait(event: asyncio.Event, limit_s: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await event.wait()
