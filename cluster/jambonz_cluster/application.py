@@ -19,7 +19,7 @@ def load_application(target: str) -> object:
         BadApplication: If the text is not ``MODULE:APP``, or there is no such module or attribute.
     """
     module_name, colon, attribute = target.partition(":")
-    if not (module_name and colon and attribute):
+    if not (colon and attribute and all(part.isidentifier() for part in module_name.split("."))):
         raise BadApplication(f"expected MODULE:APP such as examples.ivr:app, got {target!r}")
     folder = str(Path.cwd())
     if folder not in sys.path:
@@ -42,5 +42,3 @@ def _exists(module_name: str) -> bool:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             return False
         raise
-    except ValueError:
-        return False

@@ -35,7 +35,8 @@ def test_application_is_found_in_the_working_directory(working_directory: Path) 
         pytest.param("my_ivr:", "expected MODULE:APP such as examples.ivr:app, got 'my_ivr:'", id="no_attribute"),
         pytest.param("absent_module:app", "no module 'absent_module' in", id="absent"),
         pytest.param("absent_package.ivr:app", "no module 'absent_package.ivr' in", id="absent_package"),
-        pytest.param("..:app", "no module '..' in", id="no_name"),
+        pytest.param("ivr.py:app", "no module 'ivr.py' in", id="file_name"),
+        pytest.param("..:app", "expected MODULE:APP such as examples.ivr:app, got '..:app'", id="no_name"),
         pytest.param("my_ivr:ap", "module 'my_ivr' has no 'ap'", id="misspelt"),
     ],
 )
