@@ -39,12 +39,20 @@ def child_argv(arguments: Sequence[str], process_index: int) -> list[str]:
 def _run_here(serve: Serve, process_index: int) -> int:
     try:
         run_in_loop(serve(process_index))
-    except OSError as error:
-        # A port that is taken, an address that is not ours: the sentence of the system says it all.
-        log.error("cannot run: %s", error)
-        return EXIT_FAILED
-    except Exception:
-        # The edge of the process: whatever it was, it is written down and the exit code tells the supervisor.
-        log.exception("ended by an error")
+    except Exception as error:
+        # The edge of the process: whatever it was is written down, and the exit code tells the supervisor.
+        cause = cause_of(error)
+        if isinstance(cause, OSError):
+            # A port that is taken, an address that is not ours: the sentence of the system says it all.
+            log.error("cannot run: %s", cause)
+        else:
+            log.exception("ended by an error")
         return EXIT_FAILED
     return 0
+
+
+def cause_of(error: Exception) -> Exception:
+    """Return the one error inside groups of one, such as a TaskGroup raises; otherwise the error itself."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,206 @@
+"""`jambonz-cluster dev`, run as a developer would."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jambonz_cluster.embedded_redis import free_port
+from tests.conditions import until_now
+
+APPLICATION = """
+from jambonz_workers import App
+
+print("application version 1")
+app = App()
+
+
+@app.session("/hello")
+async def hello(call, event):
+    return [{"verb": "hangup"}]
+"""
+
+
+class DevRun:
+    """A running `dev` in a folder of its own, where its temporary data lies, too."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.application = folder / "my_app.py"
+        self.application.write_text(APPLICATION)
+        self.port = free_port()
+        self._output = folder / "output.txt"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *arguments: str, target: str = "my_app:app", **environ: str) -> None:
+        command = [sys.executable, "-m", "jambonz_cluster", "dev", target, "--port", str(self.port), *arguments]
+        temporary = self.folder / "temporary"
+        temporary.mkdir()
+        with self._output.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env={**os.environ, "TMPDIR": str(temporary), **environ},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def text(self) -> str:
+        return self._output.read_text()
+
+    def wait_for(self, line: str, *, times: int = 1) -> None:
+        until_now(lambda: self.text.count(line) >= times or not self.is_running, f"{times} x {line!r} is shown")
+        assert self.text.count(line) >= times, self.text
+
+    @property
+    def is_running(self) -> bool:
+        assert self.process is not None
+        return self.process.poll() is None
+
+    def part(self, name: str) -> psutil.Process:
+        assert self.process is not None
+        children = psutil.Process(self.process.pid).children()
+        return next(child for child in children if name in " ".join(child.cmdline()))
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        assert self.process is not None
+        return self.process.wait(30)
+
+    @property
+    def folders_left(self) -> list[str]:
+        return [path.name for path in (self.folder / "temporary").iterdir()]
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[DevRun]:
+    run = DevRun(tmp_path)
+    yield run
+    if run.process is not None and run.is_running:
+        run.process.kill()
+        run.process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_all_is_up_and_all_is_gone_after_a_signal(dev: DevRun, number: signal.Signals) -> None:
+    """Ctrl-C leaves neither a process nor a folder."""
+    dev.start()
+    dev.wait_for(f"ready: ws://127.0.0.1:{dev.port} ")
+    parts = [dev.part(name) for name in ("redis-server", " gateway ", " worker ")]
+    assert len(dev.folders_left) == 1
+    dev.signal(number)
+    assert dev.wait() == 0, dev.text
+    assert [part for part in parts if part.is_running()] == []
+    assert dev.folders_left == []
+
+
+def test_output_of_each_part_has_its_name(dev: DevRun) -> None:
+    """One terminal shows all, and tells who speaks; what the application prints is shown, too."""
+    dev.start("--no-reload")
+    dev.wait_for(" worker | application version 1\n")
+    dev.wait_for("gateway | ")
+    dev.wait_for("  redis | started on port ")
+
+
+def test_changed_file_restarts_the_worker(dev: DevRun) -> None:
+    """Saving is enough to try a change; gateway and Redis stay up, and so do calls."""
+    dev.start()
+    dev.wait_for("ready: ")
+    gateway = dev.part(" gateway ")
+    dev.application.write_text(APPLICATION.replace("version 1", "version 2"))
+    dev.wait_for("my_app.py changed: restarting the worker")
+    dev.wait_for(" worker | application version 2")
+    assert gateway.is_running()
+
+
+def test_mistake_in_a_changed_file_can_be_mended(dev: DevRun) -> None:
+    """A half-typed line that is saved does not end the session."""
+    dev.start()
+    dev.wait_for("ready: ")
+    dev.application.write_text("app = (")
+    dev.wait_for("SyntaxError")
+    dev.wait_for("the worker ended with exit code 1; waiting for a change")
+    dev.application.write_text(APPLICATION.replace("version 1", "version 3"))
+    dev.wait_for(" worker | application version 3")
+
+
+def test_change_is_ignored_without_reload(dev: DevRun) -> None:
+    """--no-reload is for looking at a crash in peace: the worker's death ends dev."""
+    dev.start("--no-reload")
+    dev.wait_for("ready: ")
+    dev.application.write_text(APPLICATION.replace("version 1", "version 2"))
+    dev.part(" worker ").kill()
+    assert dev.wait() == 1
+    assert "the worker ended with exit code -9" in dev.text
+    assert "version 2" not in dev.text
+
+
+@pytest.mark.parametrize(
+    ("part", "sentence"),
+    [
+        pytest.param(" gateway ", "the gateway ended with exit code -9", id="gateway"),
+        pytest.param("redis-server", "the Redis server ended", id="redis"),
+    ],
+)
+def test_dead_part_ends_dev_with_its_name(dev: DevRun, part: str, sentence: str) -> None:
+    """Half a cluster would only confuse."""
+    dev.start()
+    dev.wait_for("ready: ")
+    dev.part(part).kill()
+    assert dev.wait() == 1
+    assert f"    dev | {sentence}\n" in dev.text
+    assert dev.folders_left == []
+
+
+def test_application_that_does_not_exist_ends_dev(dev: DevRun) -> None:
+    """The first start has to work; the message says what was looked for."""
+    dev.start(target="absent:app")
+    assert dev.wait() == 1
+    assert "bad application: no module 'absent'" in dev.text
+    assert "the worker ended with exit code 2" in dev.text
+
+
+def test_taken_port_ends_dev(dev: DevRun) -> None:
+    """Two of them at once need two ports."""
+    dev.start()
+    dev.wait_for("ready: ")
+    (dev.folder / "second").mkdir()
+    second = DevRun(dev.folder / "second")
+    second.port = dev.port
+    second.start()
+    assert second.wait() == 1
+    assert "address already in use" in second.text
+
+
+def test_redis_that_is_set_is_used(dev: DevRun, redis_url: str) -> None:
+    """Whoever has a Redis may look into it while developing."""
+    dev.start(REDIS_URL=redis_url)
+    dev.wait_for("ready: ")
+    assert "  redis | using the Redis that is set" in dev.text
+    assert dev.folders_left == []
+    dev.signal(signal.SIGTERM)
+    assert dev.wait() == 0
+
+
+def test_no_part_outlives_a_dev_that_is_killed(dev: DevRun) -> None:
+    """Even kill -9 leaves no process that holds the port."""
+    dev.start()
+    dev.wait_for("ready: ")
+    parts = [dev.part(name) for name in ("redis-server", " gateway ", " worker ")]
+    dev.signal(signal.SIGKILL)
+    dev.wait()
+    until_now(lambda: not any(map(is_alive, parts)), "all parts have ended")
+
+
+def is_alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
