@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
@@ -101,8 +101,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the handshake, but not for ever."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's TCP transport has the interface, but not the base class.
+        self._transport = transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=_WRITE_LIMIT_BYTES)
         self._board.wheel.ask(self, self._close_by_s)
 
