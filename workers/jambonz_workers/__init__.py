@@ -1,1 +1,27 @@
 """Public API for applications, and the worker process that runs them."""
+
+from jambonz_shared.directive import Outcome, OutcomeKind
+from jambonz_shared.errors import CallGone, CallLost, ClusterError, MessageTooBig
+from jambonz_workers.app import App, Router
+from jambonz_workers.call import Call
+from jambonz_workers.calls import Calls, RemoteCall
+from jambonz_workers.event import Event
+from jambonz_workers.state import CallState
+from jambonz_workers.work import Work
+
+__all__ = [
+    "App",
+    "Call",
+    "CallGone",
+    "CallLost",
+    "CallState",
+    "Calls",
+    "ClusterError",
+    "Event",
+    "MessageTooBig",
+    "Outcome",
+    "OutcomeKind",
+    "RemoteCall",
+    "Router",
+    "Work",
+]

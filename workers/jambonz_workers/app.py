@@ -1,0 +1,223 @@
+"""App and Router: where an application registers its handlers. No I/O; checks everything at registration."""
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from jambonz_workers.event import Event
+from jambonz_workers.manifest import Manifest, checked_environment
+from jambonz_workers.routing import (
+    Handler,
+    Late,
+    Route,
+    RouteTable,
+    checked_kind,
+    checked_path,
+    handler_of,
+    path_of,
+    session_paths,
+)
+from jambonz_workers.verbs import verb_list
+
+if TYPE_CHECKING:
+    from jambonz_workers.calls import Calls
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Lifespan = Callable[["App"], AbstractAsyncContextManager[None]]
+
+# Becomes part of a Redis key inside a cluster hash tag, and may be the first segment of a url.
+_APP_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+_LATE: Final = ("redirect", "drop")
+_CALL: Final = ("call", "event")
+
+
+class Router:
+    """A set of handlers, to be included in an App under a common prefix."""
+
+    def __init__(self, prefix: str = "") -> None:
+        """Make an empty router.
+
+        Raises:
+            ValueError: If ``prefix`` is neither empty nor a path.
+        """
+        self.prefix = checked_path(prefix).rstrip("/") if prefix else ""
+        self.sessions = RouteTable("session")
+        self.hooks = RouteTable("hook")
+        self.kinds: dict[str, Handler] = {}
+
+    def session(self, path: str) -> Callable[[Function], Function]:
+        """Register the handler of ``session:new`` for calls whose websocket was opened at ``path``."""
+        whole = checked_path(path, self.prefix)
+
+        def register(function: Function) -> Function:
+            self.sessions.add(Route(whole, handler_of(function, _CALL)))
+            return function
+
+        return register
+
+    def hook(self, path: str, *, late: Late = "redirect", fallback: object = None) -> Callable[[Function], Function]:
+        """Register the handler of a hook, such as the ``actionHook`` of a gather.
+
+        Args:
+            path: Matches the hook as it stands in the verb; of an absolute URL, its path.
+            late: What to do with verbs that come after the gateway's deadline: ``"redirect"`` plays them all
+                the same, ``"drop"`` forgets them (for wait hooks, whose verbs mean nothing elsewhere).
+            fallback: Verbs the gateway acks with at the deadline, instead of its own policy.
+
+        Raises:
+            TypeError: If ``path`` is no text or ``fallback`` no verbs.
+            ValueError: If ``path`` is no path, ``late`` unknown, or the path registered already.
+        """
+        whole = checked_path(path, self.prefix)
+        if late not in _LATE:
+            raise ValueError(f"hook {path!r}: expected late='redirect' or late='drop', got {late!r}")
+        verbs = None if fallback is None else tuple(verb_list(fallback))
+
+        def register(function: Function) -> Function:
+            self.hooks.add(Route(whole, handler_of(function, _CALL), late, verbs))
+            return function
+
+        return register
+
+    def on(self, kind: str) -> Callable[[Function], Function]:
+        """Register the handler of a kind, such as ``"call:status"``; of hooks only those without a route come here."""
+        name = checked_kind(kind)
+
+        def register(function: Function) -> Function:
+            self._add_kind(name, handler_of(function, _CALL))
+            return function
+
+        return register
+
+    def include(self, router: "Router") -> None:
+        """Take over all handlers that ``router`` has now, under this router's prefix.
+
+        Raises:
+            TypeError: If it is no Router, or an App.
+            ValueError: If a handler is there already.
+        """
+        if not isinstance(router, Router) or isinstance(router, App):
+            raise TypeError(f"expected a Router, got {type(router).__name__}")
+        for mine, theirs in ((self.sessions, router.sessions), (self.hooks, router.hooks)):
+            for route in theirs:
+                whole = checked_path(route.path, self.prefix)
+                mine.add(Route(whole, route.handler, route.late, route.fallback))
+        for kind, handler in router.kinds.items():
+            self._add_kind(kind, handler)
+
+    def _add_kind(self, kind: str, handler: Handler) -> None:
+        if kind in self.kinds:
+            raise ValueError(f"kind {kind!r} has a handler already")
+        self.kinds[kind] = handler
+
+
+class App(Router):
+    """A voice application: what workers run.
+
+    Attributes:
+        name: Which calls it serves: those whose url begins with it, or all if it is ``"default"``.
+        calls: Live calls of all workers, see ``Calls``; there while a worker runs the app.
+    """
+
+    def __init__(
+        self,
+        name: str = "default",
+        *,
+        env: Mapping[str, Mapping[str, Any]] | None = None,
+        fallback: object = None,
+        lifespan: Lifespan | None = None,
+    ) -> None:
+        """Make an application without handlers.
+
+        Args:
+            name: Letters, digits and ``_.-``, at most 64.
+            env: Environment variables that jambonz asks an operator for, such as
+                ``{"GREETING": {"type": "string", "description": "What to say first", "default": "hello"}}``.
+            fallback: Verbs an inbound call gets when no worker answers in time.
+            lifespan: ``lifespan(app)`` is an async context manager that is open while a worker runs.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+            ValueError: If a value is not allowed.
+        """
+        super().__init__()
+        if not isinstance(name, str) or not _APP_NAME.match(name):
+            raise ValueError(f"app name {name!r}: expected 1 to 64 letters, digits or one of _ . -")
+        if lifespan is not None and not callable(lifespan):
+            raise TypeError(f"expected lifespan to be a function (app), got {type(lifespan).__name__}")
+        self.name = name
+        self.env = checked_environment(env or {})
+        self.fallback = None if fallback is None else tuple(verb_list(fallback))
+        self.lifespan = lifespan
+        self.error_handler: Handler | None = None
+        self.end_handler: Handler | None = None
+        self.takeover_handler: Handler | None = None
+        self._calls: Calls | None = None
+
+    @property
+    def calls(self) -> "Calls":
+        """Live calls of all workers.
+
+        Raises:
+            RuntimeError: If no worker runs this app in this process.
+        """
+        if self._calls is None:
+            raise RuntimeError("app.calls is there while a worker runs the app; elsewhere use Calls.connect(redis_url)")
+        return self._calls
+
+    @calls.setter
+    def calls(self, calls: "Calls | None") -> None:
+        self._calls = calls
+
+    def on_error(self, function: Function) -> Function:
+        """Register ``(call, event, error)``, called when a handler raised; it may return verbs for a hook.
+
+        Raises:
+            TypeError: If it cannot be called so.
+            ValueError: If there is one already.
+        """
+        self.error_handler = _once("on_error", self.error_handler, handler_of(function, ("call", "event", "error"), 3))
+        return function
+
+    def on_end(self, function: Function) -> Function:
+        """Register ``(call)`` or ``(call, event)``, called once when the call is over."""
+        self.end_handler = _once("on_end", self.end_handler, handler_of(function, _CALL))
+        return function
+
+    def takeover(self, function: Function) -> Function:
+        """Register ``(call)`` or ``(call, event)``, called when a call comes from a worker that died."""
+        self.takeover_handler = _once("takeover", self.takeover_handler, handler_of(function, _CALL))
+        return function
+
+    def resolve(self, event: Event, path: str) -> tuple[Route | Handler, dict[str, str]] | None:
+        """Return who handles ``event`` of a call connected at ``path``, with the path's variables; or None."""
+        if event.kind == "session:new":
+            for candidate in session_paths(path, self.name):
+                if found := self.sessions.find(candidate):
+                    return found
+        elif event.hook and (found := self.hooks.find(path_of(event.hook))):
+            return found
+        handler = self.kinds.get(event.kind)
+        return (handler, {}) if handler else None
+
+    def manifest(self) -> Manifest:
+        """Return what gateways must know of this app."""
+        return Manifest(
+            app=self.name,
+            paths=tuple(route.path for route in self.sessions),
+            is_open="session:new" in self.kinds,
+            env=self.env,
+            fallback=self.fallback,
+            hooks={
+                route.path: (route.late, route.fallback)
+                for route in self.hooks
+                if route.late != "redirect" or route.fallback is not None
+            },
+        )
+
+
+def _once(what: str, present: Handler | None, handler: Handler) -> Handler:
+    if present is not None:
+        raise ValueError(f"{what} has a handler already: {present.name}")
+    return handler

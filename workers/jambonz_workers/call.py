@@ -1,0 +1,386 @@
+"""Call: one call as its handlers see it. Effects of a handler are gathered and committed together."""
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+from jambonz_shared.directive import Close, Command, Directive, Outcome, OutcomeKind
+from jambonz_shared.errors import ClusterError
+from jambonz_workers.controls import NORMAL_CLOSURE, Controls, Sending
+from jambonz_workers.effects import Commit, answer
+from jambonz_workers.event import Event
+from jambonz_workers.facts import encode_facts, facts_after, status_of
+from jambonz_workers.routing import Late
+from jambonz_workers.state import CallState, StateChanges
+from jambonz_workers.work import Job, Work
+
+OnCommitted = Callable[[ClusterError | None], None]
+"""Gets None when the commit is in Redis, at once or by an earlier try; else ``CallGone`` or ``CallLost``."""
+
+
+class Office(Protocol):
+    """What a Call needs of the process it lives in: the worker, or a test client."""
+
+    process_id: str
+
+    def new_id(self) -> str:
+        """Return a directive id that this process uses once."""
+
+    def commit(self, call: "Call", commit: Commit, on_committed: OnCommitted) -> None:
+        """Save a commit; those of one call in the order of these calls."""
+
+
+@dataclass(slots=True, eq=False)
+class Handling:
+    """One run of a handler: what it has done so far, nothing of it committed yet.
+
+    Attributes:
+        is_open: False once its effects went out; later commands of the same task go out at once.
+        is_acked: The hook was answered by ``Call.ack``.
+    """
+
+    call: "Call"
+    event: Event
+    late: Late = "redirect"
+    directives: list[Directive] = field(default_factory=list)
+    works: list[Work] = field(default_factory=list)
+    is_open: bool = True
+    is_acked: bool = False
+
+
+_handling: Final[contextvars.ContextVar[Handling | None]] = contextvars.ContextVar("handling", default=None)
+
+
+class Call(Controls):
+    """One call. Inside a handler, commands, state and background work take effect together with its ack.
+
+    Commands inside a handler have the Outcome ``queued``; in background work they go out at once, and awaiting
+    them raises ``CallGone`` when the call is over and ``CallLost`` when another worker owns it.
+
+    Attributes:
+        sid: jambonz's ``call_sid``.
+        app: Name of the app.
+        path: Path the call's websocket was opened at, when the call was claimed.
+        state: The application's own fields, kept in Redis, see ``CallState``.
+        status: Newest call status, such as ``in-progress``; empty when unknown.
+    """
+
+    __slots__ = ("_background_n", "_facts", "_office", "_seen", "_works", "app", "fence", "handling", "over", "path",
+                 "state", "status")  # fmt: skip
+
+    def __init__(self, sid: str, office: Office, claimed: "ClaimedCall") -> None:
+        super().__init__(sid)
+        self.app = claimed.app
+        self.path = claimed.path
+        self.fence = claimed.fence
+        self.status = claimed.status
+        self.state = CallState(claimed.state)
+        self.handling: Handling | None = None
+        self.over: ClusterError | None = None
+        self._facts: dict[str, Any] = dict(claimed.facts)
+        self._office = office
+        self._works: set[Work] = set()
+        self._background_n = 0
+        # Facts and status that the next commit of an event saves.
+        self._seen: tuple[bytes, str] = (b"", "")
+
+    # What is known of the call.
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What jambonz told when the call began; without the SIP message, which only ``session:new`` carries."""
+        return MappingProxyType(self._facts)
+
+    @property
+    def from_(self) -> str:
+        """Number or user of the calling party."""
+        return self._fact("from")
+
+    @property
+    def to(self) -> str:
+        """Number or user of the called party."""
+        return self._fact("to")
+
+    @property
+    def direction(self) -> str:
+        """``inbound`` or ``outbound``, as jambonz sees it."""
+        return self._fact("direction")
+
+    @property
+    def account_sid(self) -> str:
+        """Account at jambonz."""
+        return self._fact("account_sid")
+
+    @property
+    def application_sid(self) -> str:
+        """Application at jambonz."""
+        return self._fact("application_sid")
+
+    @property
+    def parent_call_sid(self) -> str:
+        """The call that dialled this leg; empty for a call of its own."""
+        return self._fact("parent_call_sid")
+
+    @property
+    def env_vars(self) -> Mapping[str, Any]:
+        """Environment variables that the operator set for the application."""
+        return MappingProxyType(self._facts.get("env_vars") or {})
+
+    def _fact(self, name: str) -> str:
+        value = self._facts.get(name)
+        return value if isinstance(value, str) else ""
+
+    # What can be done to it.
+
+    async def ack(self, verbs: object = None) -> None:
+        """Answer the current hook now, and commit what the handler has done so far.
+
+        The handler must return None afterwards. Should the worker die later on, the event is not handled again.
+        When cancelled, the ack may have gone out.
+
+        Raises:
+            RuntimeError: If there is no hook to answer, or it is answered.
+            CallGone: If the call is over.
+            CallLost: If another worker owns the call.
+        """
+        handling = self._current()
+        if handling is None or not handling.event.is_hook:
+            raise RuntimeError("call.ack() answers the hook that is being handled; there is none here")
+        if handling.is_acked:
+            raise RuntimeError(f"call.ack(): {handling.event.hook or handling.event.kind!r} is answered already")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.commit_handling(handling, verbs, lambda error: _settle(future, error))
+        handling.is_acked = True
+        await future
+
+    def close(self, code: int = NORMAL_CLOSURE) -> Sending:
+        """Close the call's newest websocket; jambonz reconnects unless the code is 1000."""
+        if not 1000 <= code <= 4999:
+            raise ValueError(f"expected a websocket close code, 1000 to 4999, got {code!r}")
+        return self._act([Close(self._office.new_id(), code, self._office.process_id)])
+
+    def spawn(self, job: Job, name: str | None = None) -> Work:
+        """Run a coroutine beside the handlers, for as long as the call lives here.
+
+        Inside a handler it starts once the handler's effects are committed, and not at all if the handler fails.
+        It is cancelled when the call ends, moves to another worker, or the worker shuts down.
+
+        Raises:
+            TypeError: If it is no coroutine.
+        """
+        if not asyncio.iscoroutine(job):
+            raise TypeError(f"call.spawn() expects a coroutine such as spawn(tick(call)), got {type(job).__name__}")
+        work = Work(job, name or getattr(job, "__qualname__", None) or "work")
+        handling = self._current()
+        if handling:
+            handling.works.append(work)
+        else:
+            self._start(work)
+        return work
+
+    def _send(self, frames: Sequence[bytes]) -> Sending:
+        return self._act([Command(self._office.new_id(), frame, self._office.process_id) for frame in frames])
+
+    def _act(self, directives: list[Directive]) -> Sending:
+        handling = self._current()
+        if handling:
+            handling.directives += directives
+            return _Queued(Outcome(directives[-1].id, OutcomeKind.QUEUED))
+        return self._act_now(directives)
+
+    def _act_now(self, directives: list[Directive]) -> "asyncio.Future[Outcome]":
+        if self.over:
+            raise self.over
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def committed(error: ClusterError | None) -> None:
+            if future.done():
+                return
+            if error:
+                future.set_exception(error)
+            else:
+                future.set_result(Outcome(directives[-1].id, OutcomeKind.QUEUED))
+
+        self._commit_aside(directives, committed)
+        return future
+
+    def _current(self) -> Handling | None:
+        handling = _handling.get()
+        return handling if handling and handling.call is self and handling.is_open else None
+
+    # What the worker (or the test client) does with it.
+
+    def new_id(self) -> str:
+        """Return a new directive id."""
+        return self._office.new_id()
+
+    def begin(self, event: Event, late: Late) -> Handling:
+        """Start gathering the effects of a handler that runs in the current context."""
+        handling = self.handling = Handling(self, event, late)
+        _handling.set(handling)
+        return handling
+
+    def observe(self, event: Event) -> None:
+        """Learn facts and status from an event."""
+        facts_json, status = self._seen
+        facts = facts_after(self._facts, event)
+        if facts is not None:
+            self._facts = facts
+            facts_json = encode_facts(facts)
+        new_status = status_of(event)
+        if new_status and new_status != self.status:
+            self.status = status = new_status
+        self._seen = (facts_json, status)
+
+    def commit_handling(self, handling: Handling, verbs: object, on_committed: OnCommitted) -> None:
+        """Commit the ack (of a Hook that is not acked yet) and all that the handler did; then start its works.
+
+        Raises:
+            TypeError: If ``verbs`` are none, or JSON cannot hold a field of the state. Nothing is committed.
+            MessageTooBig: If one verb alone is too big. Nothing is committed.
+        """
+        event, office = handling.event, self._office
+        changes = self.state.changes()
+        directives: list[Directive] = []
+        if event.is_hook and not handling.is_acked:
+            directives = answer(event, verbs, handling.late, office.new_id, office.process_id)
+        directives += handling.directives
+        works, handling.directives, handling.works = handling.works, [], []
+        done = on_committed if not works else self._starting(works, on_committed)
+        if handling.is_acked:
+            # The event itself is committed: what comes after its ack is a commit of its own.
+            if directives or changes or works:
+                self._commit_aside(directives, done, changes)
+            else:
+                done(None)
+            return
+        self.commit_event(event, directives, changes, done)
+
+    def commit_event(
+        self, event: Event, directives: Sequence[Directive], changes: StateChanges, on_committed: OnCommitted
+    ) -> None:
+        """Commit an event as done, with these effects."""
+        facts, status = self._seen
+        self._seen = (b"", "")
+        self.state.committed(changes)
+        commit = Commit(event.epoch, event.n, directives, facts, status, changes)
+        self._office.commit(self, commit, on_committed)
+
+    def abandon(self, handling: Handling) -> None:
+        """Forget what a failed handler did and was not committed."""
+        for work in handling.works:
+            work.cancel()
+        handling.directives.clear()
+        handling.works.clear()
+        self.state.rollback()
+
+    def finish(self, handling: Handling) -> None:
+        """Say that the handler has run and its effects are on their way."""
+        handling.is_open = False
+        self.handling = None
+
+    def release(self, reason: ClusterError) -> None:
+        """Cancel all background work: the call is over, or not ours any more."""
+        self.over = self.over or reason
+        self.cancel_works()
+
+    def cancel_works(self) -> None:
+        """Cancel all background work."""
+        for work in list(self._works):
+            work.cancel()
+
+    @property
+    def works(self) -> set[Work]:
+        """Background work that runs now."""
+        return self._works
+
+    def _starting(self, works: list[Work], on_committed: OnCommitted) -> OnCommitted:
+        def committed(error: ClusterError | None) -> None:
+            for work in works:
+                if error:
+                    work.cancel()
+                else:
+                    self._start(work)
+            on_committed(error)
+
+        return committed
+
+    def _start(self, work: Work) -> None:
+        if self.over:
+            work.cancel()
+            return
+        context = contextvars.copy_context()
+        context.run(_handling.set, None)
+        self._works.add(work)
+        work.start(context, self.sid, self._work_ended)
+
+    def _work_ended(self, work: Work) -> None:
+        self._works.discard(work)
+        if self.over is None and self.handling is None:
+            changes = self._changes_of_work()
+            if changes:
+                self._commit_aside([], _ignore, changes)
+
+    def _changes_of_work(self) -> StateChanges:
+        try:
+            return self.state.changes()
+        except TypeError:
+            # Nobody awaits the work any more; the log is the only place left.
+            self.state.rollback()
+            return []
+
+    def _commit_aside(
+        self, directives: Sequence[Directive], on_committed: OnCommitted, changes: StateChanges | None = None
+    ) -> None:
+        """Commit effects outside of an event.
+
+        While a handler runs, the state is in its hands and is saved with its effects.
+        """
+        if changes is None:
+            changes = self.state.changes() if self.handling is None else []
+        self._background_n += 1
+        self.state.committed(changes)
+        commit = Commit(-self.fence, self._background_n, directives, state=changes)
+        self._office.commit(self, commit, on_committed)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedCall:
+    """What Redis knows of a call when it is claimed; ``committed`` is the highest event done, by epoch."""
+
+    fence: int
+    app: str = ""
+    path: str = ""
+    status: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, bytes] = field(default_factory=dict)
+    committed: Mapping[int, int] = field(default_factory=dict)
+
+
+class _Queued:
+    """An Outcome that is known at once; need not be awaited."""
+
+    __slots__ = ("_outcome",)
+
+    def __init__(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+
+    def __await__(self) -> Generator[Any, None, Outcome]:
+        yield from ()
+        return self._outcome
+
+
+def _settle(future: "asyncio.Future[None]", error: ClusterError | None) -> None:
+    if future.done():
+        return
+    if error:
+        future.set_exception(error)
+    else:
+        future.set_result(None)
+
+
+def _ignore(_: ClusterError | None) -> None:
+    """The call is released by whoever sees the error first."""

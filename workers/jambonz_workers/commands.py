@@ -1,0 +1,146 @@
+"""Commands in the shapes that jambonz really accepts. Pure. Source: PROTOCOL.md 3.1 to 3.3.
+
+jambonz answers a bad command with silence (PROTOCOL.md P18), so what can be checked is checked here.
+``callSid`` is always sent: without it commands on some sockets reach the wrong leg (PROTOCOL.md 3.1).
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from jambonz_shared.wire import check_size, command_frame, redirect_frame
+from jambonz_workers.verbs import dump, verb_arrays, verb_list
+
+# The only commands jambonz takes without data (PROTOCOL.md 3.1).
+COMMANDS_WITHOUT_DATA: Final = frozenset({"llm:tool-output", "tts:flush", "tts:clear"})
+
+RecordAction = Literal["start", "stop", "pause", "resume"]
+_RECORD_ACTIONS: Final = ("start", "stop", "pause", "resume")
+
+
+def command(name: str, data: object = None, *, leg: str, tool_call_id: str = "", queue: bool | None = None) -> bytes:
+    """Return the frame of any command; ``data`` goes out exactly as given.
+
+    Raises:
+        ValueError: If ``name`` is empty, or ``data`` is one that jambonz takes for missing.
+        TypeError: If JSON cannot hold ``data``.
+        MessageTooBig: If the frame is bigger than jambonz accepts.
+    """
+    if not name:
+        raise ValueError("a command needs a name")
+    if not data and not isinstance(data, list | tuple | Mapping) and name not in COMMANDS_WITHOUT_DATA:
+        # PROTOCOL.md 3.1, P19: an InvalidMessage error and an alert in the account.
+        raise ValueError(f"command {name!r} needs data: jambonz refuses null, 0, false and empty text")
+    body = b"" if data is None else dump(data, f"command {name!r}")
+    frame = command_frame(name, body, call_sid=leg, queue=queue, tool_call_id=tool_call_id)
+    return check_size(f"command {name!r}", frame)
+
+
+def redirect(verbs: object, *, leg: str, queue: bool = False) -> list[bytes]:
+    """Return the frames that replace the application by ``verbs``, or append them with ``queue``.
+
+    A list that is too long for one message goes on in appends, in order.
+
+    Raises:
+        TypeError: If ``verbs`` are none.
+        MessageTooBig: If one verb alone is too big.
+    """
+    first, *rest = verb_arrays(verbs)
+    frames = [redirect_frame(first, call_sid=leg, queue=queue)]
+    return frames + [redirect_frame(array, call_sid=leg, queue=True) for array in rest]
+
+
+def redirect_hook(call_hook: str | None, child_call_hook: str | None, *, leg: str) -> bytes:
+    """Return the command that makes jambonz ask a hook (``session:redirect``) for new verbs.
+
+    Raises:
+        ValueError: If both are missing.
+    """
+    hooks = {"call_hook": call_hook, "child_call_hook": child_call_hook}
+    data = {name: hook for name, hook in hooks.items() if hook}
+    if not data:
+        raise ValueError("redirect_hook needs a call_hook or a child_call_hook")
+    return command("redirect", data, leg=leg)
+
+
+def call_status(status: Literal["completed", "no-answer"], *, leg: str) -> bytes:
+    """Return the command that ends a call; ``completed`` works once answered only (PROTOCOL.md 3.2)."""
+    return command("call:status", {"call_status": status}, leg=leg)
+
+
+def mute(status: Literal["mute", "unmute"], *, leg: str) -> bytes:
+    """Return the command that mutes a leg of a dial, or a member of a conference."""
+    return command("mute:status", {"mute_status": status}, leg=leg)
+
+
+def whisper(verbs: object, *, leg: str) -> bytes:
+    """Return the command that plays verbs to one leg of a dial.
+
+    Raises:
+        ValueError: If there is no verb.
+    """
+    items = verb_list(verbs)
+    if not items:
+        raise ValueError("whisper needs at least one say or play verb")
+    return command("whisper", {"whisper": items}, leg=leg)
+
+
+def dtmf(digit: str, duration_ms: int | None, *, leg: str) -> bytes:
+    """Return the command that sends one digit.
+
+    Raises:
+        ValueError: If it is not one of ``0-9*#A-D``.
+    """
+    if len(digit) != 1 or digit not in "0123456789*#ABCD":
+        raise ValueError("dtmf sends one digit: 0-9, *, # or A-D")
+    inner: dict[str, Any] = {"digit": digit}
+    if duration_ms is not None:
+        inner["duration"] = duration_ms
+    # Must be wrapped: a flat {"digit": ...} is ignored (PROTOCOL.md P26).
+    return command("dtmf", {"dtmf": inner}, leg=leg)
+
+
+def record(action: RecordAction, options: Mapping[str, object], *, leg: str) -> bytes:
+    """Return a recording command; ``options`` in jambonz's spelling, ``None`` values left out.
+
+    Raises:
+        ValueError: If the action is unknown.
+    """
+    if action not in _RECORD_ACTIONS:
+        raise ValueError(f"expected a record action of {', '.join(_RECORD_ACTIONS)}, got {action!r}")
+    given = {name: value for name, value in options.items() if value is not None}
+    return command("record", {"action": f"{action}CallRecording", **given}, leg=leg)
+
+
+def listen(status: Literal["pause", "resume"], *, leg: str) -> bytes:
+    """Return the command for the current listen verb."""
+    return command("listen:status", {"listen_status": status}, leg=leg)
+
+
+def sip_request(method: str, options: Mapping[str, object], *, leg: str) -> bytes:
+    """Return the command that sends a SIP request inside the dialog."""
+    given = {name: value for name, value in options.items() if value is not None}
+    # Must be wrapped (PROTOCOL.md P26).
+    return command("sip:request", {"sip_request": {"method": method, **given}}, leg=leg)
+
+
+def tool_output(tool_call_id: str, data: object, *, leg: str) -> bytes:
+    """Return the answer to an ``llm:tool-call``; its id is a top-level member (PROTOCOL.md 3.1).
+
+    Raises:
+        ValueError: If the id is empty.
+    """
+    if not tool_call_id:
+        raise ValueError("tool_output needs the tool_call_id of the llm:tool-call")
+    return command("llm:tool-output", data, leg=leg, tool_call_id=tool_call_id)
+
+
+def tts_tokens(tokens: str, token_id: int | None, *, leg: str) -> bytes:
+    """Return the command that offers text to the TTS stream; without an id jambonz sends no result (P23).
+
+    Raises:
+        ValueError: If there is no text.
+    """
+    if not tokens:
+        raise ValueError("tts_tokens needs text")
+    data: dict[str, Any] = {"tokens": tokens} if token_id is None else {"id": token_id, "tokens": tokens}
+    return command("tts:tokens", data, leg=leg)

@@ -1,0 +1,72 @@
+"""Reads the worker's two streams into its office: dispatch as far as there is room, the inbox always."""
+
+import asyncio
+import logging
+from functools import partial
+
+from jambonz_shared.envelope import Envelope
+from jambonz_shared.errors import BadFormat
+from jambonz_shared.keys import GROUP, Keys
+from jambonz_shared.redis.endpoint import Endpoint
+from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.streams import Entry as StreamEntry
+from jambonz_shared.redis.streams import GroupMember, StreamReader
+from jambonz_shared.redis.streams import Source as StreamSource
+from jambonz_workers.delivery import Delivery, Entry, Source
+from jambonz_workers.metrics import WorkerMetrics
+from jambonz_workers.office import Office
+from jambonz_workers.sweeper import Sweeper
+
+log = logging.getLogger(__name__)
+
+
+class Consumer:
+    """Turns stream entries into deliveries. Run both readers; stop ``dispatch`` first when draining."""
+
+    def __init__(self, office: Office, sweeper: Sweeper, metrics: WorkerMetrics) -> None:
+        self._office = office
+        self._sweeper = sweeper
+        self._metrics = metrics
+
+    def readers(self, endpoint: Endpoint, link: Link, keys: Keys, app: str) -> tuple[StreamReader, StreamReader]:
+        """Return the readers of dispatch and of the inbox, not running yet."""
+        worker_id = self._office.process_id
+        member = GroupMember(GROUP, worker_id, lambda: self._office.dispatcher.credits)
+        dispatch = StreamReader(
+            endpoint,
+            link,
+            StreamSource(keys.dispatch(app), member),
+            partial(self.on_entries, Source.DISPATCH),
+            name="dispatch",
+        )
+        inbox = StreamReader(
+            endpoint, link, StreamSource(keys.inbox(worker_id)), partial(self.on_entries, Source.INBOX), name="inbox"
+        )
+        return dispatch, inbox
+
+    def on_entries(self, source: Source, entries: list[StreamEntry]) -> None:
+        """Take in what a read has brought."""
+        for entry_id, fields in entries:
+            entry = Entry(source, entry_id, len(fields))
+            if not fields:
+                self._sweeper.remove(entry)
+            for raw in fields:
+                self._take_in(raw, entry)
+
+    def _take_in(self, raw: bytes, entry: Entry) -> None:
+        try:
+            envelope = Envelope.decode(raw)
+        except BadFormat as error:
+            self._metrics.skipped.labels("undecodable").inc()
+            log.warning("not an envelope: %s", error)
+            if entry.settle():
+                self._sweeper.remove(entry)
+            return
+        self._office.receive(Delivery(envelope, entry))
+
+
+async def stop_reader(reader: StreamReader, task: "asyncio.Task[None]") -> None:
+    """Stop a reader and wait until it has handed on what it got."""
+    await reader.stop()
+    task.cancel()
+    await asyncio.wait([task])

@@ -1,0 +1,152 @@
+"""Which calls this worker owns, and what becomes of each envelope that arrives. Pure: it returns what to do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jambonz_workers.delivery import Delivery
+from jambonz_workers.mailbox import Mailbox
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Try to become the owner of a call; answer with ``claimed``, ``is_elsewhere`` or ``gone``."""
+
+    call_sid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The mailbox of a call has something to ``take``."""
+
+    call_sid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """An event of a call is missing; ``take`` again at ``at_s``, when it is given up."""
+
+    call_sid: str
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Hand an envelope to the call's owner; ``worker_id`` empty: to whoever takes it from dispatch."""
+
+    worker_id: str
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """An envelope is done without being handled: a duplicate, or its call is over."""
+
+    delivery: Delivery
+    reason: str
+
+
+Effect = Claim | Ready | Wait | Forward | Settle
+
+DUPLICATE = "duplicate"
+GONE = "gone"
+
+
+class Dispatcher:
+    """The calls of one worker: claimed, or with a claim under way.
+
+    Attributes:
+        capacity: How many calls it takes at most; the inbox may bring more, dispatch does not.
+        is_draining: It takes no call that it does not own already.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.is_draining = False
+        self._claiming: dict[str, list[Delivery]] = {}
+        self._mailboxes: dict[str, Mailbox] = {}
+
+    @property
+    def credits(self) -> int:
+        """How many calls it has room for."""
+        if self.is_draining:
+            return 0
+        return max(0, self.capacity - len(self._mailboxes) - len(self._claiming))
+
+    @property
+    def calls(self) -> list[str]:
+        """The call_sids it owns."""
+        return list(self._mailboxes)
+
+    @property
+    def count(self) -> int:
+        """How many calls it owns or claims."""
+        return len(self._mailboxes) + len(self._claiming)
+
+    def receive(self, delivery: Delivery, now_s: float) -> list[Effect]:
+        """Take in one envelope and say what to do."""
+        call_sid = delivery.envelope.call_sid
+        mailbox = self._mailboxes.get(call_sid)
+        if mailbox is not None:
+            return self._put(mailbox, delivery, now_s)
+        queue = self._claiming.get(call_sid)
+        if queue is not None:
+            queue.append(delivery)
+            return []
+        if self.is_draining:
+            return [Forward("", delivery)]
+        self._claiming[call_sid] = [delivery]
+        return [Claim(call_sid)]
+
+    def claimed(self, call_sid: str, committed: Mapping[int, int], now_s: float) -> list[Effect]:
+        """The claim succeeded; ``committed`` is the highest number done, by epoch."""
+        mailbox = self._mailboxes[call_sid] = Mailbox(committed)
+        effects: list[Effect] = []
+        for delivery in self._claiming.pop(call_sid, []):
+            effects += [effect for effect in self._put(mailbox, delivery, now_s) if isinstance(effect, Settle)]
+        return effects + _next(mailbox, call_sid)
+
+    def is_elsewhere(self, call_sid: str, worker_id: str) -> list[Effect]:
+        """The claim failed, since ``worker_id`` owns the call."""
+        return [Forward(worker_id, delivery) for delivery in self._claiming.pop(call_sid, [])]
+
+    def gone(self, call_sid: str) -> list[Effect]:
+        """The call is over; nobody needs its events any more."""
+        return [Settle(delivery, GONE) for delivery in self._release(call_sid)]
+
+    def lost(self, call_sid: str, worker_id: str) -> list[Effect]:
+        """Another worker owns the call now (empty: nobody does); it gets the events that wait."""
+        return [Forward(worker_id, delivery) for delivery in self._release(call_sid)]
+
+    def take(self, call_sid: str, now_s: float) -> Delivery | None:
+        """Return the next event of a call that may run; ``finish`` it before the next."""
+        mailbox = self._mailboxes.get(call_sid)
+        return mailbox.take(now_s) if mailbox else None
+
+    def finish(self, call_sid: str) -> None:
+        """Say that the event taken last has run."""
+        mailbox = self._mailboxes.get(call_sid)
+        if mailbox:
+            mailbox.finish()
+
+    def mailbox(self, call_sid: str) -> Mailbox | None:
+        """Return the mailbox of an owned call."""
+        return self._mailboxes.get(call_sid)
+
+    def _put(self, mailbox: Mailbox, delivery: Delivery, now_s: float) -> list[Effect]:
+        if not mailbox.put(delivery, now_s):
+            return [Settle(delivery, DUPLICATE)]
+        return _next(mailbox, delivery.envelope.call_sid)
+
+    def _release(self, call_sid: str) -> list[Delivery]:
+        mailbox = self._mailboxes.pop(call_sid, None)
+        waiting = mailbox.undone() if mailbox else []
+        return waiting + self._claiming.pop(call_sid, [])
+
+
+def _next(mailbox: Mailbox, call_sid: str) -> list[Effect]:
+    if mailbox.is_running:
+        return []
+    if mailbox.is_ready:
+        return [Ready(call_sid)]
+    at_s = mailbox.wake_at_s()
+    return [] if at_s is None else [Wait(call_sid, at_s)]

@@ -1,0 +1,68 @@
+"""Event: one message from jambonz, as a handler sees it. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from jambonz_shared.envelope import Envelope
+from jambonz_shared.errors import BadFrame
+from jambonz_shared.kinds import kind_of
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One message from jambonz.
+
+    Attributes:
+        kind: jambonz's own ``type``, such as ``"verb:hook"``.
+        call_sid: The Call it is about; for a leg of a ``dial`` the leg's own.
+        data: What jambonz sent, keys in snake_case (PROTOCOL.md 2.1); empty when it sent none.
+        hook: The hook as it stands in the verb, such as ``"/menu"``; empty where the kind has none.
+        msgid: jambonz's own identifier of the message.
+        path_params: Variables of the matched route, such as ``{"step": "2"}``.
+        epoch: The Connection of the Call it came over; rises with each reconnect.
+        n: 1, 2, 3 ... within the Call and the epoch.
+        received_at_ms: Unix milliseconds on the gateway's clock.
+        is_hook: True when jambonz waits for an answer that the handler gives.
+    """
+
+    kind: str
+    call_sid: str
+    data: dict[str, Any]
+    hook: str = ""
+    msgid: str = ""
+    path_params: Mapping[str, str] = field(default_factory=dict)
+    epoch: int = 0
+    n: int = 0
+    received_at_ms: int = 0
+    is_hook: bool = False
+
+
+def event_of(envelope: Envelope) -> Event:
+    """Return the Event in an Envelope; its ``path_params`` are filled in when a route is found.
+
+    Raises:
+        BadFrame: If the body is no JSON object, or a member has the wrong type.
+    """
+    try:
+        message = orjson.loads(envelope.body)
+    except orjson.JSONDecodeError as error:
+        raise BadFrame(f"expected a JSON object, got {len(envelope.body)} bytes: {error.msg}") from None
+    if not isinstance(message, dict):
+        raise BadFrame(f"expected a JSON object, got a JSON {type(message).__name__}")
+    data = message.get("data")
+    hook = message.get("hook")
+    return Event(
+        envelope.kind,
+        envelope.call_sid,
+        data if isinstance(data, dict) else {},
+        hook if isinstance(hook, str) else "",
+        envelope.msgid,
+        {},
+        envelope.epoch,
+        envelope.n,
+        envelope.received_at_ms,
+        kind_of(envelope.kind).is_hook and not envelope.is_acked,
+    )

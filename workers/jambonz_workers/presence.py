@@ -1,0 +1,116 @@
+"""How a worker shows that it is there: manifest, inbox, heartbeat, a hash about itself."""
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from itertools import chain
+from typing import Any, Final
+
+from jambonz_shared.config import WorkerSettings
+from jambonz_shared.keys import Keys
+from jambonz_shared.redis import script
+from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.scripts import heartbeat_args
+from jambonz_workers.manifest import Manifest
+
+log = logging.getLogger(__name__)
+
+# jc:owned outlives a hung worker long enough for others to adopt its calls, and no longer (architecture.md section 5).
+OWNED_TTL_MS: Final = 24 * 3600 * 1000
+
+
+class Presence:
+    """Keeps a worker's own keys alive. ``announce`` once, then ``run``; ``leave`` at the end."""
+
+    def __init__(
+        self, link: Link, keys: Keys, worker_id: str, settings: WorkerSettings, load: Callable[[], int]
+    ) -> None:
+        """Show what ``load`` says as the number of calls."""
+        self._link = link
+        self._keys = keys
+        self._worker_id = worker_id
+        self._settings = settings
+        self._load = load
+        self._lease_ms = round(settings.lease_s * 1000)
+        self._started_at_ms = round(time.time() * 1000)
+        self._manifest: Manifest | None = None
+
+    async def announce(self, manifest: Manifest) -> None:
+        """Publish the manifest, make the inbox and beat once.
+
+        Raises:
+            LinkDown: If Redis is away.
+            ResponseError: If it refuses.
+        """
+        self._manifest = manifest
+        keys, app = self._keys, manifest.app
+        await asyncio.gather(
+            self._link.call(b"SET", keys.app(app), manifest.encode()),
+            self._link.call(b"SADD", keys.apps, app),
+            self._link.call(b"PUBLISH", keys.apps_changed, app),
+        )
+        self._beat(app)
+        await self._link.call(b"PING")
+        # A Redis that comes back empty must learn again what the app is.
+        self._link.on_up(self._announce_again)
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        assert self._manifest is not None
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_s)
+            if self._link.is_up:
+                self._beat(self._manifest.app)
+
+    async def leave(self) -> None:
+        """Remove what shows that the worker is there; its calls must be given up before.
+
+        Raises:
+            LinkDown: If Redis is away; the keys run out by themselves then.
+        """
+        keys, worker_id = self._keys, self._worker_id
+        await asyncio.gather(
+            self._link.call(b"ZREM", keys.workers, worker_id),
+            self._link.call(b"DEL", keys.worker(worker_id), keys.owned(worker_id), keys.inbox(worker_id)),
+        )
+
+    def _beat(self, app: str) -> None:
+        link, keys, worker_id = self._link, self._keys, self._worker_id
+        inbox = keys.inbox(worker_id)
+        link.script(_ignore, script.HEARTBEAT, *heartbeat_args(keys.workers, worker_id, self._lease_ms))
+        link.send(self._inbox_renewed, b"PEXPIRE", inbox, self._lease_ms)
+        about: dict[str, str | int] = {
+            "app": app,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "calls": self._load(),
+            "capacity": self._settings.max_calls,
+            "started_at_ms": self._started_at_ms,
+        }
+        link.send(_ignore, b"HSET", keys.worker(worker_id), *chain.from_iterable(about.items()))
+        link.send(_ignore, b"PEXPIRE", keys.worker(worker_id), self._lease_ms)
+        link.send(_ignore, b"PEXPIRE", keys.owned(worker_id), OWNED_TTL_MS)
+
+    def _inbox_renewed(self, reply: Any) -> None:
+        if reply != 0:
+            return
+        # Not there: the first beat, or Redis lost its data, or the others took us for dead. Gateways write to
+        # existing inboxes only; making a group is the one way to make a stream without an entry.
+        inbox = self._keys.inbox(self._worker_id)
+        self._link.send(_ignore, b"XGROUP", b"CREATE", inbox, b"made", b"$", b"MKSTREAM")
+        self._link.send(_ignore, b"PEXPIRE", inbox, self._lease_ms)
+
+    def _announce_again(self) -> None:
+        assert self._manifest is not None
+        keys, app = self._keys, self._manifest.app
+        self._link.send(_ignore, b"SET", keys.app(app), self._manifest.encode())
+        self._link.send(_ignore, b"SADD", keys.apps, app)
+        self._link.send(_ignore, b"PUBLISH", keys.apps_changed, app)
+        self._beat(app)
+
+
+def _ignore(_: object) -> None:
+    """A beat that is lost is followed by the next one."""

@@ -1,0 +1,177 @@
+"""Which handler takes an event: paths with variables, and kinds. Pure."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from jambonz_shared.kinds import CLUSTER_PREFIX
+
+Late = Literal["redirect", "drop"]
+"""What happens to verbs that come after the gateway's deadline: still played by a redirect, or dropped."""
+
+ADULTING_SUFFIX: Final = "/adulting"
+"""jambonz appends it to the application's url, each time once more (PROTOCOL.md 2.7)."""
+
+_PATH: Final = re.compile(
+    r"/(?:[^/{}\s?#]+|\{[A-Za-z_][A-Za-z0-9_]*\})?(?:/(?:[^/{}\s?#]+|\{[A-Za-z_][A-Za-z0-9_]*\}))*\Z"
+)
+_VARIABLE: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """An application's function.
+
+    Attributes:
+        function: What the application registered.
+        is_async: ``async def`` runs in the event loop, ``def`` in a thread.
+        arity: How many arguments it takes, counted from ``call``.
+    """
+
+    function: Callable[..., Any]
+    is_async: bool
+    arity: int
+
+    @property
+    def name(self) -> str:
+        """The function's name, for logs."""
+        return getattr(self.function, "__qualname__", repr(self.function))
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One path and its handler.
+
+    Attributes:
+        path: As registered, router prefixes included, such as ``"/menu/{step}"``.
+        late: See ``Late``; sessions always ``"redirect"``.
+        fallback: Verbs the gateway acks with at the deadline instead of its own policy.
+    """
+
+    path: str
+    handler: Handler
+    late: Late = "redirect"
+    fallback: tuple[Mapping[str, Any], ...] | None = None
+
+
+@dataclass(slots=True)
+class RouteTable:
+    """Routes by path; exact ones first, then those with variables in the order of their registration."""
+
+    what: str
+    _exact: dict[str, Route] = field(default_factory=dict)
+    _patterns: dict[str, tuple[re.Pattern[str], Route]] = field(default_factory=dict)
+
+    def add(self, route: Route) -> None:
+        """Register a route.
+
+        Raises:
+            ValueError: If its path is there already.
+        """
+        shape = _VARIABLE.sub("{}", route.path)
+        if shape in self._exact or shape in self._patterns:
+            raise ValueError(f"{self.what} {route.path!r} has a handler already")
+        if "{" in shape:
+            self._patterns[shape] = (_pattern(route.path), route)
+        else:
+            self._exact[shape] = route
+
+    def find(self, path: str) -> tuple[Route, dict[str, str]] | None:
+        """Return the route of ``path`` (see ``path_of``) with its variables, or None."""
+        if route := self._exact.get(path):
+            return route, {}
+        for pattern, candidate in self._patterns.values():
+            if match := pattern.fullmatch(path):
+                return candidate, match.groupdict()
+        return None
+
+    def __iter__(self) -> Iterator[Route]:
+        yield from self._exact.values()
+        for _, route in self._patterns.values():
+            yield route
+
+
+def checked_path(path: object, prefix: str = "") -> str:
+    """Return prefix and path as one path without a trailing slash.
+
+    Raises:
+        TypeError: If ``path`` is no text.
+        ValueError: If it is no path.
+    """
+    if not isinstance(path, str):
+        raise TypeError(f"expected a path such as '/menu', got {type(path).__name__}; write @app.hook('/menu')")
+    if not _PATH.match(path):
+        raise ValueError(
+            f"path {path!r}: expected it to begin with '/', variables as whole segments like '/menu/{{step}}'"
+        )
+    whole = (prefix + path).rstrip("/") or "/"
+    names = _VARIABLE.findall(whole)
+    if len(names) != len(set(names)):
+        raise ValueError(f"path {whole!r} has the same variable twice")
+    return whole
+
+
+def path_of(address: str) -> str:
+    """Return the path in a hook or a url: no scheme, host, query or trailing slash."""
+    path = _SCHEME.sub("", address, count=1).partition("#")[0].partition("?")[0].rstrip("/")
+    return path if path.startswith("/") else f"/{path}"
+
+
+def session_paths(path: str, app: str) -> list[str]:
+    """Return the paths under which a Connection's session route is looked up, best first."""
+    plain = path_of(path)
+    while plain.endswith(ADULTING_SUFFIX):
+        plain = plain.removesuffix(ADULTING_SUFFIX) or "/"
+    name, _, rest = plain.removeprefix("/").partition("/")
+    return [plain, f"/{rest}"] if name == app else [plain]
+
+
+def checked_kind(kind: object) -> str:
+    """Return an event kind.
+
+    Raises:
+        TypeError: If it is no text.
+        ValueError: If no event can have it.
+    """
+    if not isinstance(kind, str):
+        raise TypeError(
+            f"expected a kind such as 'call:status', got {type(kind).__name__}; write @app.on('call:status')"
+        )
+    if not re.fullmatch(r"[a-z][a-z:_-]*", kind) or kind.startswith(CLUSTER_PREFIX):
+        raise ValueError(f"kind {kind!r}: expected jambonz's own type, such as 'call:status'")
+    return kind
+
+
+def handler_of(function: object, arguments: tuple[str, ...], least: int = 1) -> Handler:
+    """Return a checked handler; ``arguments`` are those it may take, the first ``least`` of them it must.
+
+    Raises:
+        TypeError: If it cannot be called so.
+    """
+    wanted = " or ".join(f"({', '.join(arguments[:count])})" for count in range(len(arguments), least - 1, -1))
+    if not callable(function):
+        raise TypeError(f"expected a function {wanted}, got {type(function).__name__}")
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise TypeError(f"{_name(function)}: a handler returns its verbs, it does not yield them")
+    signature = inspect.signature(function)
+    for count in range(len(arguments), least - 1, -1):
+        try:
+            signature.bind(*arguments[:count])
+        except TypeError:
+            continue
+        is_async = any(inspect.iscoroutinefunction(it) for it in (function, type(function).__call__))
+        return Handler(function, is_async, count)
+    raise TypeError(f"{_name(function)}{signature}: expected a function that can be called as {wanted}")
+
+
+def _name(function: object) -> str:
+    return getattr(function, "__qualname__", repr(function))
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = _VARIABLE.split(path)
+    text = "".join(f"(?P<{part}>[^/]+)" if at % 2 else re.escape(part) for at, part in enumerate(parts))
+    return re.compile(text)

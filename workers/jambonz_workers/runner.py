@@ -1,0 +1,161 @@
+"""Runs an app's handlers and commits what they did; the same for the worker and for tests."""
+
+import asyncio
+import contextvars
+import logging
+from functools import partial
+from typing import Any
+
+from jambonz_workers.app import App
+from jambonz_workers.call import Call, Handling, OnCommitted
+from jambonz_workers.effects import DECLINE_FAILED, DECLINE_UNKNOWN, bare_ack, is_inbound_start
+from jambonz_workers.event import Event
+from jambonz_workers.metrics import WorkerMetrics, kind_label
+from jambonz_workers.routing import Handler, Late, Route
+
+log = logging.getLogger(__name__)
+
+
+class Runner:
+    """Runs handlers of one app. A failing handler is the app's ``on_error``'s business, never the caller's."""
+
+    def __init__(self, app: App, metrics: WorkerMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._warned: set[str] = set()
+
+    async def handle(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
+        """Run the handler of an event and commit its effects; every Hook gets exactly one Ack.
+
+        When cancelled, nothing is committed, except what ``call.ack`` has sent already.
+        """
+        call.observe(event)
+        found = self._app.resolve(event, call.path)
+        if found is None:
+            self._unhandled(call, event, on_committed)
+            return
+        target, params = found
+        handler, late = (target.handler, target.late) if isinstance(target, Route) else (target, "redirect")
+        if params:
+            event = _with_params(event, params)
+        await self._run(call, event, handler, late, on_committed)
+
+    async def takeover(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
+        """Run the app's takeover handler, if it has one; otherwise as ``handle``."""
+        if self._app.takeover_handler is None:
+            call.commit_event(event, [], [], on_committed)
+            return
+        await self._run(call, event, self._app.takeover_handler, "redirect", on_committed)
+
+    async def end(self, call: Call, event: Event) -> None:
+        """Run the app's end handler; its commands and state have nobody left to take them."""
+        handler = self._app.end_handler
+        if handler is None:
+            return
+        handling = call.begin(event, "drop")
+        try:
+            await self._invoke(handler, call, event)
+        except Exception:
+            self._metrics.failures.inc()
+            log.exception("end handler failed", extra={"call_sid": call.sid, "handler": handler.name})
+        finally:
+            call.abandon(handling)
+            call.finish(handling)
+
+    async def _run(self, call: Call, event: Event, handler: Handler, late: Late, on_committed: OnCommitted) -> None:
+        handling = call.begin(event, late)
+        try:
+            result = await self._invoke(handler, call, event)
+            self._commit(handling, result, on_committed)
+        except Exception as error:  # noqa: BLE001 the hook must be acked whatever the application does
+            call.abandon(handling)
+            self._metrics.failures.inc()
+            await self._failed(handling, error, handler, on_committed)
+        except BaseException:
+            call.abandon(handling)
+            raise
+        finally:
+            call.finish(handling)
+
+    def _commit(self, handling: Handling, result: object, on_committed: OnCommitted) -> None:
+        event = handling.event
+        if result is not None and (not event.is_hook or handling.is_acked):
+            self._warn_once(
+                f"result {event.kind} {event.hook}",
+                "a handler returned verbs where none are taken; they are ignored",
+                event,
+            )
+            result = None
+        handling.call.commit_handling(handling, result, on_committed)
+
+    async def _failed(self, handling: Handling, error: Exception, handler: Handler, on_committed: OnCommitted) -> None:
+        """Ask the app's error handler for verbs, else log; then commit an answer in any case."""
+        event, call = handling.event, handling.call
+        verbs: object = None
+        on_error = self._app.error_handler
+        if on_error is None:
+            _log_failure("handler failed", event, handler, error)
+        else:
+            try:
+                verbs = await self._invoke(on_error, call, event, error)
+                self._commit(handling, verbs or _verbs_of_failure(event), on_committed)
+            except Exception as second:  # noqa: BLE001 the hook must be acked even so
+                call.abandon(handling)
+                _log_failure("handler failed", event, handler, error)
+                _log_failure("error handler failed", event, on_error, second)
+            else:
+                return
+        call.commit_handling(handling, _verbs_of_failure(event), on_committed)
+
+    def _unhandled(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
+        self._metrics.unhandled.labels(kind_label(event.kind)).inc()
+        if not event.is_hook:
+            call.commit_event(event, [], [], on_committed)
+            return
+        self._warn_once(f"unhandled {event.kind} {event.hook}", "no handler for a hook; it gets an empty ack", event)
+        verbs = DECLINE_UNKNOWN if is_inbound_start(event) else ()
+        call.commit_event(event, [bare_ack(event, verbs, call.new_id)], [], on_committed)
+
+    async def _invoke(self, handler: Handler, *arguments: Any) -> object:
+        taken = arguments[: handler.arity]
+        if handler.is_async:
+            return await handler.function(*taken)
+        run = partial(contextvars.copy_context().run, handler.function, *taken)
+        return await asyncio.get_running_loop().run_in_executor(None, run)
+
+    def _warn_once(self, key: str, text: str, event: Event) -> None:
+        # Hooks may carry ids (PROTOCOL.md P47), so what is remembered needs a limit.
+        if key in self._warned or len(self._warned) >= _WARNED_LIMIT:
+            return
+        self._warned.add(key)
+        log.warning(text, extra={"kind": event.kind, "hook": event.hook})
+
+
+_WARNED_LIMIT = 1000
+
+
+def _verbs_of_failure(event: Event) -> object:
+    return DECLINE_FAILED if is_inbound_start(event) else None
+
+
+def _log_failure(text: str, event: Event, handler: Handler, error: Exception) -> None:
+    log.error(
+        text,
+        exc_info=error,
+        extra={"call_sid": event.call_sid, "kind": event.kind, "hook": event.hook, "handler": handler.name},
+    )
+
+
+def _with_params(event: Event, params: dict[str, str]) -> Event:
+    return Event(
+        event.kind,
+        event.call_sid,
+        event.data,
+        event.hook,
+        event.msgid,
+        params,
+        event.epoch,
+        event.n,
+        event.received_at_ms,
+        event.is_hook,
+    )

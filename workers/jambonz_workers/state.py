@@ -1,0 +1,112 @@
+"""Call state: the application's own fields of one call, seen as a mapping. Pure.
+
+Redis holds one JSON text per field. Fields are decoded when first read; at a commit each field that was
+touched is encoded again and compared with what Redis holds, so a change deep inside a list is seen too.
+"""
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any, Final
+
+import orjson
+
+# Only what comes back equal is taken: dataclasses, dates and subclasses would come back as plain dicts or text.
+_OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+
+StateChanges = list[tuple[str, bytes]]
+"""Field names with their new JSON; empty bytes delete the field."""
+
+
+class CallState(MutableMapping[str, Any]):
+    """The fields an application keeps for one call; values are what JSON can hold.
+
+    Changes are saved together with the ack and the commands of the handler that made them, and
+    forgotten when it raises.
+    """
+
+    __slots__ = ("_stored", "_values")
+
+    def __init__(self, stored: Mapping[str, bytes] | None = None) -> None:
+        self._stored: dict[str, bytes] = dict(stored or {})
+        # A deleted field is kept here as _DELETED until it is committed.
+        self._values: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._values:
+            value = self._values[name]
+            if value is _DELETED:
+                raise KeyError(name)
+            return value
+        value = self._values[name] = orjson.loads(self._stored[name])
+        return value
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Set a field.
+
+        Raises:
+            TypeError: If the name is no text or JSON cannot hold the value.
+        """
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"call.state: expected a field name of at least one character, got {name!r}")
+        _encode(name, value)
+        self._values[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        if name not in self:
+            raise KeyError(name)
+        self._values[name] = _DELETED
+
+    def __contains__(self, name: object) -> bool:
+        if name in self._values:
+            return self._values[name] is not _DELETED
+        return name in self._stored
+
+    def __iter__(self) -> Iterator[str]:
+        names = dict.fromkeys((*self._stored, *self._values))
+        return iter([name for name in names if name in self])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"CallState({sorted(self)!r})"
+
+    def changes(self) -> StateChanges:
+        """Return the fields whose JSON differs from what is stored.
+
+        Raises:
+            TypeError: If JSON cannot hold a value any more, with the field's name.
+        """
+        changed: StateChanges = []
+        for name, value in self._values.items():
+            json = b"" if value is _DELETED else _encode(name, value)
+            if json != self._stored.get(name, b""):
+                changed.append((name, json))
+        return changed
+
+    def committed(self, changes: StateChanges) -> None:
+        """Take ``changes`` as stored."""
+        for name, json in changes:
+            if json:
+                self._stored[name] = json
+            else:
+                self._stored.pop(name, None)
+                if self._values.get(name) is _DELETED:
+                    del self._values[name]
+
+    def rollback(self) -> None:
+        """Forget everything since the last commit."""
+        self._values.clear()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return a copy that no later change touches."""
+        return {name: orjson.loads(_encode(name, self[name])) for name in self}
+
+
+def _encode(name: str, value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, option=_OPTIONS)
+    except TypeError as error:
+        raise TypeError(f"call.state[{name!r}]: JSON cannot hold it: {error}") from None
+
+
+_DELETED: Final = object()

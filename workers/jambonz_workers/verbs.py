@@ -1,0 +1,92 @@
+"""What a handler returns, as the JSON that jambonz reads. Pure.
+
+Verbs are structural: a dict, anything with ``to_list()``, ``to_dict()`` or pydantic's ``model_dump()``, or a
+list of these. So the builders and models of jambonz-python-sdk work as they are.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import orjson
+
+from jambonz_shared.wire import MAX_MESSAGE_BYTES, split_verbs
+
+# A frame around the array needs at most 250 bytes (wire.split_verbs knows exactly); below this there is
+# nothing to split and the array is dumped in one go.
+_SURELY_FITS_BYTES: Final = MAX_MESSAGE_BYTES - 1000
+
+_EXPECTED: Final = "expected verbs: a dict, a list of dicts, a builder with to_list(), a model, or None"
+
+
+def verb_arrays(result: object) -> list[bytes]:
+    """Return what a handler returned as JSON arrays in order, each small enough for one frame.
+
+    ``None`` gives ``[b"[]"]``. The first array is for the ack, the others are appended.
+
+    Raises:
+        TypeError: If it is no verbs, or holds a value that JSON cannot.
+        MessageTooBig: If one verb alone is too big.
+    """
+    verbs = verb_list(result)
+    array = dump(verbs, "verbs")
+    if len(array) <= _SURELY_FITS_BYTES:
+        return [array]
+    return split_verbs([dump(verb, "verb") for verb in verbs])
+
+
+def verb_list(result: object) -> list[dict[str, Any]]:
+    """Return the verbs in ``result`` one by one; ``None`` is none.
+
+    Raises:
+        TypeError: If something in it is no verb.
+    """
+    if result is None:
+        return []
+    if type(result) is list:
+        # The usual case by far, so it is looked at first and not copied.
+        if all(type(verb) is dict and verb for verb in result):
+            return result
+    elif isinstance(result, str | bytes | Mapping) or not isinstance(result, Iterable) or _is_builder(result):
+        return _verbs_of(result)
+    return [verb for item in result for verb in _verbs_of(item)]
+
+
+def dump(value: object, what: str) -> bytes:
+    """Return ``value`` as JSON; models inside it are dumped by their aliases.
+
+    Raises:
+        TypeError: If JSON cannot hold it; the text begins with ``what``.
+    """
+    try:
+        return orjson.dumps(value, default=_plain)
+    except TypeError as error:
+        raise TypeError(f"{what}: {error.__cause__ or error}") from None
+
+
+def _verbs_of(item: object) -> list[dict[str, Any]]:
+    if isinstance(item, Mapping):
+        if not item:
+            raise TypeError(f"{_EXPECTED}; got an empty dict")
+        return [dict(item)]
+    to_list = getattr(item, "to_list", None)
+    if callable(to_list):
+        return [verb for inner in to_list() for verb in _verbs_of(inner)]
+    if isinstance(item, type) or not _is_builder(item):
+        raise TypeError(f"{_EXPECTED}; got {type(item).__name__}")
+    return _verbs_of(_plain(item))
+
+
+def _is_builder(value: object) -> bool:
+    return any(callable(getattr(value, name, None)) for name in ("to_list", "to_dict", "model_dump"))
+
+
+def _plain(value: object) -> object:
+    """Return a model as plain data, ``None`` members left out: jambonz refuses unknown and null ones."""
+    model_dump = getattr(value, "model_dump", None)
+    if callable(model_dump):
+        return model_dump(mode="json", by_alias=True, exclude_none=True)
+    for name in ("to_dict", "to_list"):
+        method = getattr(value, name, None)
+        if callable(method):
+            return method()
+    raise TypeError(f"a {type(value).__name__} cannot be written as JSON")

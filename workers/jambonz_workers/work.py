@@ -1,0 +1,57 @@
+"""Background work tied to a call: started, watched and cancelled with it."""
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+Job = Coroutine[Any, Any, object]
+
+
+class Work:
+    """One piece of background work; made by ``Call.spawn``.
+
+    Attributes:
+        name: For logs.
+    """
+
+    __slots__ = ("_job", "_task", "name")
+
+    def __init__(self, job: Job, name: str) -> None:
+        self.name = name
+        self._job: Job | None = job
+        self._task: asyncio.Task[object] | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """True when it has ended, was cancelled, or will never start."""
+        return self._task.done() if self._task else self._job is None
+
+    def cancel(self) -> None:
+        """Cancel it: it gets ``asyncio.CancelledError`` where it waits. May be repeated."""
+        if self._task:
+            self._task.cancel()
+        elif self._job:
+            self._job.close()
+            self._job = None
+
+    def start(self, context: contextvars.Context, call_sid: str, on_done: Callable[["Work"], None]) -> None:
+        """Begin, once; does nothing after ``cancel``."""
+        if self._job is None:
+            return
+        job, self._job = self._job, None
+        self._task = asyncio.get_running_loop().create_task(job, name=self.name, context=context)
+        self._task.add_done_callback(lambda task: self._ended(task, call_sid, on_done))
+
+    async def wait(self) -> None:
+        """Return when it has ended; its own failure is logged, not raised."""
+        if self._task:
+            await asyncio.wait([self._task])
+
+    def _ended(self, task: asyncio.Task[object], call_sid: str, on_done: Callable[["Work"], None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            log.error("background work failed", exc_info=error, extra={"call_sid": call_sid, "work": self.name})
+        on_done(self)

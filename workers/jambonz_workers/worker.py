@@ -1,0 +1,241 @@
+"""The worker process: puts the parts together, runs them, drains them."""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+from jambonz_shared.config import WorkerSettings
+from jambonz_shared.directive import Outcome, OutcomeKind
+from jambonz_shared.errors import BadFormat
+from jambonz_shared.keys import Keys
+from jambonz_shared.redis.channels import Channels
+from jambonz_shared.redis.endpoint import UrlEndpoint
+from jambonz_shared.redis.errors import LinkError
+from jambonz_shared.redis.link import Link
+from jambonz_shared.runtime.http import Check, internal_http
+from jambonz_shared.runtime.signals import Shutdown, shutdown_signals
+from jambonz_workers.app import App
+from jambonz_workers.calls import Calls
+from jambonz_workers.consumer import Consumer, stop_reader
+from jambonz_workers.dispatcher import Dispatcher
+from jambonz_workers.metrics import WorkerMetrics
+from jambonz_workers.office import Office, Terms
+from jambonz_workers.outbox import Outbox
+from jambonz_workers.presence import Presence
+from jambonz_workers.runner import Runner
+from jambonz_workers.sweeper import Sweeper
+
+log = logging.getLogger(__name__)
+
+# Redis is asked every 0.25 s and given up after 1.5 s of silence (jambonz_shared.redis.wire).
+_REDIS_SILENT_S: Final = 2.0
+
+# Time that handlers and commits get to finish when calls are given up at the end of the drain.
+_GIVE_UP_S: Final = 2.0
+
+# A worker that leaves while Redis is away leaves its keys to their TTL.
+_LEAVE_S: Final = 1.0
+
+
+async def serve(app: App, settings: WorkerSettings, *, process_index: int = 0) -> None:
+    """Run one worker until SIGTERM or SIGINT; a second signal hastens its end.
+
+    It stops pulling new calls, serves its own until they end or ``drain_timeout_s`` is over, and hands
+    the rest to other workers.
+    """
+    with shutdown_signals() as shutdown:
+        await run(app, settings, shutdown, process_index=process_index)
+
+
+async def run(app: App, settings: WorkerSettings, shutdown: Shutdown, *, process_index: int = 0) -> None:
+    """Run one worker until ``shutdown.drain`` is set. See ``serve``."""
+    async with AsyncExitStack() as stack:
+        worker = Worker(app, settings)
+        if port := settings.internal_port_of(process_index):
+            await stack.enter_async_context(
+                internal_http(settings.host, port, worker.checks(shutdown), worker.metrics.registry)
+            )
+        await stack.enter_async_context(worker.connected())
+        if app.lifespan:
+            await stack.enter_async_context(app.lifespan(app))
+        await stack.enter_async_context(worker.reading())
+        log.info("worker is ready", extra={"worker": worker.id, "app": app.name})
+        await shutdown.drain.wait()
+        await worker.drain(shutdown)
+
+
+class Worker:
+    """One worker process. Enter ``connected``, then ``reading``; ``drain`` before leaving them.
+
+    Attributes:
+        id: ``<host>-<pid>-<random>``.
+    """
+
+    def __init__(self, app: App, settings: WorkerSettings) -> None:
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.metrics = WorkerMetrics()
+        self._app = app
+        self._settings = settings
+        self._keys = keys = Keys(settings.key_prefix)
+        self._loop = asyncio.get_running_loop()
+        self._endpoint = UrlEndpoint(settings.redis_url)
+        self._link = link = Link(self._endpoint, name="link")
+        self._channels = Channels(self._endpoint, link, f"{settings.key_prefix}canary:{{{self.id}}}")
+        self._calls = Calls(link, self._channels, self.id, keys)
+        self._dispatcher = Dispatcher(settings.max_calls)
+        self._outbox = Outbox(link)
+        self._sweeper = Sweeper(self._outbox, keys.inbox(self.id), keys.dispatch(app.name))
+        terms = Terms(self.id, app.name, keys, round(settings.call_ttl_s * 1000), self.metrics, self._room_made)
+        self.office = Office(terms, self._dispatcher, self._outbox, self._sweeper, Runner(app, self.metrics))
+        consumer = Consumer(self.office, self._sweeper, self.metrics)
+        self._dispatch, self._inbox = consumer.readers(self._endpoint, link, keys, app.name)
+        self._presence = Presence(link, keys, self.id, settings, lambda: self._dispatcher.count)
+        self._reader_tasks: list[asyncio.Task[None]] = []
+        self._is_reading = False
+        self.metrics.held.set_function(lambda: self._outbox.held)
+        self.metrics.works.set_function(lambda: sum(len(live.call.works) for live in self.office.live.values()))
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """Keep connections to Redis while the block runs; ``app.calls`` works inside."""
+        tasks = [
+            self._loop.create_task(self._link.run(), name="link"),
+            self._loop.create_task(self._channels.run(), name="channels"),
+        ]
+        try:
+            await self._link.wait_up()
+            self._app.calls = self._calls
+            yield
+        finally:
+            self._app.calls = None
+            await _cancelled(tasks)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """Be there for calls while the block runs."""
+        await self._subscribe()
+        await self._presence.announce(self._app.manifest())
+        beats = self._loop.create_task(self._presence.run(), name="presence")
+        self._reader_tasks = [
+            self._loop.create_task(self._dispatch.run(), name="dispatch"),
+            self._loop.create_task(self._inbox.run(), name="inbox"),
+        ]
+        self._is_reading = True
+        try:
+            yield
+        finally:
+            self._is_reading = False
+            await _cancelled([*self._reader_tasks, beats])
+            await self._leave()
+
+    async def drain(self, shutdown: Shutdown) -> None:
+        """Take no new calls, serve those there are for a while, then hand the rest to other workers."""
+        log.info("worker drains", extra={"worker": self.id, "calls": self._dispatcher.count})
+        self._dispatcher.is_draining = True
+        await stop_reader(self._dispatch, self._reader_tasks[0])
+        await self._wait_for_calls(shutdown)
+        left = self._dispatcher.calls
+        for call_sid in left:
+            self.office.give_up(call_sid)
+        await self._hand_over()
+        log.info("worker has drained", extra={"worker": self.id, "handed_over": len(left)})
+
+    def checks(self, shutdown: Shutdown) -> dict[str, Check]:
+        """Return what ``/readyz`` asks."""
+        return {
+            "redis": self._redis_check,
+            "streams": lambda: None if self._is_reading else "the worker does not read its streams yet",
+            "drain": lambda: "the worker is draining" if shutdown.drain.is_set() else None,
+            "room": lambda: None if self._dispatcher.credits else f"all {self._settings.max_calls} calls are taken",
+        }
+
+    def _redis_check(self) -> str | None:
+        silent_s = self._loop.time() - self._link.last_reply_at_s
+        if not self._link.is_up or silent_s > _REDIS_SILENT_S:
+            return "Redis does not answer"
+        return None
+
+    def _room_made(self) -> None:
+        self._dispatch.poke()
+
+    async def _subscribe(self) -> None:
+        """Show life by a subscription (others see it end at once), and hear what became of commands."""
+        ready = [asyncio.Event(), asyncio.Event()]
+        self._channels.subscribe(self._keys.alive(self.id).encode(), _ignore, ready[0].set)
+        self._channels.subscribe(self._keys.outcomes(self.id).encode(), self._on_outcome, ready[1].set)
+        for event in ready:
+            await event.wait()
+
+    def _on_outcome(self, raw: bytes) -> None:
+        try:
+            if self._calls.on_outcome(raw):
+                return
+            outcome = Outcome.decode(raw)
+        except BadFormat as error:
+            log.warning("not an outcome: %s", error)
+            return
+        if outcome.kind is OutcomeKind.REFUSED:
+            self.metrics.refused.inc()
+            log.warning("a command was refused", extra={"directive": outcome.directive_id, "why": outcome.reason})
+
+    async def _wait_for_calls(self, shutdown: Shutdown) -> None:
+        deadline_s = self._loop.time() + self._settings.drain_timeout_s
+        haste = self._loop.create_task(shutdown.haste.wait())
+        try:
+            while self._dispatcher.count and not haste.done() and self._loop.time() < deadline_s:
+                # Looked at 20 times a second: nobody is in a hurry, and no call has to tell anybody that it ended.
+                await asyncio.wait([haste], timeout=0.05)
+        finally:
+            await _cancelled([haste])
+
+    async def _hand_over(self) -> None:
+        """Take the inbox away from the gateways, and give what is left in it to the others."""
+        await stop_reader(self._inbox, self._reader_tasks[1])
+        try:
+            async with asyncio.timeout(_GIVE_UP_S):
+                while self.office.is_busy:
+                    await asyncio.sleep(0.01)
+                self._sweeper.flush()
+                await self._outbox.settled()
+                await self._empty_inbox()
+        except (TimeoutError, LinkError):
+            log.warning("handing over took too long; other workers adopt what is left", extra={"worker": self.id})
+
+    async def _empty_inbox(self) -> None:
+        # One transaction: what gateways write before it is read here, and after it there is no inbox any more,
+        # so that they write to dispatch.
+        inbox = self._keys.inbox(self.id)
+        replies: Any
+        *_, replies = await asyncio.gather(
+            self._link.call(b"MULTI"),
+            self._link.call(b"XRANGE", inbox, b"-", b"+"),
+            self._link.call(b"DEL", inbox),
+            self._link.call(b"EXEC"),
+        )
+        dispatch = self._keys.dispatch(self._app.name)
+        for _, fields in replies[0]:
+            for raw in fields[1::2]:
+                self._outbox.send(_ignore, b"XADD", dispatch, b"*", b"e", raw)
+        await self._outbox.settled()
+
+    async def _leave(self) -> None:
+        try:
+            async with asyncio.timeout(_LEAVE_S):
+                await self._presence.leave()
+        except (TimeoutError, LinkError):
+            log.warning("left without saying goodbye: Redis is away", extra={"worker": self.id})
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+def _ignore(_: object) -> None:
+    """Nothing is said on this channel; being subscribed is what counts."""
