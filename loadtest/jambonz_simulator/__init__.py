@@ -5,6 +5,7 @@ code with the gateway and the workers, so that a misunderstanding cannot hide on
 """
 
 from jambonz_simulator.client import CallOptions, LiveCall, NotInTime, live_call, simulate_call
+from jambonz_simulator.comparison import differences
 from jambonz_simulator.core.records import (
     Anomaly,
     CallResult,
@@ -31,10 +32,11 @@ from jambonz_simulator.core.script import (
 )
 from jambonz_simulator.core.script_reading import ScriptError, read_script
 from jambonz_simulator.core.timing import JAMBONZ_TIMING, Timing
-from jambonz_simulator.comparison import differences
+from jambonz_simulator.fleet import Load, run_fleet
 from jambonz_simulator.recording import Recording, load_recording, read_recording
 from jambonz_simulator.replay import FrameMatch, ReplayResult, replay
 from jambonz_simulator.script_files import built_in_scripts, load_script
+from jambonz_simulator.summary import Summary
 
 __all__ = [
     "JAMBONZ_TIMING",
@@ -50,6 +52,7 @@ __all__ = [
     "HangUp",
     "HookRecord",
     "LiveCall",
+    "Load",
     "ModelEvent",
     "NotInTime",
     "Outcome",
@@ -62,6 +65,7 @@ __all__ = [
     "SendNotice",
     "Speak",
     "StaySilent",
+    "Summary",
     "Timing",
     "ToolCall",
     "Wait",
@@ -74,5 +78,6 @@ __all__ = [
     "read_recording",
     "read_script",
     "replay",
+    "run_fleet",
     "simulate_call",
 ]

@@ -175,9 +175,7 @@ class LiveCall:
 
     async def wait_for_sockets(self, count: int, timeout_s: float = DEFAULT_WAIT_S) -> None:
         """Wait until ``count`` sockets have been opened in the life of the call."""
-        await self.wait_for(
-            f"{count} sockets opened", lambda call: call.core.world.ledger.sockets >= count, timeout_s
-        )
+        await self.wait_for(f"{count} sockets opened", lambda call: call.core.world.ledger.sockets >= count, timeout_s)
 
     async def wait_for_end(self, timeout_s: float | None = 60.0) -> CallResult:
         """Wait until the call is over and give its result."""
@@ -375,9 +373,7 @@ async def live_call(
         await call.leave()
 
 
-async def simulate_call(
-    url: str, script: Script | str = "hello", options: CallOptions = DEFAULT_OPTIONS
-) -> CallResult:
+async def simulate_call(url: str, script: Script | str = "hello", options: CallOptions = DEFAULT_OPTIONS) -> CallResult:
     """Play a whole call and give its result; weather and misbehaviour are told by the result.
 
     Args:

@@ -1,4 +1,4 @@
-"""Recordings of the real jambonz client: one JSON object a line. Pure but for `load_recording`.
+"""Recordings of the real jambonz client: one JSON object a line.
 
 A line is ``{"t_ms", "connection", "from": "jambonz" | "server", "frame"}``; the frame is a message,
 ``{"http": "GET", "path", "subprotocol"}`` for the opening, or ``{"close": code}``.
@@ -66,9 +66,7 @@ def read_recording(text: str, name: str) -> Recording:
         try:
             value = orjson.loads(line)
             who = value["from"]
-            frame = RecordedFrame(
-                index, value["t_ms"] / 1000, value["connection"], who == "jambonz", value["frame"]
-            )
+            frame = RecordedFrame(index, value["t_ms"] / 1000, value["connection"], who == "jambonz", value["frame"])
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"recording {name!r}, line {index + 1}: {error!r}") from None
         if who not in ("jambonz", "server"):

@@ -73,7 +73,9 @@ class ReplayResult:
             place = f"line {match.expected.index + 1}, connection {match.expected.connection}, {what}"
             lines += [f"{place}: {line}" for line in match.differences]
         lines += [f"connection {extra.connection}: extra {_named(extra.frame)}: {extra.frame}" for extra in self.extra]
-        lines += [f"connection {number}: closed by the server with {code}" for number, code in self.closed_by_server.items()]
+        lines += [
+            f"connection {number}: closed by the server with {code}" for number, code in self.closed_by_server.items()
+        ]
         return lines
 
 
@@ -201,9 +203,7 @@ async def replay(
     return state.result
 
 
-async def _perform(
-    state: _Replay, line: RecordedFrame, target: str, credentials: tuple[str, str] | None
-) -> None:
+async def _perform(state: _Replay, line: RecordedFrame, target: str, credentials: tuple[str, str] | None) -> None:
     if "http" in line.frame:
         socket = await open_socket(line.connection, target, credentials, HANDSHAKE_S, state)
         state.sockets[line.connection] = socket

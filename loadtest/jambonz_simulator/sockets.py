@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 from urllib.parse import urljoin, urlsplit
 
 from websockets.client import ClientProtocol
@@ -60,9 +60,7 @@ class Socket(asyncio.Protocol):
     def __init__(self, connection: int, url: str, credentials: tuple[str, str] | None, listener: Listener) -> None:
         self.connection = connection
         self._listener = listener
-        self._websocket = ClientProtocol(
-            parse_uri(url), subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=None
-        )
+        self._websocket = ClientProtocol(parse_uri(url), subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=None)
         self._credentials = credentials
         self._transport: asyncio.Transport | None = None
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -110,8 +108,8 @@ class Socket(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TCP (and TLS) stands: send the upgrade request."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no subclass of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
         request = self._websocket.connect()
         request.headers["User-Agent"] = "jambonz"
         if self._credentials is not None:
@@ -235,9 +233,7 @@ async def open_socket(
         raise OpenFailed(Failure("http", 302)) from None
 
 
-async def _open_once(
-    connection: int, url: str, credentials: tuple[str, str] | None, listener: Listener
-) -> Socket:
+async def _open_once(connection: int, url: str, credentials: tuple[str, str] | None, listener: Listener) -> Socket:
     parts = urlsplit(url)
     is_secure = parts.scheme == "wss"
     port = parts.port or (443 if is_secure else 80)

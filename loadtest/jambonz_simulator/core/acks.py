@@ -51,17 +51,13 @@ class Acks:
         """True if a message of this type waits for its ack."""
         return any(pending.record.kind == kind for pending in self._pending.values())
 
-    def expect(
-        self, connection: int, kind: str, hook: str | None, msgid: str, reply: Promise[Reply]
-    ) -> None:
+    def expect(self, connection: int, kind: str, hook: str | None, msgid: str, reply: Promise[Reply]) -> None:
         """Wait for the ack of a message that was just sent."""
         if kind == "session:new":
             self._initial_msgid = msgid
         record = HookRecord(msgid, kind, hook, connection, self._world.elapsed_s)
         self._world.ledger.hooks[msgid] = record
-        timer = self._world.kernel.after(
-            self._world.timing.ack_timeout_s, lambda: self._time_out(msgid)
-        )
+        timer = self._world.kernel.after(self._world.timing.ack_timeout_s, lambda: self._time_out(msgid))
         self._pending[msgid] = _Pending(record, timer, reply)
 
     def inherit_initial(self, connection: int, msgid: str) -> bool:
@@ -106,7 +102,7 @@ class Acks:
         self._pending.clear()
 
     def forget_all(self) -> None:
-        """jambonz itself closes: whoever still waits is told, nobody is blamed."""
+        """Close by jambonz itself: whoever still waits is told, nobody is blamed."""
         for msgid, pending in list(self._pending.items()):
             pending.timer.cancel()
             pending.reply.settle(ReplyDead("drop", f"abandoning msgid {msgid} since socket is closed"))

@@ -184,9 +184,7 @@ class SimulatedCall:
     def _arrive(self) -> Steps[None]:
         """An inbound call: session:new first, its ack must carry the app (PROTOCOL.md 2.4)."""
         data = inbound_session_data(self.info, self.script)
-        reply: Reply = yield self.session.requestor.request(
-            "session:new", None, data, self.info.next_b3()
-        )
+        reply: Reply = yield self.session.requestor.request("session:new", None, data, self.info.next_b3())
         verbs = self._first_verbs(reply)
         if verbs is None:
             return
@@ -252,9 +250,7 @@ class SimulatedCall:
         session.answered_out()
         session.start([])
         data = outbound_session_data(self.info, self.script)
-        reply: Reply = yield session.requestor.request(
-            "session:new", None, data, self.info.next_b3()
-        )
+        reply: Reply = yield session.requestor.request("session:new", None, data, self.info.next_b3())
         self._take_outbound_app(reply)
         self.world.kernel.spawn(play_script(session))
 

@@ -112,17 +112,17 @@ def _config(session: Session, frame: CommandFrame) -> str:
     return ""
 
 
-def _dial(session: Session, frame: CommandFrame) -> str:
+def _dial(_session: Session, frame: CommandFrame) -> str:
     data = _object(frame)
     return "" if "from" in data and "to" in data else "dial wants from and to"
 
 
-def _dub(session: Session, frame: CommandFrame) -> str:
+def _dub(_session: Session, frame: CommandFrame) -> str:
     data = _object(frame)
     return "" if "action" in data and "track" in data else "dub wants action and track"
 
 
-def _record(session: Session, frame: CommandFrame) -> str:
+def _record(_session: Session, frame: CommandFrame) -> str:
     actions = {f"{word}CallRecording" for word in ("start", "stop", "pause", "resume")}
     return "" if _object(frame).get("action") in actions else "record wants a known action"
 
@@ -221,7 +221,7 @@ def _dtmf(session: Session, frame: CommandFrame) -> str:
     return "" if session.is_answered else "the call is not answered"
 
 
-def _boost(session: Session, frame: CommandFrame) -> str:
+def _boost(_session: Session, frame: CommandFrame) -> str:
     return "" if isinstance(frame.data, (str, int, float)) else "wants a number or '6dB'"
 
 
@@ -244,12 +244,12 @@ def _tts_tokens(session: Session, frame: CommandFrame) -> str:
     return "" if session.tts.state in ("connecting", "open") else "TTS streaming is off"
 
 
-def _tts_flush(session: Session, frame: CommandFrame) -> str:
+def _tts_flush(session: Session, _frame: CommandFrame) -> str:
     session.tts.flush()
     return "" if session.tts.state == "open" else "TTS streaming is not connected"
 
 
-def _tts_clear(session: Session, frame: CommandFrame) -> str:
+def _tts_clear(session: Session, _frame: CommandFrame) -> str:
     session.tts.clear()
     return "" if session.tts.state == "open" else "TTS streaming is not connected"
 

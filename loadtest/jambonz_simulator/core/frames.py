@@ -19,9 +19,7 @@ KINDS_WITHOUT_ACK: Final = frozenset(
 )
 
 # Only these carry `hook` at the top level (PROTOCOL.md 2.1).
-KINDS_WITH_HOOK: Final = frozenset(
-    {"verb:hook", "dial:confirm", "session:redirect", "llm:event", "llm:tool-call"}
-)
+KINDS_WITH_HOOK: Final = frozenset({"verb:hook", "dial:confirm", "session:redirect", "llm:event", "llm:tool-call"})
 
 # These may come without data (PROTOCOL.md 3.1).
 COMMANDS_WITHOUT_DATA: Final = frozenset({"llm:tool-output", "tts:flush", "tts:clear"})

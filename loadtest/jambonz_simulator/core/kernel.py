@@ -77,7 +77,6 @@ class Process(Generic[T]):
 
     __slots__ = ("_body", "_kernel", "_waits_for", "finished", "is_over")
 
-
     def __init__(self, kernel: "Kernel", body: Steps[T]) -> None:
         self._kernel = kernel
         self._body = body

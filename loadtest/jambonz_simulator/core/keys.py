@@ -32,9 +32,7 @@ def snake_case_keys(value: Any) -> Any:
     """Convert the keys of objects at every depth, the values of `VERBATIM_KEYS` left as they are."""
     if isinstance(value, dict):
         return {
-            key if key in VERBATIM_KEYS else snake_case(key): (
-                item if key in VERBATIM_KEYS else snake_case_keys(item)
-            )
+            key if key in VERBATIM_KEYS else snake_case(key): (item if key in VERBATIM_KEYS else snake_case_keys(item))
             for key, item in value.items()
         }
     if isinstance(value, list):

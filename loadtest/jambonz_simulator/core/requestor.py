@@ -96,9 +96,7 @@ class Requestor:
         """True when nothing is going on any more: nothing connects, closes or waits to be sent."""
         return not self._is_connecting and not self._closing
 
-    def request(
-        self, kind: str, hook: str | None, data: dict[str, Any], b3: str | None = None
-    ) -> Promise[Reply]:
+    def request(self, kind: str, hook: str | None, data: dict[str, Any], b3: str | None = None) -> Promise[Reply]:
         """Send a message, connecting first if need be; the promise tells what became of it."""
         message = Message(kind, hook, data, b3, Promise(self._world.kernel))
         self._submit(message)

@@ -75,17 +75,7 @@ class SendNotice:
     hook: str | None = None
 
 
-Step: TypeAlias = (
-    Press
-    | Speak
-    | StaySilent
-    | Wait
-    | WaitForVerb
-    | HangUp
-    | DropSocket
-    | SendHook
-    | SendNotice
-)
+Step: TypeAlias = Press | Speak | StaySilent | Wait | WaitForVerb | HangUp | DropSocket | SendHook | SendNotice
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def _steps(value: Any, where: str, kinds: dict[str, Any], problems: list[str]) -
         place = f"{where}[{number}]"
         kind = kinds.get(str(item.get("do"))) if isinstance(item, dict) else None
         if kind is None:
-            problems.append(f"{place}: expected \"do\" to be one of {', '.join(kinds)}")
+            problems.append(f'{place}: expected "do" to be one of {", ".join(kinds)}')
             continue
         rest = {key: member for key, member in item.items() if key != "do"}
         steps.append(_read(kind, rest, place, problems))

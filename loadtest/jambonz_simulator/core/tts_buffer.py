@@ -26,7 +26,8 @@ class TtsBuffer:
     """Text that the application streamed and the voice has not spoken yet.
 
     Attributes:
-        state: ``none`` if the leg has no buffer (adulting, 2.7); ``off`` until switched on; ``connecting`` until the vendor answers.
+        state: ``none`` if the leg has no buffer (adulting, 2.7); ``off`` until switched on;
+            ``connecting`` until the vendor answers.
         spoken: Text that went to the voice.
     """
 
@@ -52,9 +53,7 @@ class TtsBuffer:
             return
         self.state = "connecting"
         self._vendor = vendor
-        self._world.kernel.after(
-            self._world.within_s(0.01), self._connected if connects else self._refused
-        )
+        self._world.kernel.after(self._world.within_s(0.01), self._connected if connects else self._refused)
 
     def stop(self) -> None:
         """Switch off; ``stream_closed`` is not sent at the end of a call (PROTOCOL.md 4.4)."""

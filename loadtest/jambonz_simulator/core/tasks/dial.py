@@ -113,9 +113,7 @@ def _confirm(session: Session, hook: str, leg: CallInfo, fate: Dial) -> Steps[bo
     return True
 
 
-def _confirm_gather(
-    session: Session, verb: Verb, leg: CallInfo, fate: Dial
-) -> Steps[list[Verb] | None]:
+def _confirm_gather(session: Session, verb: Verb, leg: CallInfo, fate: Dial) -> Steps[list[Verb] | None]:
     """The callee presses; the hook comes on the parent's socket with the child's info (2.9)."""
     for name in ("say", "play"):
         if isinstance(verb.get(name), dict):
@@ -134,9 +132,7 @@ def _confirm_gather(
 def _bridge(session: Session, verb: Verb, fate: Dial) -> Steps[None]:
     """Both talk until the callee hangs up or the time limit; digits may go to the dtmfHook."""
     limits = [s for s in (fate.talk_s, number(verb.get("timeLimit"), 0.0) or None) if s is not None]
-    ends: Promise[None] = (
-        session.world.passing(min(limits)) if limits else Promise(session.world.kernel)
-    )
+    ends: Promise[None] = session.world.passing(min(limits)) if limits else Promise(session.world.kernel)
     hook = hook_path(verb.get("dtmfHook"))
     if hook is not None:
         session.ears.open(frozenset({"digits"}))

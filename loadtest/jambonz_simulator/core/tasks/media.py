@@ -46,9 +46,7 @@ def say(session: Session, verb: Verb) -> Steps[VerbEnd]:
     if verb.get("stream"):
         yield from _say_stream(session, verb)
         return "next"
-    session.notify_playback(
-        verb, "synthesized-audio", vendor="google", language="en-US", served_from_cache=False
-    )
+    session.notify_playback(verb, "synthesized-audio", vendor="google", language="en-US", served_from_cache=False)
     session.notify_playback(verb, "start-playback")
     try:
         yield playing(session, verb)
@@ -94,7 +92,7 @@ def pause(session: Session, verb: Verb) -> Steps[VerbEnd]:
     return "next"
 
 
-def instant(session: Session, verb: Verb) -> Steps[VerbEnd]:
+def instant(session: Session, _verb: Verb) -> Steps[VerbEnd]:
     """A verb without a noticeable length or hook: alert, answer, dtmf, dub, leave."""
     yield session.world.kernel.sleep(0.0)
     return "next"
@@ -139,7 +137,7 @@ def _vendor(settings: dict[str, Any]) -> str:
     return str(synthesizer.get("vendor", "")) if isinstance(synthesizer, dict) else "google"
 
 
-def hangup(session: Session, verb: Verb) -> Steps[VerbEnd]:
+def hangup(session: Session, _verb: Verb) -> Steps[VerbEnd]:
     """End the call."""
     yield session.world.kernel.sleep(0.0)
     return "ends_call"

@@ -57,9 +57,7 @@ def llm(session: Session, verb: Verb) -> Steps[VerbEnd]:
     return "next"
 
 
-def _model_step(
-    session: Session, verb: Verb, step: ModelStep, outputs: dict[str, Promise[None]]
-) -> Steps[None]:
+def _model_step(session: Session, verb: Verb, step: ModelStep, outputs: dict[str, Promise[None]]) -> Steps[None]:
     match step:
         case Wait(seconds):
             yield session.world.passing(seconds)
@@ -83,9 +81,7 @@ def _is_wanted(events: Any, kind: Any) -> bool:
     return not isinstance(events, list) or "all" in events or kind in events
 
 
-def _take(
-    verb: Verb, outputs: dict[str, Promise[None]], command: str, tool_call_id: Any, data: Any
-) -> str:
+def _take(verb: Verb, outputs: dict[str, Promise[None]], command: str, tool_call_id: Any, data: Any) -> str:
     """Take a tool output or an update; give why it is dropped, ``""`` if it is not (5.1)."""
     vendor = str(verb.get("vendor"))
     if command == "llm:update":

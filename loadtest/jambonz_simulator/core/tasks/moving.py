@@ -36,7 +36,7 @@ def listen(session: Session, verb: Verb) -> Steps[VerbEnd]:
     return "next"
 
 
-def transcribe(session: Session, verb: Verb) -> Steps[VerbEnd]:
+def transcribe(session: Session, _verb: Verb) -> Steps[VerbEnd]:
     """Transcribe until killed; transcriptions come from the test (`SendHook`)."""
     yield Promise(session.world.kernel)
     return "next"
@@ -69,7 +69,7 @@ def message(session: Session, verb: Verb) -> Steps[VerbEnd]:
     return "next"
 
 
-def bot(session: Session, verb: Verb) -> Steps[VerbEnd]:
+def bot(session: Session, _verb: Verb) -> Steps[VerbEnd]:
     """dialogflow, lex, rasa: talk to a bot until killed; their events come from the test."""
     yield Promise(session.world.kernel)
     return "next"

@@ -37,9 +37,7 @@ def _queue_results(session: Session, queue_sid: str, since_s: float, result: str
     return {"queue_sid": queue_sid, "queue_time": waited_s, "queue_result": result}
 
 
-def _queue_loop(
-    session: Session, verb: Verb, queue_sid: str, since_s: float, left: Promise[str]
-) -> Steps[None]:
+def _queue_loop(session: Session, verb: Verb, queue_sid: str, since_s: float, left: Promise[str]) -> Steps[None]:
     """An empty, late or invalid answer ends the loop: silence from then on (P17)."""
     hook = hook_path(verb.get("waitHook"))
     while hook is not None:
@@ -119,9 +117,7 @@ def conference_loop(session: Session, hook: str | None) -> Steps[None]:
         reply = yield session.requestor.request("verb:hook", hook, session.info.to_raw_data())
         verbs = _wait_verbs(session, reply, CONFERENCE_WAIT_VERBS)
         if not verbs:
-            session.world.anomaly(
-                session.requestor.connection or 0, "wait_loop_ended", f"conference {hook}"
-            )
+            session.world.anomaly(session.requestor.connection or 0, "wait_loop_ended", f"conference {hook}")
             return
         yield from _play_all(session, verbs)
 
