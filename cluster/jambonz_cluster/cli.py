@@ -1,17 +1,33 @@
 """The command ``jambonz-cluster``. Exit codes: 0 well, 1 failed, 2 wrong usage or settings."""
 
+import json
 import sys
 import traceback
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from jambonz_cluster.options import EXIT_FAILED, EXIT_USAGE, setting_options, settings_or_exit
-from jambonz_shared.config import GatewaySettings, WorkerSettings
+from jambonz_shared.config import CommonSettings, GatewaySettings, WorkerSettings
 
 # Heavy imports (uvloop, aiohttp, redis, the user's application) happen inside the commands that need them, so that
 # --help and a usage error are quick.
+
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _calls_options(command: _Command) -> _Command:
+    """Add the options that every command about calls has."""
+    json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON instead of text.")
+    return json_option(setting_options(CommonSettings, "redis_url", "key_prefix")(command))
+
+
+def _json(text: str) -> Any:
+    """Read an argument as JSON; click makes a usage error of what it raises."""
+    return json.loads(text)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -83,6 +99,55 @@ def simulate(url: str, **options: Any) -> None:
     from jambonz_simulator.cli import run_simulate
 
     sys.exit(run_simulate(url, **options))
+
+
+@main.group()
+def calls() -> None:
+    """List, show and control live calls of all workers and gateways."""
+
+
+@calls.command("list")
+@click.option("--app", default=None, help="Only calls of this app.")
+@_calls_options
+def list_calls(app: str | None, *, as_json: bool, **flags: str | None) -> None:
+    """List live calls."""
+    from jambonz_cluster import calls
+
+    sys.exit(calls.list_calls(settings_or_exit(CommonSettings, flags), app, as_json=as_json))
+
+
+@calls.command("show")
+@click.argument("call_sid")
+@_calls_options
+def show_call(call_sid: str, *, as_json: bool, **flags: str | None) -> None:
+    """Show what is known of a live call: facts, state, owner."""
+    from jambonz_cluster import calls
+
+    sys.exit(calls.show_call(settings_or_exit(CommonSettings, flags), call_sid, as_json=as_json))
+
+
+@calls.command("command")
+@click.argument("call_sid")
+@click.argument("name")
+@click.argument("data", metavar="[JSON]", required=False, type=_json)
+@_calls_options
+def command_call(call_sid: str, name: str, data: Any, *, as_json: bool, **flags: str | None) -> None:
+    """Send the command NAME with JSON as its data to a live call, and tell what became of it."""
+    from jambonz_cluster import calls
+
+    settings = settings_or_exit(CommonSettings, flags)
+    sys.exit(calls.command_call(settings, call_sid, lambda call: call.command(name, data), as_json=as_json))
+
+
+@calls.command("hangup")
+@click.argument("call_sid")
+@_calls_options
+def hangup_call(call_sid: str, *, as_json: bool, **flags: str | None) -> None:
+    """Hang up a live call."""
+    from jambonz_cluster import calls
+
+    settings = settings_or_exit(CommonSettings, flags)
+    sys.exit(calls.command_call(settings, call_sid, lambda call: call.hangup(), as_json=as_json))
 
 
 def _application_or_exit(target: str) -> Any:

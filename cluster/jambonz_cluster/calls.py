@@ -1,0 +1,111 @@
+"""What `jambonz-cluster calls` does: lists, shows and controls live calls from outside."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+import orjson
+
+from jambonz_cluster.options import EXIT_FAILED, EXIT_USAGE
+from jambonz_shared.config import CommonSettings
+from jambonz_shared.directive import Outcome, OutcomeKind
+from jambonz_shared.errors import ClusterError, MessageTooBig
+from jambonz_shared.runtime.loop import run_in_loop
+from jambonz_workers import Calls, RemoteCall
+
+_T = TypeVar("_T")
+
+COLUMNS = ("call_sid", "app", "path", "status", "owner")
+
+
+def list_calls(settings: CommonSettings, app: str | None, *, as_json: bool) -> int:
+    """Print all live calls, or those of one app; return the exit code."""
+
+    async def ask(calls: Calls) -> Sequence[RemoteCall]:
+        return await calls.list(app)
+
+    def show(remotes: Sequence[RemoteCall]) -> int:
+        rows = sorted((row_of(remote) for remote in remotes), key=lambda row: row["call_sid"])
+        click.echo(json_text(rows) if as_json else table_text(rows))
+        return 0
+
+    return _with_calls(settings, ask, show)
+
+
+def show_call(settings: CommonSettings, call_sid: str, *, as_json: bool) -> int:
+    """Print all that is known of a live call; return the exit code."""
+
+    async def ask(calls: Calls) -> dict[str, Any]:
+        remote = await calls.get(call_sid)
+        return {**row_of(remote), "facts": dict(remote.facts), "state": await remote.state()}
+
+    def show(known: dict[str, Any]) -> int:
+        lines = (f"{name:<9} {value if isinstance(value, str) else json_text(value)}" for name, value in known.items())
+        click.echo(json_text(known) if as_json else "\n".join(lines))
+        return 0
+
+    return _with_calls(settings, ask, show)
+
+
+def command_call(
+    settings: CommonSettings, call_sid: str, act: Callable[[RemoteCall], Awaitable[Outcome]], *, as_json: bool
+) -> int:
+    """Send a command to a live call and print its Outcome; return 0 if it was sent or is queued."""
+
+    async def ask(calls: Calls) -> Outcome:
+        return await act(await calls.get(call_sid))
+
+    def show(outcome: Outcome) -> int:
+        if as_json:
+            click.echo(json_text({"call_sid": call_sid, "outcome": outcome.kind.value, "reason": outcome.reason}))
+        else:
+            click.echo(f"{outcome.kind.value}: {outcome.reason}" if outcome.reason else outcome.kind.value)
+        return 0 if outcome.kind in (OutcomeKind.SENT, OutcomeKind.QUEUED) else EXIT_FAILED
+
+    return _with_calls(settings, ask, show)
+
+
+def row_of(remote: RemoteCall) -> dict[str, str]:
+    """Return a call as one row of the list."""
+    values = (remote.sid, remote.app, remote.path, remote.status, remote.owner)
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def table_text(rows: Sequence[dict[str, str]]) -> str:
+    """Return rows under their heads, each column as wide as it has to be."""
+    if not rows:
+        return "no live calls"
+    lines = [{name: name for name in COLUMNS}, *rows]
+    widths = {name: max(len(line[name]) for line in lines) for name in COLUMNS}
+    return "\n".join("  ".join(f"{line[name]:<{widths[name]}}" for name in COLUMNS).rstrip() for line in lines)
+
+
+def json_text(value: object) -> str:
+    """Return a value as JSON on one line."""
+    return orjson.dumps(value).decode()
+
+
+def _with_calls(settings: CommonSettings, ask: Callable[[Calls], Awaitable[_T]], show: Callable[[_T], int]) -> int:
+    """Ask, then show what came; an error is one sentence on standard error and an exit code."""
+
+    async def main() -> _T:
+        async with Calls.connect(settings.redis_url, key_prefix=settings.key_prefix) as calls:
+            return await ask(calls)
+
+    try:
+        answer = run_in_loop(main())
+    except MessageTooBig as error:
+        return _failed(error, EXIT_USAGE)
+    except (ClusterError, OSError) as error:
+        return _failed(error, EXIT_FAILED)
+    except (ValueError, TypeError) as error:
+        return _failed(error, EXIT_USAGE)
+    return show(answer)
+
+
+def _failed(error: Exception, exit_code: int) -> int:
+    # asyncio's TimeoutError has no text of its own; Calls.connect raises it when Redis does not answer.
+    text = "Redis does not answer" if isinstance(error, asyncio.TimeoutError) else str(error)
+    click.echo(f"error: {text}", err=True)
+    return exit_code
