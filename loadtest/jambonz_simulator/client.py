@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any, Final
 
 from jambonz_simulator.core.call import Pace, SimulatedCall
@@ -75,6 +76,7 @@ class LiveCall:
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._reaped: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at_s: float | None = None
         self._watchers: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
 
     # Looking.
@@ -188,7 +190,7 @@ class LiveCall:
     async def press(self, digits: str, timeout_s: float = DEFAULT_WAIT_S) -> None:
         """Wait until a verb listens, then press digits."""
         await self._wait_for_ears("digits", timeout_s)
-        was_heard, effects = self.core.press(digits, self._loop.time())
+        was_heard, effects = self.core.press(digits, monotonic())
         self._carry_out(effects)
         if not was_heard:
             raise NotInTime(f"the running verb takes no digits; {self._story()}")
@@ -196,7 +198,7 @@ class LiveCall:
     async def say(self, text: str, *, confidence: float = 0.9, timeout_s: float = DEFAULT_WAIT_S) -> None:
         """Wait until a verb listens, then say something."""
         await self._wait_for_ears("speech", timeout_s)
-        was_heard, effects = self.core.speak(text, confidence, self._loop.time())
+        was_heard, effects = self.core.speak(text, confidence, monotonic())
         self._carry_out(effects)
         if not was_heard:
             raise NotInTime(f"the running verb takes no speech; {self._story()}")
@@ -209,7 +211,7 @@ class LiveCall:
 
     def hang_up(self) -> None:
         """The caller hangs up."""
-        self._carry_out(self.core.hang_up(self._loop.time()))
+        self._carry_out(self.core.hang_up(monotonic()))
 
     def drop_socket(self, code: int = 1006) -> None:
         """Lose the socket of the application; jambonz reconnects unless ``code`` is 1000."""
@@ -256,26 +258,26 @@ class LiveCall:
 
     def do(self, step: Step) -> None:
         """Have the caller do a step of a script."""
-        self._carry_out(self.core.do(step, self._loop.time()))
+        self._carry_out(self.core.do(step, monotonic()))
 
     # Sockets (the Listener of sockets.py).
 
     def frame_received(self, connection: int, payload: str | bytes) -> None:
         """Feed a message of the server to the core."""
-        self._carry_out(self.core.frame_received(connection, payload, self._loop.time()))
+        self._carry_out(self.core.frame_received(connection, payload, monotonic()))
 
     def socket_closed(self, connection: int, code: int) -> None:
         """Tell the core that a socket is gone."""
         self._sockets.pop(connection, None)
         if not self._sockets and self._reaped is not None and not self._reaped.done():
             self._reaped.set_result(None)
-        self._carry_out(self.core.socket_closed(connection, code, self._loop.time()))
+        self._carry_out(self.core.socket_closed(connection, code, monotonic()))
 
     # The machinery.
 
     def start(self) -> None:
         """Let the call come in (or go out); call once."""
-        self._carry_out(self.core.start(self._loop.time()))
+        self._carry_out(self.core.start(monotonic()))
 
     async def leave(self) -> None:
         """Give up: close nothing, drop all sockets. Safe to call more than once."""
@@ -322,10 +324,10 @@ class LiveCall:
         try:
             socket = await open_socket(connection, effect.url, effect.credentials, effect.within_s, self)
         except OpenFailed as error:
-            self._carry_out(self.core.socket_failed(connection, error.failure, self._loop.time()))
+            self._carry_out(self.core.socket_failed(connection, error.failure, monotonic()))
         else:
             self._sockets[connection] = socket
-            self._carry_out(self.core.socket_opened(connection, self._loop.time()))
+            self._carry_out(self.core.socket_opened(connection, monotonic()))
             socket.release()
         finally:
             self._opening.pop(connection, None)
@@ -343,14 +345,18 @@ class LiveCall:
     def _set_timer(self) -> None:
         wakes_at_s = self.core.wakes_at_s
         if self._timer is not None:
-            if wakes_at_s == self._timer.when():
+            if wakes_at_s == self._wakes_at_s:
                 return
             self._timer.cancel()
-        self._timer = None if wakes_at_s is None else self._loop.call_at(wakes_at_s, self._tick)
+        self._wakes_at_s = wakes_at_s
+        self._timer = None
+        if wakes_at_s is not None:
+            # A loop may be a millisecond early (uvloop counts in them): the core then asks again.
+            self._timer = self._loop.call_later(max(0.0, wakes_at_s - monotonic()), self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        self._carry_out(self.core.tick(self._loop.time()))
+        self._carry_out(self.core.tick(monotonic()))
 
     def _story(self) -> str:
         lines = [f"{e.t_s:.3f} #{e.connection} {e.who}: {e.frame}"[:300] for e in self.core.world.ledger.entries[-12:]]

@@ -109,7 +109,7 @@ class Socket(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TCP (and TLS) stands: send the upgrade request."""
         # uvloop's transports are no subclass of asyncio's.
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
         request = self._websocket.connect()
         request.headers["User-Agent"] = "jambonz"
         if self._credentials is not None:
