@@ -63,9 +63,10 @@ def commit_args(ownership: Ownership, epoch: int, n: int, batch: bytes, changes:
 
 def commit_reply(reply: object) -> Committed | Duplicate | Fenced | Gone:
     """Read the reply of ``commit``."""
+    # The common case by itself: a match costs a microsecond more, and this runs for every event.
+    if isinstance(reply, list) and reply and reply[0] == b"ok":
+        return Committed(reply[1])
     match reply:
-        case [b"ok", int(seq)]:
-            return Committed(seq)
         case [b"dup", int(seq)]:
             return Duplicate(seq)
         case [b"fenced", bytes(owner)]:

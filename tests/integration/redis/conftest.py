@@ -1,0 +1,72 @@
+"""A running Link per test, tasks that end with their test, and the rule that every key of a Call expires."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from jambonz_cluster.embedded_redis import EmbeddedRedis
+from jambonz_shared.redis.admin import connect
+from jambonz_shared.redis.endpoint import UrlEndpoint
+from jambonz_shared.redis.link import Link
+from tests.redis_servers import available
+
+Running = Callable[[Coroutine[Any, Any, object]], "asyncio.Task[object]"]
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Running]:
+    """Starter of tasks. At the end they are cancelled, and whatever else ended one of them fails the test."""
+    tasks: list[asyncio.Task[object]] = []
+
+    def start(work: Coroutine[Any, Any, object]) -> "asyncio.Task[object]":
+        tasks.append(asyncio.create_task(work))
+        return tasks[-1]
+
+    yield start
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+            raise result
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator["redis.asyncio.Redis"]:
+    """An ordinary client to look into Redis. At the end everything is deleted, after a look at the times to live."""
+    client = connect(redis_url)
+    yield client
+    for key in await client.keys("jc:*:{*}"):
+        is_stream_of_an_app = key.startswith(b"jc:dispatch:")
+        assert is_stream_of_an_app or await client.pttl(key) > 0, f"{key!r} would stay for ever"
+    await client.flushall()
+    await client.aclose()
+
+
+@pytest.fixture
+async def link(redis_url: str, client: "redis.asyncio.Redis", running: Running) -> Link:
+    """A Link that is up."""
+    link = Link(UrlEndpoint(redis_url))
+    running(link.run())
+    await link.wait_up()
+    return link
+
+
+@pytest.fixture
+async def own_server() -> AsyncIterator[EmbeddedRedis]:
+    """A server for this test alone, to be killed, stopped and emptied. It forgets everything at a restart."""
+    server = EmbeddedRedis(available()["newest"])
+    await server.start_async()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def durable_server() -> AsyncIterator[EmbeddedRedis]:
+    """A server for this test alone that keeps every write over a kill -9."""
+    server = EmbeddedRedis(available()["newest"], is_durable=True)
+    await server.start_async()
+    yield server
+    server.stop()

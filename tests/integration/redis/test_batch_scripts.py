@@ -1,0 +1,183 @@
+"""commit and send against real servers (architecture.md section 6)."""
+
+import asyncio
+
+import pytest
+import redis.asyncio
+
+from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.scripts import Changes, Committed, Duplicate, Fenced, Gone, Queued
+from tests.integration.redis.desk import GRACE_MS, TTL_MS, Desk
+
+pytestmark = pytest.mark.both_redis
+
+
+@pytest.fixture
+async def desk(link: Link, client: redis.asyncio.Redis) -> Desk:
+    desk = Desk(link, client)
+    await desk.attach()
+    return desk
+
+
+async def test_batch_is_in_the_log_and_on_the_channel(desk: Desk) -> None:
+    """The channel is fast, the log is the truth; both hold the same bytes, whatever these are."""
+    owner = await desk.owned()
+    await desk.listen()
+    batch = bytes(range(256))
+    assert await desk.commit(owner, 1, 1, batch) == Committed(1)
+    assert await desk.commit(owner, 1, 2, b"second") == Committed(2)
+    assert await desk.heard() == [b"D1\n" + batch, b"D2\nsecond"]
+    assert await desk.log() == [(b"1-0", batch), (b"2-0", b"second")]
+
+
+async def test_commit_without_batch_keeps_the_seq(desk: Desk) -> None:
+    """A Notice that only changes the state makes no entry, so gateways see no gap."""
+    owner = await desk.owned()
+    await desk.listen()
+    assert await desk.commit(owner, 1, 1, changes=Changes(state={"a": b"1"})) == Committed(0)
+    assert await desk.commit(owner, 1, 2, b"batch") == Committed(1)
+    assert await desk.heard() == [b"D1\nbatch"]
+    assert await desk.field("s:a") == b"1"
+
+
+async def test_event_is_committed_once(desk: Desk) -> None:
+    """A redelivered event has its effects once (P3)."""
+    owner = await desk.owned()
+    await desk.commit(owner, 1, 2, b"batch", Changes(state={"a": b"1"}))
+    again = Changes(b"{}", "failed", {"a": b"2"})
+    assert await desk.commit(owner, 1, 2, b"again", again) == Duplicate(1)
+    assert await desk.commit(owner, 1, 1, b"earlier", again) == Duplicate(1)
+    assert await desk.log() == [(b"1-0", b"batch")]
+    assert (await desk.field("s:a"), await desk.field("facts"), await desk.field("status")) == (b"1", None, None)
+
+
+async def test_events_are_counted_per_epoch(desk: Desk) -> None:
+    """Each Connection numbers its own events."""
+    owner = await desk.owned()
+    assert await desk.commit(owner, 1, 5, b"a") == Committed(1)
+    assert await desk.commit(owner, 2, 1, b"b") == Committed(2)
+    assert await desk.commit(owner, 1, 5, b"c") == Duplicate(2)
+
+
+async def test_event_ten_is_no_duplicate_of_nine(desk: Desk) -> None:
+    """Numbers are compared as numbers."""
+    owner = await desk.owned()
+    await desk.commit(owner, 1, 9, b"a")
+    assert await desk.commit(owner, 1, 10, b"b") == Committed(2)
+
+
+async def test_commit_that_is_no_event_is_never_a_duplicate(desk: Desk) -> None:
+    """Background work of the owner commits as often as it likes."""
+    owner = await desk.owned()
+    await desk.commit(owner, 1, 3, b"event")
+    assert await desk.commit(owner, 0, 0, b"work") == Committed(2)
+    assert await desk.commit(owner, 0, 0, b"work") == Committed(3)
+    assert await desk.field("d:1") == b"3"
+    assert await desk.field("d:0") is None
+
+
+async def test_empty_facts_and_status_change_nothing_and_empty_json_deletes(desk: Desk) -> None:
+    """A commit names what it changes."""
+    owner = await desk.owned()
+    await desk.commit(owner, 1, 1, changes=Changes(b"{}", "ringing", {"a": b"1", "b": b"2"}))
+    await desk.commit(owner, 1, 2, changes=Changes(state={"a": b"", "never": b""}))
+    assert (await desk.field("facts"), await desk.field("status")) == (b"{}", b"ringing")
+    assert (await desk.field("s:a"), await desk.field("s:b")) == (None, b"2")
+
+
+async def test_commit_takes_more_fields_than_lua_unpacks_at_once(desk: Desk) -> None:
+    """A big state is no reason to fail in the middle."""
+    owner = await desk.owned()
+    names = [f"f{number}" for number in range(10_000)]
+    await desk.commit(owner, 1, 1, b"batch", Changes(state=dict.fromkeys(names, b"1")))
+    assert await desk.field("s:f9999") == b"1"
+    await desk.commit(owner, 1, 2, b"batch", Changes(state=dict.fromkeys(names, b"")))
+    assert await desk.field("s:f9999") is None
+    assert await desk.field("d:1") == b"2"
+
+
+async def test_fenced_commit_changes_nothing(desk: Desk) -> None:
+    """A worker that has lost a call can no longer act on it (P5)."""
+    old = await desk.owned("w1")
+    await desk.orphan("w1")
+    await desk.owned("w2")
+    before = await desk.client.hgetall(desk.keys.call)
+    await desk.listen()
+    assert await desk.commit(old, 1, 1, b"late", Changes(b"{}", "failed", {"a": b"1"})) == Fenced("w2")
+    assert await desk.client.hgetall(desk.keys.call) == before
+    assert (await desk.heard(), await desk.log()) == ([], [])
+
+
+async def test_commit_and_send_to_a_gone_call_make_none(link: Link, client: redis.asyncio.Redis) -> None:
+    """Effects of a call that has ended must not leave keys behind (P8); the sender is told (P4)."""
+    desk = Desk(link, client)
+    await desk.attach()
+    owner = await desk.owned()
+    await client.flushall()
+    assert await desk.commit(owner, 1, 1, b"batch", Changes(state={"a": b"1"})) == Gone()
+    assert await desk.send(b"batch") == Gone()
+    assert await client.keys("*") == []
+
+
+async def test_commit_to_a_call_nobody_has_claimed_is_fenced(desk: Desk) -> None:
+    """Not "gone": the call lives."""
+    owner = await desk.owned()
+    await desk.client.hdel(desk.keys.call, "owner", "fence")
+    assert await desk.commit(owner, 1, 1, b"batch") == Fenced("")
+
+
+async def test_send_needs_no_fence_and_shares_the_numbers(desk: Desk) -> None:
+    """Any process can control any call (P5)."""
+    owner = await desk.owned()
+    await desk.listen()
+    await desk.commit(owner, 1, 1, b"a")
+    assert await desk.send(b"b") == Queued(2, "g1")
+    assert await desk.commit(owner, 1, 2, b"c") == Committed(3)
+    assert await desk.heard() == [b"D1\na", b"D2\nb", b"D3\nc"]
+
+
+@pytest.mark.parametrize("by", ["commit", "send"])
+async def test_work_in_the_grace_time_does_not_prolong_it(desk: Desk, by: str) -> None:
+    """Nothing but a Connection keeps a call alive (P8)."""
+    owner = await desk.owned()
+    await desk.detach(1)
+    reply = await (desk.commit(owner, 1, 1, b"batch") if by == "commit" else desk.send(b"batch"))
+    assert isinstance(reply, Committed | Queued)
+    assert 0 < await desk.client.pttl(desk.keys.call) <= GRACE_MS
+    assert 0 < await desk.client.pttl(desk.keys.log) <= GRACE_MS
+
+
+@pytest.mark.parametrize("by", ["commit", "send", "commit without batch"])
+async def test_work_on_a_live_call_renews_it_at_half_time(desk: Desk, by: str) -> None:
+    """A call that outlives ``call_ttl`` stays as long as something happens on it."""
+    owner = await desk.owned()
+    await desk.send(b"batch")
+    for key in (desk.keys.call, desk.keys.log):
+        await desk.client.pexpire(key, TTL_MS // 2 - 1000)
+    if by == "send":
+        await desk.send(b"batch")
+    else:
+        await desk.commit(owner, 1, 1, b"batch" if by == "commit" else b"")
+    for key in (desk.keys.call, desk.keys.log):
+        assert await desk.client.pttl(key) > TTL_MS - 60_000
+
+
+async def test_deleted_entries_do_not_come_again_and_ids_go_on(desk: Desk) -> None:
+    """Delivered batches are deleted by the gateway; the numbers go on behind them."""
+    owner = await desk.owned()
+    await desk.commit(owner, 1, 1, b"a")
+    await desk.link.call("XDEL", desk.keys.log, "1-0")
+    assert await desk.commit(owner, 1, 2, b"b") == Committed(2)
+    assert await desk.log() == [(b"2-0", b"b")]
+    assert await desk.client.pttl(desk.keys.log) > 0
+
+
+async def test_batches_of_many_writers_have_one_order_everywhere(desk: Desk) -> None:
+    """Log and channel agree, whoever sends what at the same time."""
+    owner = await desk.owned()
+    await desk.listen()
+    both = [desk.commit(owner, 1, n, b"c%d" % n) for n in range(1, 51)], [desk.send(b"s%d" % n) for n in range(50)]
+    await asyncio.gather(*both[0], *both[1])
+    log = await desk.log()
+    assert [entry_id for entry_id, _ in log] == [b"%d-0" % seq for seq in range(1, 101)]
+    assert await desk.heard() == [b"D%d\n%s" % (seq, batch) for seq, (_, batch) in enumerate(log, start=1)]
