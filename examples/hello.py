@@ -6,5 +6,5 @@ app = App()
 
 
 @app.session("/hello")
-async def hello(call: Call):
-    return [{"verb": "say", "text": "Hello from jambonz-cluster"}, {"verb": "hangup"}]
+async def hello(call: Call) -> object:
+    return [{"verb": "say", "text": f"Hello {call.from_}, this is jambonz-cluster"}, {"verb": "hangup"}]

@@ -1,0 +1,138 @@
+"""AppClient: plays one call against an app in a unit test, without Redis, gateway or sockets."""
+
+import asyncio
+import itertools
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import orjson
+
+from jambonz_shared.directive import Ack, Close, Command
+from jambonz_shared.errors import CallGone
+from jambonz_shared.kinds import ENDED, kind_of
+from jambonz_workers.app import App
+from jambonz_workers.call import Call, ClaimedCall, OnCommitted
+from jambonz_workers.effects import Commit
+from jambonz_workers.event import Event
+from jambonz_workers.metrics import WorkerMetrics
+from jambonz_workers.runner import Runner
+from jambonz_workers.state import CallState
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """What the app did with one event.
+
+    Attributes:
+        verbs: The ack's verbs; None for a Notice, which has no ack.
+        commands: Command frames as jambonz would get them, in order.
+    """
+
+    verbs: list[dict[str, Any]] | None = None
+    commands: list[dict[str, Any]] = field(default_factory=list)
+
+
+class AppClient:
+    """One call of an app. Use as ``async with AppClient(app) as client``, so that the app's lifespan is run.
+
+    Events go through the same routing, effects and state as in a worker; all values pass through JSON on the way.
+
+    Attributes:
+        call: The call, as handlers see it.
+        commands: All command frames so far, those of background work too.
+        closed: Close codes the app has asked for.
+    """
+
+    __test__ = False
+
+    def __init__(self, app: App, *, path: str = "/", call_sid: str = "test-call") -> None:
+        self.app = app
+        self.process_id = "test"
+        self.commands: list[dict[str, Any]] = []
+        self.closed: list[int] = []
+        self.call = Call(call_sid, self, ClaimedCall(fence=1, app=app.name, path=path))
+        self._acks: dict[str, list[dict[str, Any]]] = {}
+        self._stored: dict[str, bytes] = {}
+        self._runner = Runner(app, WorkerMetrics())
+        self._ids = itertools.count(1)
+        self._n = 0
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        if self.app.lifespan:
+            await self._stack.enter_async_context(self.app.lifespan(self.app))
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.call.release(CallGone(self.call.sid))
+        await self._stack.aclose()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The call state as it is saved."""
+        return CallState(self._stored).snapshot()
+
+    async def session_new(
+        self, path: str | None = None, data: Mapping[str, Any] | None = None, **more: Any
+    ) -> Reaction:
+        """Begin the call as an inbound one; ``data`` and ``more`` are added to what jambonz tells."""
+        if path is not None:
+            self.call.path = path
+        facts = {"direction": "inbound", "from": "+15550001", "to": "+15550002", "call_status": "trying"}
+        return await self.send("session:new", {**facts, **(data or {}), **more})
+
+    async def hook(self, hook: str, data: Mapping[str, Any] | None = None, **more: Any) -> Reaction:
+        """Let jambonz ask an action hook."""
+        return await self.send("verb:hook", {**(data or {}), **more}, hook=hook)
+
+    async def send(self, kind: str, data: Mapping[str, Any] | None = None, *, hook: str = "") -> Reaction:
+        """Let jambonz send any message."""
+        self._n += 1
+        msgid, before = f"m{self._n}", len(self.commands)
+        sent: dict[str, Any] = orjson.loads(orjson.dumps({"call_sid": self.call.sid, **(data or {})}))
+        event = Event(kind, self.call.sid, sent, hook, msgid, epoch=1, n=self._n, is_hook=kind_of(kind).is_hook)
+        await self._runner.handle(self.call, event, _ignore)
+        return Reaction(self._acks.get(msgid), self.commands[before:])
+
+    async def settle(self) -> list[dict[str, Any]]:
+        """Wait until all background work has ended; return all commands so far."""
+        while self.call.works:
+            await asyncio.gather(*(work.wait() for work in self.call.works))
+        return self.commands
+
+    async def end(self) -> None:
+        """End the call: cancel its background work and run the app's end handler."""
+        self.call.release(CallGone(self.call.sid))
+        await self._runner.end(self.call, Event(ENDED, self.call.sid, {}))
+
+    # What the call needs (call.Office).
+
+    def new_id(self) -> str:
+        """Return a directive id."""
+        return str(next(self._ids))
+
+    def commit(self, call: Call, commit: Commit, on_committed: OnCommitted) -> None:
+        """Keep what a worker would save and send."""
+        if call.over:
+            on_committed(call.over)
+            return
+        for name, json in commit.state:
+            if json:
+                self._stored[name] = json
+            else:
+                self._stored.pop(name, None)
+        for directive in commit.directives:
+            match directive:
+                case Ack(msgid=msgid, data=data):
+                    self._acks[msgid] = orjson.loads(data)
+                case Command(frame=frame):
+                    self.commands.append(orjson.loads(frame))
+                case Close(code=code):
+                    self.closed.append(code)
+        on_committed(None)
+
+
+def _ignore(_: object) -> None:
+    """The test sees what was committed."""
