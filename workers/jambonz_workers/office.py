@@ -4,15 +4,14 @@ import asyncio
 import itertools
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, assert_never
+from typing import Any, assert_never
 
 from jambonz_shared.directive import encode_batch
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFrame, CallGone, CallLost, ClusterError
-from jambonz_shared.keys import Keys
 from jambonz_shared.kinds import ENDED, TAKEOVER
 from jambonz_shared.redis import script
 from jambonz_shared.redis.scripts import (
@@ -42,35 +41,14 @@ from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Ready
 from jambonz_workers.effects import Commit, bare_ack
 from jambonz_workers.event import Event, event_of
 from jambonz_workers.facts import decode_facts
-from jambonz_workers.metrics import WorkerMetrics, kind_label
+from jambonz_workers.forwarder import Forwarder
+from jambonz_workers.metrics import kind_label
 from jambonz_workers.outbox import Outbox
 from jambonz_workers.runner import Runner
 from jambonz_workers.sweeper import Sweeper
+from jambonz_workers.terms import Terms
 
 log = logging.getLogger(__name__)
-
-# An envelope whose owner's inbox is gone waits for somebody to adopt that owner's calls; without the pause it
-# would run in circles between dispatch and the workers. A crash is adopted within 20 ms (DESIGN.md section 4).
-_FORWARD_PAUSE_S: Final = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What holds for all calls of a worker.
-
-    Attributes:
-        process_id: The worker's own id.
-        app: Name of the app.
-        call_ttl_ms: How long the keys of a call live after its last commit.
-        on_room: Called when there may be room for a call more.
-    """
-
-    process_id: str
-    app: str
-    keys: Keys
-    call_ttl_ms: int
-    metrics: WorkerMetrics
-    on_room: Callable[[], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -103,6 +81,7 @@ class Office:
         self._keys = terms.keys
         self._outbox = outbox
         self._sweeper = sweeper
+        self._forwarder = Forwarder(terms, outbox, sweeper)
         self._runner = runner
         self._metrics = terms.metrics
         self._loop = asyncio.get_running_loop()
@@ -176,7 +155,7 @@ class Office:
                     self._metrics.skipped.labels(reason).inc()
                     self._sweeper.settle(delivery)
                 case Forward(worker_id, delivery):
-                    self._forward(worker_id, delivery)
+                    self._forwarder.forward(worker_id, delivery)
                 case Wait(call_sid, at_s):
                     self._wait(call_sid, at_s)
                 case other:
@@ -297,7 +276,7 @@ class Office:
 
     def _handled(self, delivery: Delivery, error: ClusterError | None) -> None:
         if isinstance(error, CallLost):
-            self._forward(error.owner, delivery)
+            self._forwarder.forward(error.owner, delivery)
         else:
             self._sweeper.settle(delivery)
 
@@ -317,7 +296,7 @@ class Office:
                 self._over(live)
             case Fenced(owner):
                 self._lost(live, owner)
-                self._forward(owner, delivery)
+                self._forwarder.forward(owner, delivery)
             case StillLive():
                 # A Connection came back meanwhile; the gateway tells again when it has left.
                 self._sweeper.settle(delivery)
@@ -348,12 +327,10 @@ class Office:
         if live.task and live.task is not asyncio.current_task():
             live.task.cancel()
             if isinstance(reason, CallLost) and live.delivery:
-                self._forward(reason.owner, live.delivery)
+                self._forwarder.forward(reason.owner, live.delivery)
             elif live.delivery:
                 self._sweeper.settle(live.delivery)
         return True
-
-    # Forwarding.
 
     def give_up(self, call_sid: str) -> None:
         """Let go of a call: nobody owns it then, and its events that are not done go to dispatch, in order."""
@@ -363,28 +340,6 @@ class Office:
         self._outbox.script(_ignore, script.ORPHAN, *orphan_args(live.ownership.call, self.process_id))
         if self._release(live, CallLost(call_sid, "")):
             self._apply(self.dispatcher.lost(call_sid, ""))
-
-    def _forward(self, worker_id: str, delivery: Delivery) -> None:
-        self._metrics.forwarded.inc()
-        raw = delivery.envelope.encode()
-        if not worker_id or worker_id == self.process_id:
-            self._outbox.send(
-                partial(self._forwarded, delivery), b"XADD", self._keys.dispatch(self._terms.app), b"*", b"e", raw
-            )
-            return
-
-        def answered(reply: Any) -> None:
-            if reply is None or isinstance(reply, Exception):
-                self._loop.call_later(_FORWARD_PAUSE_S, self._forward, "", delivery)
-            else:
-                self._sweeper.settle(delivery)
-
-        self._outbox.send(answered, b"XADD", self._keys.inbox(worker_id), b"NOMKSTREAM", b"*", b"e", raw)
-
-    def _forwarded(self, delivery: Delivery, reply: Any) -> None:
-        if isinstance(reply, Exception):
-            log.error("an event could not be forwarded", exc_info=reply)
-        self._sweeper.settle(delivery)
 
 
 def _bare_event(envelope: Envelope) -> Event:

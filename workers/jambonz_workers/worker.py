@@ -24,11 +24,12 @@ from jambonz_workers.calls import Calls
 from jambonz_workers.consumer import Consumer, stop_reader
 from jambonz_workers.dispatcher import Dispatcher
 from jambonz_workers.metrics import WorkerMetrics
-from jambonz_workers.office import Office, Terms
+from jambonz_workers.office import Office
 from jambonz_workers.outbox import Outbox
 from jambonz_workers.presence import Presence
 from jambonz_workers.runner import Runner
 from jambonz_workers.sweeper import Sweeper
+from jambonz_workers.terms import Terms
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,26 @@
+"""What holds for all calls of a worker."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jambonz_shared.keys import Keys
+from jambonz_workers.metrics import WorkerMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Names, limits and the metrics of one worker.
+
+    Attributes:
+        process_id: The worker's own id.
+        app: Name of the app.
+        call_ttl_ms: How long the keys of a call live after its last commit.
+        on_room: Called when there may be room for a call more.
+    """
+
+    process_id: str
+    app: str
+    keys: Keys
+    call_ttl_ms: int
+    metrics: WorkerMetrics
+    on_room: Callable[[], None]
