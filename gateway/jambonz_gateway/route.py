@@ -7,6 +7,7 @@ from typing import Final
 
 from jambonz_gateway.effects import Count, Effect, Publish, ReadLog
 from jambonz_shared import kinds
+from jambonz_shared.directive import ConnectionAttached
 from jambonz_shared.envelope import Envelope
 
 
@@ -53,7 +54,7 @@ class Route:
 
     __slots__ = (
         "_asked_seq", "_fence", "_held", "_is_offered", "_n", "_offer_to", "_reading", "_returned", "_seen_seq",
-        "call_sid", "delivered_seq", "epoch", "held_bytes", "is_over", "live_epochs", "owner",
+        "announced", "call_sid", "delivered_seq", "epoch", "held_bytes", "is_over", "live_epochs", "owner",
     )  # fmt: skip
 
     def __init__(self, call_sid: str, *, offer_to: str = "") -> None:
@@ -65,6 +66,7 @@ class Route:
         self.delivered_seq = 0
         self.held_bytes = 0
         self.is_over = False
+        self.announced: list[ConnectionAttached] = []
         self._offer_to = offer_to
         self._fence = -1
         self._n = 0

@@ -164,6 +164,9 @@ class Session:
         effects = list(route.attached(attachment, self.gateway_id))
         if call_sid == self.primary and self._reconnect:
             self._resolve_reconnect(self._reconnect, attachment, effects)
+        announced, route.announced = route.announced, []
+        for notice in announced:
+            effects += self._another_attached(route, notice)
         if self._is_closed or (route.is_over and call_sid != self.primary):
             self._leave(route, effects)
         return effects
@@ -190,8 +193,8 @@ class Session:
                 return self._settled(self._batch(route, seq, raw, now_s))
             case OwnerChanged(fence, worker_id):
                 return list(route.owner_changed(worker_id, fence, self.gateway_id))
-            case ConnectionAttached(epoch, line):
-                return self._another_attached(route, epoch, line)
+            case ConnectionAttached():
+                return self._another_attached(route, message)
             case ConnectionLeft(epoch):
                 was_newest = route.is_newest
                 route.live_epochs.discard(epoch)
@@ -365,11 +368,15 @@ class Session:
             return [Count("bad_batch"), Delivered(route.call_sid, seq)]
         return list(self._delivery.batch(route, seq, directives, now_s))
 
-    def _another_attached(self, route: Route, epoch: int, line: str) -> list[Effect]:
-        if epoch <= route.epoch:
+    def _another_attached(self, route: Route, notice: ConnectionAttached) -> list[Effect]:
+        if not route.epoch:
+            # Our own notice comes before the answer that tells our epoch: ``attached`` looks again.
+            route.announced.append(notice)
             return []
-        route.live_epochs.add(epoch)
-        if route.call_sid != self.primary or line != self.line:
+        if notice.epoch <= route.epoch:
+            return []
+        route.live_epochs.add(notice.epoch)
+        if route.call_sid != self.primary or notice.line != self.line or self._is_closed:
             return []
         # jambonz holds one socket per line, so ours is half-open: it has reconnected elsewhere.
         route.live_epochs.discard(route.epoch)
