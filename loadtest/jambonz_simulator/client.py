@@ -255,6 +255,7 @@ class LiveCall:
         if connection is None:
             raise NotInTime(f"no open socket to send on; {self._story()}")
         self._sockets[connection].send_text(payload.encode() if isinstance(payload, str) else payload)
+        self._sockets[connection].flush()
 
     def do(self, step: Step) -> None:
         """Have the caller do a step of a script."""
@@ -316,6 +317,8 @@ class LiveCall:
                         socket.abort()
                 case EndCall():
                     pass
+        for socket in list(self._sockets.values()):
+            socket.flush()
         self._look_around()
         self._set_timer()
 

@@ -212,6 +212,7 @@ async def _perform(state: _Replay, line: RecordedFrame, target: str, credentials
         state.close(line.connection, line.frame["close"])
     else:
         state.sockets[line.connection].send_text(line.payload)
+        state.sockets[line.connection].flush()
 
 
 def _target(url: str, base_path: str, line: RecordedFrame) -> str:

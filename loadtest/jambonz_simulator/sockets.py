@@ -66,6 +66,7 @@ class Socket(asyncio.Protocol):
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pieces: list[bytes | bytearray | memoryview] = []
         self._opcode = Opcode.TEXT
+        self._close_timer: asyncio.TimerHandle | None = None
         self._is_aborted = False
         self._is_released = False
         self._early: list[bytes | int] = []
@@ -86,17 +87,16 @@ class Socket(asyncio.Protocol):
         self._early.clear()
 
     def send_text(self, payload: bytes) -> None:
-        """Send one text message; nothing if the socket is closing."""
+        """Prepare one text message for `flush`; nothing if the socket is closing."""
         if self._websocket.state is State.OPEN:
             self._websocket.send_text(payload)
-            self._flush()
 
     def close(self, code: int) -> None:
         """Send a close frame; the end is reported when the other side has answered."""
         if self._websocket.state is State.OPEN:
             self._websocket.send_close(code)
-            self._flush()
-            asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self.abort)
+            self.flush()
+            self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self.abort)
 
     def abort(self) -> None:
         """Drop the TCP connection without a word and without a report to the listener."""
@@ -115,7 +115,7 @@ class Socket(asyncio.Protocol):
         if self._credentials is not None:
             request.headers["Authorization"] = build_authorization_basic(*self._credentials)
         self._websocket.send_request(request)
-        self._flush()
+        self.flush()
 
     def data_received(self, data: bytes) -> None:
         """Digest bytes of the server."""
@@ -131,6 +131,8 @@ class Socket(asyncio.Protocol):
         """TCP is gone, whatever the reason."""
         with contextlib.suppress(EOFError, AssertionError):
             self._websocket.receive_eof()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
         if self._opened.done():
             self._tell(1006 if self._is_aborted else self._websocket.close_code or 1006)
         else:
@@ -144,7 +146,7 @@ class Socket(asyncio.Protocol):
                 self._take_response(event)
             elif isinstance(event, Frame):
                 self._take_frame(event)
-        self._flush()
+        self.flush()
 
     def _take_response(self, response: Response) -> None:
         error = self._websocket.handshake_exc
@@ -184,16 +186,17 @@ class Socket(asyncio.Protocol):
         else:
             self._listener.frame_received(self.connection, news)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what was prepared, at once and in order."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        for data in self._websocket.data_to_send():
-            if data:
-                transport.write(data)
-            else:
-                # The sans-I/O layer asks for a half-close; behind TLS that is a full one.
-                transport.close()
+        pieces = self._websocket.data_to_send()
+        if any(pieces):
+            transport.write(b"".join(pieces))
+        if pieces and not pieces[-1]:
+            # The sans-I/O layer asks for a half-close; behind TLS that is a full one.
+            transport.close()
         if self._websocket.close_expected() and self._websocket.state is State.CLOSED:
             transport.close()
 

@@ -67,24 +67,21 @@ def parse(payload: str | bytes) -> tuple[ServerFrame, Any]:
         return InvalidFrame(str(error), _as_text(payload)), None
     details = ""
     fields = value if isinstance(value, dict) else {}
-    if not fields.get("type"):
+    if not is_truthy(fields.get("type")):
         details = "type property not supplied"
     elif fields["type"] == "ack":
-        if fields.get("msgid"):
+        if is_truthy(fields.get("msgid")):
             return AckFrame(fields["msgid"], fields.get("data")), value
         details = "msgid not supplied"
     elif fields["type"] == "command":
         command = fields.get("command")
-        if command and (is_truthy(fields.get("data")) or command in _without_data(command)):
+        needs_data = not isinstance(command, str) or command not in COMMANDS_WITHOUT_DATA
+        if is_truthy(command) and (is_truthy(fields.get("data")) or not needs_data):
             return _command(fields), value
-        details = "data property not supplied" if command else "command property not supplied"
+        details = f"{'data' if is_truthy(command) else 'command'} property not supplied"
     else:
         details = f"invalid type property: {fields['type']}"
     return InvalidFrame(details, _as_text(payload)), value
-
-
-def _without_data(command: Any) -> frozenset[str]:
-    return COMMANDS_WITHOUT_DATA if isinstance(command, str) else frozenset()
 
 
 def _command(fields: dict[str, Any]) -> CommandFrame:

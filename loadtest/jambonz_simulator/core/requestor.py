@@ -214,7 +214,7 @@ class Requestor:
         while failure is not None:
             if attempts > self._target.max_sockets or not self._target.retries(failure):
                 self._is_connecting = False
-                message.reply.settle(ReplyDead("connect", str(failure)))
+                self._reject([message], ReplyDead("connect", str(failure)))
                 return
             attempts += 1
             yield self._world.kernel.sleep(self._take_backoff_s())
@@ -290,12 +290,16 @@ class Requestor:
     def _reconnect_answered(self, reply: Reply) -> None:
         self._awaits_reconnect_ack = False
         if isinstance(reply, ReplyDead):
-            queued, self._queue = self._queue, []
-            for message in queued:
-                message.reply.settle(reply)
+            self._reject([], reply)
             self.on_reconnect_error()
             return
         self._flush_queue()
+
+    def _reject(self, messages: list[Message], reply: ReplyDead) -> None:
+        """Give up these messages and all that is queued."""
+        queued, self._queue = self._queue, []
+        for message in messages + queued:
+            message.reply.settle(reply)
 
     def _flush_queue(self) -> None:
         """Send what was queued: ack-wanting ones now, others behind them (PROTOCOL.md 2.6.2)."""
