@@ -223,11 +223,11 @@ class ClusterFactory:
         folder.mkdir()
         cluster = Cluster(application, self._redis_url, folder, settings or {})
         self.clusters.append(cluster)
-        for _ in range(gateways):
-            cluster.add_gateway()
-        for _ in range(workers):
-            cluster.add_worker()
-        await cluster.wait_ready()
+        # Workers first: a gateway that finds their manifest at its start knows the paths of the application at once.
+        for add, count in ((cluster.add_worker, workers), (cluster.add_gateway, gateways)):
+            for _ in range(count):
+                add()
+            await cluster.wait_ready()
         return cluster
 
     async def stop(self) -> None:

@@ -40,6 +40,7 @@ class Dev:
         self._say = Screen().say
         self._redis: EmbeddedRedis | None = None
         self._parts: list[Part] = []
+        self._internal_ports: dict[str, int] = {}
 
     async def run(self) -> int:
         """Run until told to end; return 0 then, 1 if a part died."""
@@ -67,24 +68,21 @@ class Dev:
 
     async def _run_parts(self) -> None:
         redis_url = await self._redis_url()
-        gateway_port, worker_port = free_port(), free_port()
-        gateway, worker = self._make_parts(redis_url, gateway_port, worker_port)
+        gateway, worker = self._make_parts(redis_url)
         self._parts = [gateway, worker]
-        for part in self._parts:
-            await part.start()
-        ends = [asyncio.create_task(self._gateway_end(gateway)), asyncio.create_task(self._redis_end())]
-        starting = asyncio.create_task(self._announce(gateway_port, worker_port))
-        ends.append(asyncio.create_task(self._worker_end(worker, starting)))
+        is_up = asyncio.Event()
+        tasks = [
+            asyncio.create_task(self._redis_end()),
+            asyncio.create_task(self._gateway_life(gateway, worker, is_up)),
+            asyncio.create_task(self._worker_life(worker, is_up)),
+        ]
         try:
-            done, _ = await asyncio.wait([*ends, starting], return_when=asyncio.FIRST_COMPLETED)
-            if starting in done:
-                await starting
-                done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            await done.pop()
+            # Each of them ends by raising only.
+            await asyncio.gather(*tasks)
         finally:
-            for task in [*ends, starting]:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*ends, starting, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _redis_url(self) -> str:
         if "redis_url" in self._settings.model_fields_set:
@@ -95,54 +93,72 @@ class Dev:
         self._say("redis", f"started on port {self._redis.port}, data is temporary")
         return self._redis.url
 
-    def _make_parts(self, redis_url: str, gateway_port: int, worker_port: int) -> tuple[Part, Part]:
+    def _make_parts(self, redis_url: str) -> tuple[Part, Part]:
         # By environment, not by flag: the URL may hold a password, and everybody can read a command line.
         variable = variable_of("redis_url")
         environ = {name: value for name, value in os.environ.items() if name != f"{variable}_FILE"}
         environ |= {variable: redis_url, "PYTHONUNBUFFERED": "1", variable_of("processes"): "1"}
         environ.setdefault(variable_of("drain_timeout_s"), "1s")
+        self._internal_ports = {"gateway": free_port(), "worker": free_port()}
         command = [sys.executable, "-m", "jambonz_cluster"]
         address = ["--host", self._settings.host, "--port", str(self._settings.port)]
-        gateway = [*command, "gateway", *address, "--internal-port", str(gateway_port)]
-        worker = [*command, "worker", self._application, "--internal-port", str(worker_port)]
+        gateway = [*command, "gateway", *address, "--internal-port", str(self._internal_ports["gateway"])]
+        worker = [*command, "worker", self._application, "--internal-port", str(self._internal_ports["worker"])]
         return Part("gateway", gateway, environ, self._say), Part("worker", worker, environ, self._say)
 
-    async def _announce(self, *internal_ports: int) -> None:
+    async def _gateway_life(self, gateway: Part, worker: Part, is_up: asyncio.Event) -> None:
+        """Start the gateway once the worker is ready, announce, raise when it ends."""
+        # The worker writes the manifest that tells the gateway which paths there are.
+        await self._until_ready(worker)
+        await gateway.start()
+        ending = asyncio.create_task(gateway.ended())
+        ready = asyncio.create_task(self._until_ready(gateway))
         try:
-            async with asyncio.timeout(READY_LIMIT_S):
-                for port in internal_ports:
-                    await _until_ready(port)
-        except TimeoutError:
-            raise PartEnded(f"not ready after {READY_LIMIT_S:g} s; see the lines above") from None
+            await asyncio.wait([ending, ready], return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done():
+                await ready
+                is_up.set()
+                self._announce()
+            raise PartEnded(f"the gateway ended with exit code {await ending}")
+        finally:
+            ending.cancel()
+            ready.cancel()
+
+    def _announce(self) -> None:
         host = "127.0.0.1" if self._settings.host == "0.0.0.0" else self._settings.host  # noqa: S104  no listening here
         url = f"ws://{host}:{self._settings.port}"
         self._say("dev", f"ready: {url}  (jambonz-cluster simulate {url}/PATH plays a call)")
 
-    async def _gateway_end(self, gateway: Part) -> None:
-        raise PartEnded(f"the gateway ended with exit code {await gateway.ended()}")
+    async def _until_ready(self, part: Part) -> None:
+        try:
+            async with asyncio.timeout(READY_LIMIT_S):
+                await _until_ready(self._internal_ports[part.name])
+        except TimeoutError:
+            raise PartEnded(f"the {part.name} is not ready after {READY_LIMIT_S:g} s; see the lines above") from None
 
     async def _redis_end(self) -> None:
         while self._redis is None or self._redis.is_running:
             await asyncio.sleep(_POLL_S)
         raise PartEnded("the Redis server ended")
 
-    async def _worker_end(self, worker: Part, starting: "asyncio.Task[None]") -> None:
-        """Return never; restart the worker when a file changes, raise if it dies where that cannot help."""
+    async def _worker_life(self, worker: Part, is_up: asyncio.Event) -> None:
+        """Start the worker, again when a file changes; raise if it ends where no change can help."""
         changes = aiter(_changes()) if self._is_reloading else None
+        change = asyncio.ensure_future(anext(changes)) if changes else None
         while True:
-            ended = asyncio.create_task(worker.ended())
-            changed = asyncio.ensure_future(anext(changes)) if changes else None
-            await asyncio.wait([ended, *([changed] if changed else [])], return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
-                if changed is None or not starting.done():
-                    raise PartEnded(f"the worker ended with exit code {ended.result()}")
-                self._say("dev", f"the worker ended with exit code {ended.result()}; waiting for a change")
-            if changed is not None:
-                names = ", ".join(sorted(await changed))
-                self._say("dev", f"{names} changed: restarting the worker")
-            ended.cancel()
-            await worker.stop()
             await worker.start()
+            ending = asyncio.create_task(worker.ended())
+            await asyncio.wait([ending, *([change] if change else [])], return_when=asyncio.FIRST_COMPLETED)
+            if ending.done():
+                if change is None or not is_up.is_set():
+                    raise PartEnded(f"the worker ended with exit code {ending.result()}")
+                self._say("dev", f"the worker ended with exit code {ending.result()}; waiting for a change")
+            ending.cancel()
+            if change is not None and changes is not None:
+                names = ", ".join(sorted(await change))
+                self._say("dev", f"{names} changed: restarting the worker")
+                change = asyncio.ensure_future(anext(changes))
+            await worker.stop()
 
     async def _stop(self, shutdown: Shutdown) -> None:
         await asyncio.gather(*(part.stop(shutdown.haste) for part in self._parts))
