@@ -44,7 +44,7 @@ class Channels:
         endpoint: Endpoint,
         link: Link,
         canary: str,
-        on_resubscribed: Callable[[], None] | None = None,
+        on_resubscribed: Callable[[], object] | None = None,
         *,
         name: str = "channels",
     ) -> None:

@@ -70,8 +70,8 @@ class Link:
         self._out: list[bytes] = []
         # Callbacks in the order of the commands; of a script (callback, script, packed), so that it can be repeated.
         self._waiting: deque[OnReply | tuple[OnReply, Script, bytes]] = deque()
-        self._up_listeners: list[Callable[[], None]] = []
-        self._down_listeners: list[Callable[[], None]] = []
+        self._up_listeners: list[Callable[[], object]] = []
+        self._down_listeners: list[Callable[[], object]] = []
         self._up_event = asyncio.Event()
 
     async def run(self) -> None:
@@ -85,11 +85,11 @@ class Link:
         """Return as soon as the link is up."""
         await self._up_event.wait()
 
-    def on_up(self, listener: Callable[[], None]) -> None:
+    def on_up(self, listener: Callable[[], object]) -> None:
         """Call the listener each time the link has come up."""
         self._up_listeners.append(listener)
 
-    def on_down(self, listener: Callable[[], None]) -> None:
+    def on_down(self, listener: Callable[[], object]) -> None:
         """Call the listener each time the link has gone down, after the callbacks of lost commands."""
         self._down_listeners.append(listener)
 
@@ -261,7 +261,7 @@ class Link:
         if was_up:
             self._tell(self._down_listeners)
 
-    def _tell(self, listeners: Sequence[Callable[[], None]]) -> None:
+    def _tell(self, listeners: Sequence[Callable[[], object]]) -> None:
         for listener in listeners:
             try:
                 listener()

@@ -38,7 +38,8 @@ async def client(redis_url: str) -> AsyncIterator["redis.asyncio.Redis"]:
     """An ordinary client to look into Redis. At the end everything is deleted, after a look at the times to live."""
     client = connect(redis_url)
     yield client
-    for key in await client.keys("jc:*:{*}"):
+    keys: list[Any] = await client.keys("jc:*:{*}")
+    for key in keys:
         is_stream_of_an_app = key.startswith(b"jc:dispatch:")
         assert is_stream_of_an_app or await client.pttl(key) > 0, f"{key!r} would stay for ever"
     await client.flushall()

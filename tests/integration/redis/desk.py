@@ -43,9 +43,16 @@ from jambonz_shared.redis.scripts import (
     send_args,
     send_reply,
 )
+from jambonz_shared.redis.wire import Reply
 
 TTL_MS = 3_600_000
 GRACE_MS = 60_000
+
+
+async def execute(client: Redis, *command: str) -> object:
+    """Run a command that redis-py has no typed method for."""
+    reply: object = await client.execute_command(*command)  # type: ignore[no-untyped-call]
+    return reply
 
 
 @dataclass
@@ -81,9 +88,8 @@ class Desk:
 
     async def attach(self, **fields: Any) -> Attached | OtherApp:
         """Attach; what is not given is ordinary."""
-        attach = Attach(
-            **({"gateway_id": "g1", "app": "ivr", "path": "/ivr", "line": "main", "ttl_ms": TTL_MS} | fields)
-        )
+        ordinary: dict[str, Any] = {"gateway_id": "g1", "app": "ivr", "path": "/ivr", "line": "main", "ttl_ms": TTL_MS}
+        attach = Attach(**(ordinary | fields))
         return attach_reply(await self.link.script_call(script.ATTACH, *attach_args(self.keys, attach)))
 
     async def detach(self, epoch: int, grace_ms: int = GRACE_MS) -> int | Gone:
@@ -125,10 +131,10 @@ class Desk:
 
     async def log(self) -> list[tuple[bytes, bytes]]:
         """Return ids and batches of the call log."""
-        entries = await self.client.xrange(self.keys.log)
-        return [(entry_id, fields[b"d"]) for entry_id, fields in entries]
+        entries = await self.link.call("XRANGE", self.keys.log, "-", "+")
+        assert isinstance(entries, list)
+        return [(entry_id, fields[1]) for entry_id, fields in entries]
 
-    async def field(self, name: str) -> bytes | None:
+    async def field(self, name: str) -> Reply:
         """Return one field of the hash."""
-        value: bytes | None = await self.client.hget(self.keys.call, name)
-        return value
+        return await self.link.call("HGET", self.keys.call, name)
