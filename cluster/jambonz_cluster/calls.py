@@ -1,6 +1,7 @@
 """What `jambonz-cluster calls` does: lists, shows and controls live calls from outside."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -93,6 +94,8 @@ def _with_calls(settings: CommonSettings, ask: Callable[[Calls], Awaitable[_T]],
         async with Calls.connect(settings.redis_url, key_prefix=settings.key_prefix) as calls:
             return await ask(calls)
 
+    # What the Redis link logs about its tries is for processes that run for days; here the one sentence below is enough.
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
         answer = run_in_loop(main())
     except MessageTooBig as error:
