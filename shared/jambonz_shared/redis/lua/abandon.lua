@@ -1,0 +1,30 @@
+-- A dead gateway's Connections leave a Call, which then lives for the grace time, until jambonz reconnects.
+-- KEYS: call, log, chan.  ARGV: gateway_id, grace_ms.
+-- Reply: {-1} if the Call is gone, else {Connections left, owner, app}.
+--
+-- May be repeated: what has left is not there the second time.
+local call, log, chan = KEYS[1], KEYS[2], KEYS[3]
+local gateway_id, grace_ms = ARGV[1], ARGV[2]
+
+local old = redis.call('HMGET', call, 'app', 'owner', 'live')
+if not old[1] then
+  return {-1}
+end
+local left = tonumber(old[3] or 0)
+local fields = redis.call('HGETALL', call)
+local has_left = false
+for i = 1, #fields, 2 do
+  local epoch = string.match(fields[i], '^c:(%d+)$')
+  -- The gateway is what comes before the last unit separator.
+  if epoch and string.match(fields[i + 1], '^(.*)\31') == gateway_id then
+    redis.call('HDEL', call, fields[i])
+    left = redis.call('HINCRBY', call, 'live', -1)
+    redis.call('PUBLISH', chan, 'L' .. epoch)
+    has_left = true
+  end
+end
+if has_left and left == 0 then
+  redis.call('PEXPIRE', call, grace_ms)
+  redis.call('PEXPIRE', log, grace_ms)
+end
+return {left, old[2] or '', old[1]}

@@ -1,0 +1,56 @@
+-- The owner writes down what it remembers of a Call, because Redis may have lost some of it, or all.
+-- KEYS: call, log.
+-- ARGV: worker_id, fence, app, grace_ms, facts, status, k, k pairs of epoch and committed n, then pairs of a state
+-- field and its JSON.
+-- Reply: {"fenced", owner} if another worker owns the Call by now, else {"ok", Connections attached}.
+--
+-- Without a hash the Call is made anew for the grace time: its gateway attaches to it when it is back. Numbers never
+-- fall: what Redis kept may be newer than a worker that was stopped.
+local call, log = KEYS[1], KEYS[2]
+local worker_id, fence, grace_ms = ARGV[1], ARGV[2], ARGV[4]
+
+local old = redis.call('HMGET', call, 'app', 'owner', 'fence', 'live')
+if old[1] and (old[2] or '') ~= '' and (old[2] ~= worker_id or old[3] ~= fence) then
+  return {'fenced', old[2]}
+end
+if old[1] and (old[2] or '') == '' and old[3] and tonumber(old[3]) > tonumber(fence) then
+  return {'fenced', ''}
+end
+
+local set = {'owner', worker_id, 'fence', fence}
+if not old[1] then
+  set[#set + 1] = 'app'
+  set[#set + 1] = ARGV[3]
+end
+if ARGV[5] ~= '' then
+  set[#set + 1] = 'facts'
+  set[#set + 1] = ARGV[5]
+end
+if ARGV[6] ~= '' then
+  set[#set + 1] = 'status'
+  set[#set + 1] = ARGV[6]
+end
+local marks = 7 + 2 * tonumber(ARGV[7])
+local newest = tonumber(redis.call('HGET', call, 'epoch') or 0)
+for i = 8, marks, 2 do
+  local d = 'd:' .. ARGV[i]
+  local n = tonumber(redis.call('HGET', call, d) or 0)
+  set[#set + 1] = d
+  set[#set + 1] = math.max(n, tonumber(ARGV[i + 1]))
+  newest = math.max(newest, tonumber(ARGV[i]))
+end
+set[#set + 1] = 'epoch'
+set[#set + 1] = newest
+for i = marks + 1, #ARGV, 2 do
+  set[#set + 1] = 's:' .. ARGV[i]
+  set[#set + 1] = ARGV[i + 1]
+end
+-- In slices: Lua's unpack has room for some 8,000 values.
+for from = 1, #set, 4000 do
+  redis.call('HSET', call, unpack(set, from, math.min(from + 3999, #set)))
+end
+if not old[1] then
+  redis.call('PEXPIRE', call, grace_ms)
+  redis.call('PEXPIRE', log, grace_ms)
+end
+return {'ok', tonumber(old[4] or 0)}
