@@ -24,6 +24,8 @@ class Envelope:
         gateway_id: Process that holds the websocket.
         is_acked: The gateway has already answered it (session:reconnect, session:adulting).
         body: The message as jambonz wrote it.
+        deaths: Workers that died while this was the first undone event of its Call.
+        is_quarantined: Its handler killed too many workers: it is acked, but not run again.
     """
 
     call_sid: str
@@ -35,12 +37,17 @@ class Envelope:
     gateway_id: str
     is_acked: bool
     body: bytes
+    deaths: int = 0
+    is_quarantined: bool = False
 
     def encode(self) -> bytes:
         """Return the bytes for a stream entry's field ``e``."""
+        flags = "a" if self.is_acked else ""
+        if self.deaths:
+            flags += f"{'q' if self.is_quarantined else ''}{self.deaths}"
         header = (
             f"1\x1f{self.call_sid}\x1f{self.epoch}\x1f{self.n}\x1f{self.kind}\x1f{self.msgid}"
-            f"\x1f{self.received_at_ms}\x1f{self.gateway_id}\x1f{'a' if self.is_acked else ''}\n"
+            f"\x1f{self.received_at_ms}\x1f{self.gateway_id}\x1f{flags}\n"
         )
         return header.encode() + self.body
 
@@ -65,8 +72,10 @@ class Envelope:
                 msgid.decode(),
                 int(received_at_ms),
                 gateway_id.decode(),
-                flags == b"a",
+                flags[:1] == b"a",
                 body,
+                int(flags.lstrip(b"aq") or b"0"),
+                b"q" in flags,
             )
         except ValueError as error:
             raise BadFormat(f"envelope header has a bad field: {error}") from None
