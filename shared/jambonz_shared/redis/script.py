@@ -38,5 +38,7 @@ ACKED: Final = _packaged("acked")
 END: Final = _packaged("end")
 ORPHAN: Final = _packaged("orphan")
 HEARTBEAT: Final = _packaged("heartbeat")
+ABANDON: Final = _packaged("abandon")
+RESTORE: Final = _packaged("restore")
 
-ALL: Final = (ATTACH, DETACH, CLAIM, COMMIT, SEND, ACKED, END, ORPHAN, HEARTBEAT)
+ALL: Final = (ATTACH, DETACH, CLAIM, COMMIT, SEND, ACKED, END, ORPHAN, HEARTBEAT, ABANDON, RESTORE)

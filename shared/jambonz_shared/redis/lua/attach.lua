@@ -1,10 +1,12 @@
 -- A Connection attaches to a Call; the Call is made if there is none.
--- KEYS: call, log, chan.  ARGV: gateway_id, app, path, line, ttl_ms, is_reconnect (0/1), epoch_known, seq_known.
+-- KEYS: call, log, chan.  ARGV: gateway_id, app, path, line, ttl_ms, is_reconnect (0/1), epoch_known, seq_known,
+-- owner_known, fence_known, is_acked_known (0/1).
 -- Reply: {"app", other_app}, or {"ok", epoch, owner, fence, seq, acked, existed, live epochs as "1,2"}.
 --
 -- epoch_known 0 is a new Connection. Above 0 it is one that was attached before: it comes back within the grace
 -- time, or Redis has lost its data and is refilled; numbers then never fall, so that nobody takes new for old.
--- The log is renewed with the hash: at detach both got the short grace time.
+-- The log is renewed with the hash: at detach both got the short grace time. A Call that is made again gets the owner
+-- the gateway knew: it still has the Call's state in memory, which nobody else has.
 local call, log, chan = KEYS[1], KEYS[2], KEYS[3]
 local gateway_id, app, path, line, ttl_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local is_reconnect, epoch_known, seq_known = ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -24,6 +26,11 @@ if existed == 0 and redis.call('EXISTS', log) == 1 then
       seq = math.max(seq, tonumber(string.match(info[i + 1], '^%d+')))
     end
   end
+end
+
+local owner, fence, acked = old[3] or '', tonumber(old[4] or 0), tonumber(old[6] or 0)
+if existed == 0 and epoch_known > 0 then
+  owner, fence, acked = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
 end
 
 local epoch = epoch_known
@@ -62,12 +69,20 @@ if epoch >= newest then
   set[#set + 1] = 'path'
   set[#set + 1] = path
 end
+if existed == 0 and epoch_known > 0 then
+  if fence > 0 then
+    set[#set + 1] = 'owner'
+    set[#set + 1] = owner
+    set[#set + 1] = 'fence'
+    set[#set + 1] = ARGV[10]
+  end
+  set[#set + 1] = 'acked'
+  set[#set + 1] = acked
+end
 redis.call('HSET', call, unpack(set))
 redis.call('PEXPIRE', call, ttl_ms)
 redis.call('PEXPIRE', log, ttl_ms)
 if epoch_known == 0 then
   redis.call('PUBLISH', chan, 'N' .. epoch .. '\31' .. line)
 end
-return {
-  'ok', epoch, old[3] or '', tonumber(old[4] or 0), seq, tonumber(old[6] or 0), existed, table.concat(live, ','),
-}
+return {'ok', epoch, owner, fence, seq, acked, existed, table.concat(live, ',')}

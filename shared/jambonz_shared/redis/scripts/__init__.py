@@ -47,10 +47,20 @@ from jambonz_shared.redis.scripts.ownership import (
     orphan_reply,
 )
 from jambonz_shared.redis.scripts.presence import Heartbeat, heartbeat_args, heartbeat_reply
+from jambonz_shared.redis.scripts.recovery import (
+    Abandoned,
+    Memory,
+    Restored,
+    abandon_args,
+    abandon_reply,
+    restore_args,
+    restore_reply,
+)
 
 __all__ = [
     "GONE",
     "NO_CHANGES",
+    "Abandoned",
     "Attach",
     "Attached",
     "CallKeys",
@@ -64,12 +74,16 @@ __all__ = [
     "Gone",
     "Heartbeat",
     "KeysAndArgs",
+    "Memory",
     "Orphaned",
     "OtherApp",
     "OwnedBy",
     "Ownership",
     "Queued",
+    "Restored",
     "StillLive",
+    "abandon_args",
+    "abandon_reply",
     "acked_args",
     "acked_reply",
     "attach_args",
@@ -87,6 +101,8 @@ __all__ = [
     "heartbeat_reply",
     "orphan_args",
     "orphan_reply",
+    "restore_args",
+    "restore_reply",
     "send_args",
     "send_reply",
 ]

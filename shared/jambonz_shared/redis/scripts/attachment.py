@@ -16,6 +16,9 @@ class Attach:
         epoch_known: 0 for a new Connection; its epoch if it was attached before (Redis lost its data, or the Call
             was detached and comes back).
         seq_known: Highest seq this gateway has seen of the Call, 0 if none.
+        owner_known: Owner this gateway knows of; like the next two only used if Redis has lost the Call.
+        fence_known: The owner's fence, so that it may go on.
+        is_acked_known: The Call's ``session:new`` has been acked.
     """
 
     gateway_id: str
@@ -26,6 +29,9 @@ class Attach:
     is_reconnect: bool = False
     epoch_known: int = 0
     seq_known: int = 0
+    owner_known: str = ""
+    fence_known: int = 0
+    is_acked_known: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,9 @@ def attach_args(call: CallKeys, attach: Attach) -> KeysAndArgs:
         int(attach.is_reconnect),
         attach.epoch_known,
         attach.seq_known,
+        attach.owner_known,
+        attach.fence_known,
+        int(attach.is_acked_known),
     )
 
 
