@@ -1,0 +1,270 @@
+"""Every hook is answered once: by a worker, at the deadline by the gateway, and late verbs become a redirect."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from jambonz_gateway.effects import Delivered, MarkAcked, Send
+from jambonz_gateway.owed import Fallbacks
+from jambonz_gateway.policy import SessionPolicy
+from jambonz_shared.directive import Ack
+from tests.unit.gateway.sessions import (
+    CALL,
+    SAY,
+    Bench,
+    ack,
+    acks,
+    attached_call,
+    command,
+    commands,
+    counted,
+    hook,
+    message,
+    numbers,
+    outcomes,
+    running_call,
+    sent,
+    session_new,
+)
+
+
+def test_worker_answers_a_hook_and_is_told_so() -> None:
+    """The normal case: one ack with the worker's bytes untouched, the batch leaves the log, the sender knows."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    effects = bench.batch(2, ack("d1", "m1"))
+    assert Send(b'{"type":"ack","msgid":"m1","data":' + SAY + b"}") in effects
+    assert Delivered(CALL, 2) in effects
+    assert outcomes(effects) == [("d1", "sent")]
+    assert bench.session.owed_count == 0
+
+
+def test_ack_without_data_has_no_data_member() -> None:
+    """To jambonz an empty list and no data are different answers (PROTOCOL.md 2.3)."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    assert sent(bench.batch(2, ack("d1", "m1", b""))) == [{"type": "ack", "msgid": "m1"}]
+
+
+def test_second_ack_of_the_same_hook_is_refused() -> None:
+    """A hook is answered once; the sender learns that its late twin was not sent."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    bench.batch(2, ack("d1", "m1"))
+    effects = bench.batch(3, ack("d2", "m1"))
+    assert sent(effects) == []
+    assert outcomes(effects) == [("d2", "refused")]
+    assert counted(effects) == ["duplicate_ack"]
+    assert Delivered(CALL, 3) in effects
+
+
+def test_ack_of_an_unknown_hook_is_refused() -> None:
+    """A stray ack would clear jambonz's marker of the unanswered session:new (P15), so it is not sent."""
+    bench = running_call()
+    effects = bench.batch(2, ack("d1", "never-heard-of"))
+    assert sent(effects) == []
+    assert outcomes(effects) == [("d1", "refused")]
+
+
+def test_sender_that_does_not_care_is_not_told() -> None:
+    """Most acks come from workers that do not wait for an outcome: no message for nobody."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    assert outcomes(bench.batch(2, Ack("d1", 1, "m1", SAY))) == []
+
+
+def test_hook_repeated_while_it_is_owed_is_answered_once() -> None:
+    """Whatever makes a peer repeat a msgid, it gets one ack for it."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    bench.hears(hook("m1"))
+    assert bench.session.owed_count == 1
+    assert list(acks(bench.batch(2, ack("d1", "m1"), ack("d2", "m1")))) == ["m1"]
+
+
+def test_hook_is_not_answered_a_moment_before_its_deadline() -> None:
+    """A worker may use all of its time; the fallback is for nobody else's convenience."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    assert bench.session.wake_at_s == bench.now_s + 4.0
+    assert bench.later(3.999) == []
+
+
+def test_hook_nobody_answers_is_acked_at_its_deadline() -> None:
+    """P1: jambonz gives up after 5 s, and some verbs end the call then (PROTOCOL.md 2.8, P7)."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    effects = bench.later(4.0)
+    assert acks(effects) == {"m1": None}
+    assert counted(effects) == ["fallback_ack"]
+    assert bench.session.owed_count == 0
+    assert bench.session.wake_at_s is None
+
+
+def test_each_hook_has_its_own_deadline() -> None:
+    """Hooks overlap (a dtmfHook during an actionHook): each is answered at its own time."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    bench.later(1.0)
+    bench.hears(hook("m2"))
+    assert list(acks(bench.later(3.0))) == ["m1"]
+    assert list(acks(bench.later(1.0))) == ["m2"]
+
+
+def test_deadline_can_be_set_shorter() -> None:
+    """Operators trade the workers' time for safety."""
+    bench = running_call(SessionPolicy(ack_deadline_s=1.5))
+    bench.hears(hook("m1"))
+    assert acks(bench.later(1.4)) == {}
+    assert list(acks(bench.later(0.1))) == ["m1"]
+
+
+def test_late_answer_becomes_a_redirect() -> None:
+    """Jambonz drops a late ack (P7); as a command its verbs still reach the caller."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    bench.later(4.0)
+    effects = bench.batch(2, ack("d1", "m1"))
+    assert sent(effects) == [
+        {
+            "type": "command",
+            "command": "redirect",
+            "callSid": CALL,
+            "queueCommand": False,
+            "data": orjson.loads(SAY),
+        }
+    ]
+    assert counted(effects) == ["late_ack"]
+    assert outcomes(effects) == [("d1", "sent")]
+
+
+def test_late_answer_is_redirected_once() -> None:
+    """The caller must not hear the same late verbs twice."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    bench.later(4.0)
+    bench.batch(2, ack("d1", "m1"))
+    effects = bench.batch(3, ack("d2", "m1"))
+    assert sent(effects) == []
+    assert outcomes(effects) == [("d2", "refused")]
+
+
+@pytest.mark.parametrize("data", [pytest.param(b"", id="no_data"), pytest.param(b"[]", id="empty_list")])
+def test_late_empty_answer_is_dropped(data: bytes) -> None:
+    """A redirect to nothing would kill the running verb, which no ack would have done (PROTOCOL.md 3.3)."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    bench.later(4.0)
+    effects = bench.batch(2, ack("d1", "m1", data))
+    assert sent(effects) == []
+    assert outcomes(effects) == [("d1", "refused")]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pytest.param(message("dial:confirm", "m1", hook="/confirm"), id="dial_confirm"),
+        pytest.param(hook("m1", "/wait", queue_position=1), id="wait_hook"),
+    ],
+)
+def test_late_answer_that_makes_no_sense_as_a_command_is_dropped(frame: bytes) -> None:
+    """Commands do not reach a confirm session or a wait loop (PROTOCOL.md 2.9, 3.3): they would hit the A leg."""
+    bench = running_call()
+    bench.hears(frame)
+    bench.later(4.0)
+    effects = bench.batch(2, ack("d1", "m1", may_redirect=False))
+    assert sent(effects) == []
+    assert outcomes(effects) == [("d1", "refused")]
+
+
+@pytest.mark.parametrize(
+    ("frame", "data"),
+    [
+        pytest.param(message("session:redirect", "m", hook="/next"), [], id="session_redirect"),
+        pytest.param(hook("m"), None, id="verb_hook"),
+        pytest.param(message("dial:confirm", "m", hook="/confirm"), [{"verb": "hangup"}], id="dial_confirm"),
+        pytest.param(hook("m", queue_position=0), [{"verb": "pause", "length": 2}], id="wait_hook_of_a_queue"),
+    ],
+)
+def test_fallback_fits_the_kind_of_hook(frame: bytes, data: Any) -> None:
+    """What is harmless for one hook ends the call or the music for another (PROTOCOL.md section 12, P17, P41)."""
+    bench = running_call()
+    bench.hears(frame)
+    assert acks(bench.later(4.0)) == {"m": data}
+
+
+def test_inbound_call_nobody_answers_gets_the_fallback_application() -> None:
+    """An empty answer to an inbound session:new is a 480 for the caller (PROTOCOL.md 2.4)."""
+    effects = attached_call().later(4.0)
+    assert acks(effects) == {"new": [{"verb": "pause", "length": 1}]}
+    assert MarkAcked(CALL) in effects
+
+
+def test_outbound_call_nobody_answers_waits_for_a_command() -> None:
+    """Without data rest:dial goes on waiting, and the late verbs can still come (PROTOCOL.md 2.4)."""
+    bench = Bench()
+    bench.hears(session_new(direction="outbound"))
+    bench.attached()
+    assert acks(bench.later(4.0)) == {"new": None}
+
+
+def test_application_says_what_is_played_when_nobody_answers() -> None:
+    """An app knows better than we what a caller should hear: for the start of a call and for each hook."""
+    fallbacks = Fallbacks(b'[{"verb":"say","text":"later"}]', {"/menu": b'[{"verb":"say","text":"again"}]'})
+    bench = attached_call(fallbacks=fallbacks)
+    assert acks(bench.later(4.0)) == {"new": [{"verb": "say", "text": "later"}]}
+    bench.hears(hook("m1"))
+    bench.hears(hook("m2", "/other"))
+    assert acks(bench.later(4.0)) == {"m1": [{"verb": "say", "text": "again"}], "m2": None}
+
+
+def test_new_manifest_changes_the_fallbacks_of_calls_that_run() -> None:
+    """A deploy of workers changes what is said; calls are long."""
+    bench = running_call()
+    bench.session.fallbacks = Fallbacks(hooks={"/menu": b"[1]"})
+    bench.hears(hook("m1"))
+    assert acks(bench.later(4.0)) == {"m1": [1]}
+
+
+def test_adulting_is_answered_at_once() -> None:
+    """Its answer carries nothing (PROTOCOL.md 2.7); a worker would only cost time."""
+    bench = Bench()
+    effects = bench.hears(message("session:adulting", "m1", top=None))
+    assert acks(effects) == {"m1": []}
+    assert bench.session.owed_count == 0
+
+
+def test_event_acked_by_the_gateway_tells_the_worker() -> None:
+    """A worker must know that its verbs for an adulting cannot be the ack."""
+    bench = Bench()
+    bench.hears(message("session:adulting", "m1", top=None))
+    effects = bench.attached()
+    envelopes = [effect.envelope for effect in effects if hasattr(effect, "envelope")]
+    assert [envelope.is_acked for envelope in envelopes] == [True]
+
+
+def test_notice_is_never_answered() -> None:
+    """A stray ack clears jambonz's marker of the unanswered session:new (P15)."""
+    bench = running_call()
+    effects = bench.hears(message("verb:status", "m1", sid=None, event="finished"))
+    assert sent(effects) == []
+    assert bench.session.owed_count == 0
+    assert bench.session.wake_at_s is None
+
+
+def test_unknown_type_is_a_notice_and_is_forwarded() -> None:
+    """Jambonz 10 and 11 send types 0.9.8 does not know; a new one must not break a call (PROTOCOL.md 2.12)."""
+    bench = running_call()
+    effects = bench.hears(message("agent:something-new", "m1"))
+    assert [worker for worker, _ in numbers(effects)] == ["worker-1"]
+    assert bench.session.owed_count == 0
+
+
+def test_answers_of_one_batch_keep_their_order() -> None:
+    """One commit's ack and commands reach jambonz as the handler issued them."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    effects = bench.batch(2, command("c1", "one"), ack("d1", "m1"), command("c2", "two"))
+    assert [frame["type"] for frame in sent(effects)] == ["command", "ack", "command"]
+    assert commands(effects) == ["one", "two"]

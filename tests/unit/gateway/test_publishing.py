@@ -1,0 +1,193 @@
+"""Events on their way: held until the Call is attached and owned, in order, numbered without holes."""
+
+from jambonz_gateway.effects import Attach, Publish
+from jambonz_gateway.policy import SessionPolicy
+from jambonz_shared.envelope import Envelope
+from tests.unit.gateway.sessions import (
+    CALL,
+    GATEWAY,
+    START_MS,
+    WORKER,
+    Bench,
+    Published,
+    attached_call,
+    counted,
+    hook,
+    message,
+    numbers,
+    published,
+    running_call,
+    session_new,
+    status,
+)
+
+
+def test_first_message_attaches_the_call() -> None:
+    """Subscribing and attaching come before any event can be published, so no answer can be missed."""
+    bench = Bench()
+    assert bench.hears(session_new()) == [Attach(CALL, "main", is_reconnect=False)]
+    assert bench.session.primary == CALL
+    assert bench.session.line == "main"
+
+
+def test_event_keeps_the_bytes_of_jambonz() -> None:
+    """The gateway never re-encodes a message: workers see what was sent."""
+    bench = Bench()
+    frame = session_new()
+    bench.hears(frame)
+    envelope = Envelope(CALL, 1, 1, "session:new", "new", START_MS, GATEWAY, False, frame)
+    assert bench.attached() == [Publish("", envelope)]
+
+
+def test_unowned_call_offers_one_event_and_holds_the_rest() -> None:
+    """Whoever takes the first event owns the Call; the others would be taken by somebody else."""
+    bench = Bench()
+    bench.hears(session_new())
+    bench.hears(status("trying"))
+    assert numbers(bench.attached()) == [("", 1)]
+    assert numbers(bench.hears(status("in-progress"))) == []
+    assert bench.session.held_bytes > 0
+
+
+def test_held_events_follow_to_the_owner_in_order() -> None:
+    """P2, and numbers without holes: the owner's mailbox waits for a missing one."""
+    bench = Bench()
+    bench.hears(session_new())
+    bench.attached()
+    bench.hears(status("trying"))
+    bench.hears(hook("m1"))
+    assert numbers(bench.owner()) == [(WORKER, 2), (WORKER, 3)]
+    assert bench.session.held_bytes == 0
+    assert numbers(bench.hears(hook("m2"))) == [(WORKER, 4)]
+
+
+def test_call_with_an_owner_publishes_to_it_at_once() -> None:
+    """After a reconnect the owner is known from Redis: nothing goes the long way."""
+    bench = Bench()
+    bench.hears(message("session:reconnect", "r", top=None))
+    assert published(bench.attached(epoch=2, owner=WORKER, fence=3, existed=True, is_acked=True)) == [
+        Published(WORKER, CALL, 2, 1, "r")
+    ]
+
+
+def test_older_owner_notice_does_not_mislead() -> None:
+    """Notices and the reply to attach come over different connections: the higher fence is the newer word."""
+    bench = Bench()
+    bench.hears(session_new())
+    bench.attached(owner="worker-2", fence=5, existed=True)
+    bench.owner("worker-1", fence=4)
+    assert numbers(bench.hears(hook("m1"))) == [("worker-2", 2)]
+
+
+def test_newer_owner_notice_moves_the_call() -> None:
+    """A takeover: events go to the new owner from the next one on."""
+    bench = running_call()
+    bench.owner("worker-2", fence=2)
+    assert [worker for worker, _ in numbers(bench.hears(hook("m1")))] == ["worker-2"]
+
+
+def test_call_that_lost_its_owner_offers_one_event_again() -> None:
+    """Its worker is dead: any worker may take the next event, only one of them."""
+    bench = running_call()
+    bench.owner("", fence=2)
+    assert numbers(bench.hears(hook("m1"))) == [("", 3)]
+    assert numbers(bench.hears(hook("m2"))) == []
+    assert numbers(bench.owner("worker-2", fence=3)) == [("worker-2", 4)]
+
+
+def returned_event(effects: list[object]) -> Envelope:
+    [envelope] = [effect.envelope for effect in effects if isinstance(effect, Publish)]
+    return envelope
+
+
+def test_event_whose_inbox_is_gone_goes_to_dispatch_with_its_number() -> None:
+    """No event goes to a dead worker, and the new owner sees no hole (P2, P6)."""
+    bench = running_call()
+    envelope = returned_event([*bench.hears(hook("m1"))])
+    assert bench.session.returned(WORKER, envelope) == [Publish("", envelope)]
+
+
+def test_returned_events_go_before_those_that_came_later() -> None:
+    """Several events were in flight to the dead worker: the first is offered, the rest follows it in order."""
+    bench = running_call()
+    first = returned_event([*bench.hears(hook("m1"))])
+    second = returned_event([*bench.hears(hook("m2"))])
+    assert numbers(bench.session.returned(WORKER, first)) == [("", 3)]
+    assert numbers(bench.hears(hook("m3"))) == []
+    assert numbers(bench.session.returned(WORKER, second)) == []
+    assert numbers(bench.owner("worker-2", fence=2)) == [("worker-2", 4), ("worker-2", 5)]
+
+
+def test_event_returned_after_the_takeover_goes_to_the_new_owner() -> None:
+    """The notice of the new owner may overtake the word that the old inbox is gone."""
+    bench = running_call()
+    envelope = returned_event([*bench.hears(hook("m1"))])
+    bench.owner("worker-2", fence=2)
+    assert bench.session.returned(WORKER, envelope) == [Publish("worker-2", envelope)]
+
+
+def test_event_returned_when_the_call_is_forgotten_goes_to_dispatch() -> None:
+    """P3: even then it is handled, by whoever claims the Call."""
+    bench = running_call()
+    envelope = returned_event([*bench.hears(hook("m1"))])
+    bench.session.closed(1006)
+    bench.session.detached(CALL, 0, START_MS)
+    assert bench.session.returned(WORKER, envelope) == [Publish("", envelope)]
+
+
+def test_held_bytes_drop_the_oldest_notices_first() -> None:
+    """A hook that is dropped is a caller who waits; a token result is not."""
+    bench = attached_call(SessionPolicy(max_held_bytes=600))
+    bench.owner("", fence=2)
+    bench.hears(status("trying", "offered"))
+    bench.hears(hook("m1"))
+    bench.hears(message("verb:status", "old", pad="x" * 200))
+    effects = bench.hears(message("verb:status", "new", pad="y" * 250))
+    assert counted(effects) == ["event_dropped"]
+    assert [event.msgid for event in published(bench.owner("worker-2", fence=3))] == ["m1", "new"]
+
+
+def test_held_hooks_are_dropped_when_nothing_else_is_left() -> None:
+    """The bound holds whatever is held; the deadline guard still acks what was dropped."""
+    bench = attached_call(SessionPolicy(max_held_bytes=250))
+    bench.owner("", fence=2)
+    bench.hears(status("trying", "offered"))
+    bench.hears(hook("m1"))
+    effects = bench.hears(hook("m2", pad="x" * 100))
+    assert counted(effects) == ["event_dropped"]
+    assert bench.session.held_bytes <= 250
+    effects = bench.owner("worker-2", fence=3)
+    assert [(event.msgid, event.n) for event in published(effects)] == [("m2", 3)], "dropped events leave no hole"
+
+
+def test_message_without_a_call_belongs_to_the_primary_one() -> None:
+    """verb:status, TTS and LLM messages name no call (PROTOCOL.md 2.11)."""
+    bench = running_call()
+    effects = bench.hears(message("tts:tokens-result", "t1", sid=None, id=1, status="ok"))
+    assert [event.call_sid for event in published(effects)] == [CALL]
+
+
+def test_outbound_call_is_known_by_its_statuses_before_session_new() -> None:
+    """Statuses before the answer have no call_sid at the top (P13, P14)."""
+    bench = Bench()
+    assert bench.hears(status("trying", top=None)) == [Attach(CALL, "main", is_reconnect=False)]
+    bench.attached()
+    bench.owner()
+    assert numbers(bench.hears(session_new(direction="outbound"))) == [(WORKER, 2)]
+
+
+def test_call_named_by_the_url_needs_no_naming_message() -> None:
+    """Sockets of a redirect verb may say nothing of the call (PROTOCOL.md 2.5): the app puts it into the URL."""
+    bench = Bench(call_sid=CALL)
+    effects = bench.hears(message("session:redirect", "m1", sid=None, top=None, hook="ws://x/next"))
+    assert effects == [Attach(CALL, "side", is_reconnect=False)]
+
+
+def test_word_about_a_call_that_is_not_here_is_ignored() -> None:
+    """Replies for a leg that has been forgotten in the meantime may still be on their way."""
+    bench = running_call()
+    assert bench.attached("other") == []
+    assert bench.owner(call_sid="other") == []
+    assert bench.log(call_sid="other") == []
+    assert bench.session.resubscribed("other") == []
+    assert bench.session.detached("other", 0, START_MS) == []
