@@ -1,0 +1,452 @@
+"""The verb stack: order, replacing, appending, hooks of media verbs and gather (PROTOCOL.md 2.8, 3.3)."""
+
+from typing import Any
+
+import pytest
+
+from jambonz_simulator.core.effects import Failure
+from jambonz_simulator.core.script import Script
+from jambonz_simulator.core.verbs import InvalidVerbs, hook_path, number, read_verbs
+from tests.unit.simulator.stage import GATHER, HELLO, PAUSE, Stage, running
+
+
+def test_verbs_run_one_after_the_other_then_jambonz_waits_for_commands_without_limit() -> None:
+    """Section 2.8, P48: an empty stack does not end the call."""
+    stage = running([{"verb": "pause", "length": 2}, *HELLO])
+    assert stage.verb == "pause"
+    assert stage.advance(2).verb == "say"
+    assert stage.advance(1).verb is None
+    assert stage.advance(3600).result is None
+
+
+def test_hangup_ends_the_call_by_jambonz_and_closes_1000() -> None:
+    """Section 6.9."""
+    stage = running([*HELLO, {"verb": "hangup"}]).advance(1)
+    completed = stage.last("call:status")["data"]
+    assert (completed["call_status"], completed["call_termination_by"]) == ("completed", "jambonz")
+    assert completed["duration"] == 0
+    assert stage.closed == [(1, 1000)]
+    assert stage.outcome == "completed"
+
+
+def test_hangup_of_an_unanswered_call_sends_no_completed() -> None:
+    """Section 6.9: the caller hears 603."""
+    stage = running([{"verb": "hangup"}]).advance(1)
+    assert stage.statuses() == ["trying"]
+    assert stage.outcome == "completed"
+
+
+def test_caller_who_hangs_up_is_told_and_the_duration_counted() -> None:
+    stage = running(PAUSE).advance(42).hang_up().advance(1)
+    completed = stage.last("call:status")["data"]
+    assert (completed["call_termination_by"], completed["duration"]) == ("caller", 42)
+
+
+def test_caller_who_hangs_up_before_the_answer_cancels() -> None:
+    """Section 2.10: no-answer 487."""
+    stage = running([{"verb": "tag", "data": {}}]).hang_up().advance(1)
+    assert stage.statuses() == ["trying", "no-answer"]
+    assert stage.outcome == "unanswered"
+    assert stage.hang_up().statuses() == ["trying", "no-answer"]
+
+
+def test_declined_call_fails_with_the_status_of_the_app() -> None:
+    stage = running([{"verb": "sip:decline", "status": 486, "reason": "Busy"}]).advance(1)
+    assert stage.last("call:status")["data"]["sip_status"] == 486
+    assert stage.outcome == "unanswered"
+
+
+def test_decline_after_the_answer_does_nothing() -> None:
+    assert running([{"verb": "answer"}, {"verb": "sip:decline", "status": 486}, *PAUSE]).verb == "pause"
+
+
+def test_redirect_command_replaces_the_stack_and_kills_the_running_verb() -> None:
+    """Section 3.3."""
+    stage = running([*PAUSE, *HELLO]).command("redirect", GATHER)
+    assert stage.verb == "gather"
+    stage.press("1")
+    stage.ack(stage.last("verb:hook"), [])
+    assert stage.verb is None
+
+
+def test_queued_redirect_is_appended_and_wakes_a_waiting_session() -> None:
+    """Section 3.3."""
+    stage = running([{"verb": "pause", "length": 1}]).command("redirect", HELLO, queueCommand=True)
+    assert stage.verb == "pause"
+    stage.advance(1).command("redirect", PAUSE, queueCommand=True).advance(1)
+    assert stage.verb == "pause"
+    stage.command("redirect", []).command("redirect", HELLO, queueCommand=True)
+    assert stage.verb == "say"
+
+
+def test_empty_redirect_clears_the_stack_and_waits() -> None:
+    """Section 3.3."""
+    stage = running([*PAUSE, *HELLO]).command("redirect", [])
+    assert stage.verb is None
+    assert stage.verdicts() == [("redirect", "accepted")]
+
+
+def test_redirect_with_invalid_verbs_is_ignored_without_an_answer() -> None:
+    """Section 3.1, P18."""
+    stage = running(PAUSE).command("redirect", [{"verb": "nonsense"}])
+    assert (stage.verb, stage.verdicts(), stage.reason()) == ("pause", [("redirect", "ignored")], "invalid verbs")
+    assert stage.sent("jambonz:error") == []
+
+
+def test_hook_verbs_replace_the_stack() -> None:
+    stage = running([*GATHER, *PAUSE])
+    stage.press("2")
+    hook = stage.last("verb:hook", "/menu")
+    assert (hook["data"]["digits"], hook["data"]["reason"]) == ("2", "dtmfDetected")
+    assert stage.ack(hook, HELLO).verb == "say"
+
+
+@pytest.mark.parametrize("data", [None, [], {"verb": "say"}], ids=["missing", "empty", "no_array"])
+def test_hook_without_verbs_goes_on_with_the_stack(data: Any) -> None:
+    """Section 2.8."""
+    stage = running([*GATHER, *PAUSE])
+    stage.press("2")
+    assert stage.ack(stage.last("verb:hook"), data).verb == "pause"
+
+
+def test_verb_id_returns_in_the_hook() -> None:
+    """Section 3.3."""
+    stage = running([{**GATHER[0], "id": "menu-1"}])
+    stage.press("2")
+    assert stage.last("verb:hook")["data"]["verb_id"] == "menu-1"
+
+
+@pytest.mark.parametrize("verbs", [[{"verb": "nonsense"}], None], ids=["invalid", "late"])
+def test_gather_reports_a_late_or_invalid_ack_and_goes_on(verbs: Any) -> None:
+    """Section 2.8: jambonz:error and call:status with error; P7."""
+    stage = running([{**GATHER[0], "id": "g"}, *PAUSE])
+    stage.press("2")
+    if verbs is None:
+        stage.advance(5)
+    else:
+        stage.ack(stage.last("verb:hook"), verbs)
+    error = stage.last("jambonz:error")["data"]
+    assert (error["msg"], error["verb"], error["id"]) == ("invalid actionHook response", "gather", "g")
+    assert "error" in stage.last("call:status")["data"]
+    assert stage.verb == "pause"
+
+
+def test_gather_without_a_hook_goes_on() -> None:
+    stage = running([{"verb": "gather", "input": ["digits"], "numDigits": 1}, *PAUSE])
+    assert stage.press("1")
+    assert stage.verb == "pause"
+
+
+def test_gather_times_out_after_its_prompt() -> None:
+    prompt = {"text": "x" * 100}
+    stage = running([{**GATHER[0], "timeout": 3, "say": prompt}]).advance(6 + 2.9)
+    assert stage.sent("verb:hook") == []
+    assert stage.advance(0.2).last("verb:hook")["data"]["reason"] == "timeout"
+
+
+def test_gather_with_timeout_0_waits_for_ever() -> None:
+    stage = running([{**GATHER[0], "timeout": 0, "play": {"url": "a.wav"}}]).advance(3600)
+    assert stage.verb == "gather"
+
+
+def test_digits_cut_the_prompt_short() -> None:
+    stage = running([{**GATHER[0], "say": {"text": "x" * 100}}]).advance(1)
+    assert stage.press("1")
+    assert stage.last("verb:hook")["data"]["digits"] == "1"
+
+
+def test_digits_are_collected_up_to_the_finish_key() -> None:
+    stage = running([{"verb": "gather", "finishOnKey": "#", "actionHook": "/d"}])
+    stage.press("12")
+    assert stage.sent("verb:hook") == []
+    stage.press("3#")
+    assert stage.last("verb:hook")["data"]["digits"] == "123"
+
+
+def test_digits_are_collected_up_to_the_inter_digit_timeout() -> None:
+    stage = running([{"verb": "gather", "interDigitTimeout": 2, "actionHook": "/d"}])
+    stage.press("12")
+    stage.advance(1.9)
+    assert stage.sent("verb:hook") == []
+    assert stage.advance(0.2).last("verb:hook")["data"]["digits"] == "12"
+
+
+def test_hash_is_a_digit_if_no_finish_key_is_set() -> None:
+    """As in the recording `call-llm`."""
+    stage = running(GATHER)
+    stage.press("#")
+    assert stage.last("verb:hook")["data"]["digits"] == "#"
+
+
+def test_speech_comes_as_alternatives_and_partial_results_want_an_ack() -> None:
+    """Section 2.8: nobody waits for the ack of the partial hook, but it is wanted."""
+    verb = {"verb": "gather", "input": ["speech"], "actionHook": "/said", "partialResultHook": "/partial"}
+    stage = running([verb])
+    assert not stage.press("1")
+    assert stage.speak("hello there")
+    assert stage.last("verb:hook", "/partial")["data"]["speech"]["is_final"] is False
+    speech = stage.last("verb:hook", "/said")["data"]["speech"]
+    assert speech["alternatives"] == [{"transcript": "hello there", "confidence": 0.8}]
+
+
+def test_play_tells_its_hook_how_long_it_played() -> None:
+    stage = running([{"verb": "play", "url": ["a", "b"], "loop": 2, "actionHook": "/p"}]).advance(8)
+    data = stage.last("verb:hook")["data"]
+    assert (data["reason"], data["playback_milliseconds"]) == ("playCompleted", 8000)
+
+
+def test_play_is_cut_by_its_time_limit() -> None:
+    stage = running([{"verb": "play", "url": "a", "loop": "forever", "timeoutSecs": 3}, *PAUSE]).advance(2.9)
+    assert stage.verb == "play"
+    assert stage.advance(0.2).verb == "pause"
+
+
+def test_said_lists_take_the_time_of_all_texts() -> None:
+    stage = running([{"verb": "say", "text": ["x" * 50, "y" * 50]}]).advance(5.9)
+    assert stage.verb == "say"
+    assert stage.advance(0.2).verb is None
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        {"verb": "alert", "message": "x"},
+        {"verb": "answer"},
+        {"verb": "dtmf", "dtmf": "1"},
+        {"verb": "dub", "action": "addTrack", "track": "a"},
+        {"verb": "leave"},
+        {"verb": "config", "bargeIn": 1, "ttsStream": 1, "transcribe": 1},
+    ],
+    ids=lambda verb: verb["verb"],
+)
+def test_instant_verbs_go_on_at_once(verb: dict[str, Any]) -> None:
+    assert running([verb, *PAUSE]).verb == "pause"
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        {"verb": "transcribe"},
+        {"verb": "lex", "botId": "b", "botAlias": "a", "region": "r"},
+        {"verb": "rasa", "url": "u"},
+        {"verb": "dialogflow", "credentials": {}, "project": "p", "lang": "en"},
+    ],
+    ids=lambda verb: verb["verb"],
+)
+def test_verbs_whose_events_come_from_the_test_run_until_killed(verb: dict[str, Any]) -> None:
+    stage = running([verb]).advance(3600)
+    assert stage.verb == verb["verb"]
+    assert stage.command("redirect", []).verb is None
+
+
+def test_tag_sets_customer_data_of_all_later_messages() -> None:
+    """Section 2.1: the key stays `customerData`, P29."""
+    stage = running([{"verb": "tag", "data": {"orderNo": "A-7"}}, *GATHER])
+    stage.press("1")
+    assert stage.last("verb:hook")["data"]["customerData"] == {"orderNo": "A-7"}
+
+
+def test_tag_that_is_no_object_clears_customer_data() -> None:
+    stage = running([{"verb": "tag", "data": "x"}, *GATHER])
+    assert stage.call.info.customer_data == {}
+
+
+def test_verb_status_comes_only_when_asked_for_and_in_two_shapes() -> None:
+    """Section 2.11, P30."""
+    stage = running([{"verb": "config", "notifyEvents": True}, {**HELLO[0], "id": "s"}, *PAUSE]).advance(1)
+    events = [frame["data"] for frame in stage.sent("verb:status")]
+    assert {"event": "starting", "id": "s", "name": "say"} in events
+    assert {"event": "start-playback", "id": "s", "verb": "say"} in events
+    assert {"event": "stop-playback", "id": "s", "verb": "say"} in events
+    assert events[-1] == {"event": "starting", "name": "pause"}
+    assert all("call_sid" not in event for event in events)
+
+
+@pytest.mark.parametrize("verb", [HELLO[0], {"verb": "play", "url": "x"}], ids=["say", "play"])
+def test_killed_playback_is_told(verb: dict[str, Any]) -> None:
+    stage = running([{"verb": "config", "notifyEvents": True}, verb]).command("redirect", PAUSE)
+    assert "kill-playback" in [frame["data"]["event"] for frame in stage.sent("verb:status")]
+
+
+def test_barge_in_kills_the_verb_and_clears_the_stack_up_to_its_end() -> None:
+    """Section 2.8: an empty ack then leaves the session waiting for commands."""
+    barge_in = {"enable": True, "input": ["digits"], "actionHook": "/barge"}
+    off = {"verb": "config", "bargeIn": {"enable": False}}
+    stage = running([{"verb": "config", "bargeIn": barge_in}, *PAUSE, *HELLO, off, *PAUSE])
+    assert stage.press("9")
+    assert stage.last("verb:hook")["hook"] == "/barge"
+    assert stage.verb == "pause"
+    assert stage.call.session.barge_in is None
+    assert not stage.press("9")
+
+
+def test_barge_in_interrupts_streamed_speech() -> None:
+    """Section 4.4."""
+    barge_in = {"enable": True, "actionHook": "/barge"}
+    stage = running([{"verb": "config", "bargeIn": barge_in, "ttsStream": {"enable": True}}, *PAUSE]).advance(1)
+    stage.speak("stop")
+    assert stage.last("tts:streaming-event")["data"] == {"event_type": "user_interruption"}
+
+
+def test_nobody_listens_to_digits_during_a_plain_verb() -> None:
+    assert not running(PAUSE).press("1")
+
+
+@pytest.mark.parametrize(
+    ("verb", "long_form"),
+    [
+        ({"say": {"text": "Hi"}}, {"verb": "say", "text": "Hi"}),
+        ({"verb": "stream", "url": "u"}, {"verb": "listen", "url": "u"}),
+        (
+            {"verb": "openai_s2s", "llmOptions": {}},
+            {"vendor": "openai", "verb": "llm", "llmOptions": {}},
+        ),
+    ],
+    ids=["short_form", "alias", "vendor_alias"],
+)
+def test_verbs_are_read_in_all_their_forms(verb: dict[str, Any], long_form: dict[str, Any]) -> None:
+    """Sections 3.3 and 11."""
+    assert read_verbs([verb]) == [long_form]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([7], "expected an object, got int"),
+        ([{"text": 1, "loop": 2}], "no verb"),
+        ([{"say": "Hi"}], "no verb"),
+        ([{"verb": "s2s", "llmOptions": {}}], "missing value for 'vendor'"),
+    ],
+    ids=["no_object", "no_verb", "short_form_of_a_text", "vendor_missing"],
+)
+def test_malformed_verbs_are_refused(data: Any, message: str) -> None:
+    with pytest.raises(InvalidVerbs, match=message):
+        read_verbs(data)
+
+
+def test_hooks_may_be_objects() -> None:
+    """Section 1.6."""
+    assert hook_path({"url": "/a", "method": "POST"}) == "/a"
+    assert hook_path({"url": 1}) is None
+    assert hook_path("") is None
+
+
+@pytest.mark.parametrize("value", [True, -1, "7", None])
+def test_odd_numbers_of_verbs_are_the_default(value: Any) -> None:
+    assert number(value, 5.0) == 5.0
+
+
+def test_redirect_verb_asks_the_path_on_the_same_socket() -> None:
+    """Section 2.5."""
+    stage = running([{"verb": "redirect", "actionHook": "/next"}])
+    frame = stage.last("session:redirect")
+    assert (frame["hook"], frame["call_sid"]) == ("/next", stage.call.info.call_sid)
+    assert stage.ack(frame, GATHER).verb == "gather"
+
+
+def test_redirect_verb_without_verbs_goes_on() -> None:
+    stage = running([{"verb": "redirect", "actionHook": "/next"}, *PAUSE])
+    assert stage.ack(stage.last("session:redirect"), []).verb == "pause"
+
+
+@pytest.mark.parametrize("verbs", [None, [{"verb": "nonsense"}]], ids=["late", "invalid"])
+def test_redirect_verb_without_a_usable_ack_ends_the_call(verbs: Any) -> None:
+    """Section 2.5, P7."""
+    stage = running([{"verb": "answer"}, {"verb": "redirect", "actionHook": "/next"}])
+    if verbs is None:
+        stage.advance(5)
+    else:
+        stage.ack(stage.last("session:redirect"), verbs)
+    assert stage.advance(1).outcome == "completed"
+    assert stage.statuses()[-1] == "completed"
+
+
+def test_absolute_redirect_opens_another_socket_without_call_sid_and_credentials() -> None:
+    """Section 2.5: the old socket stays open and keeps getting call:status."""
+    stage = running([{"verb": "redirect", "actionHook": "ws://b.test/app?cid=1"}], credentials=("u", "p"))
+    assert (stage.opened[1].url, stage.opened[1].credentials) == ("ws://b.test/app?cid=1", None)
+    frame = stage.last("session:redirect")
+    assert frame["hook"] == "ws://b.test/app?cid=1"
+    assert "call_sid" not in frame
+    stage.ack(frame, PAUSE)
+    assert stage.command("redirect", [], connection=1).verdicts() == [("redirect", "ignored")]
+    stage.hang_up().advance(1)
+    assert stage.frames[-1][0] == 1
+    assert sorted(stage.closed) == [(1, 1000), (2, 1000)]
+
+
+def test_reconnect_of_a_redirect_socket_has_no_data() -> None:
+    """Section 2.5."""
+    stage = running([{"verb": "redirect", "actionHook": "ws://b.test/"}])
+    stage.ack(stage.last("session:redirect"), PAUSE).server_closes(1006, 2).advance(0.5)
+    assert stage.last("session:reconnect")["data"] == {}
+
+
+@pytest.mark.parametrize(("status_hook", "connection"), [("/s", 2), ("ws://c.test/s", 3)])
+def test_status_hook_of_a_redirect_moves_the_statuses(status_hook: str, connection: int) -> None:
+    """Section 2.5: an absolute one gets a socket of its own."""
+    verb = {"verb": "redirect", "actionHook": "ws://b.test/", "statusHook": status_hook}
+    stage = running([verb])
+    stage.ack(stage.last("session:redirect"), HELLO, connection=2)
+    assert [number for number, frame in stage.frames if frame["type"] == "call:status"] == [1, connection]
+    assert stage.hang_up().advance(1).outcome == "completed"
+
+
+def test_listen_runs_until_killed_and_then_sends_its_hook() -> None:
+    """Recording `call-listen`: the hook comes after the final status."""
+    stage = running([{"verb": "listen", "url": "ws://x/", "actionHook": "/done"}]).advance(7)
+    stage.hang_up()
+    assert [frame["type"] for frame in stage.sent()][-2:] == ["call:status", "verb:hook"]
+    assert stage.last()["data"]["dial_call_duration"] == 7
+    stage.ack(stage.last(), HELLO).advance(1)
+    assert stage.outcome == "completed"
+
+
+def test_listen_ends_at_its_limit() -> None:
+    stage = running([{"verb": "listen", "url": "ws://x/", "maxLength": 3, "actionHook": "/done"}, *PAUSE]).advance(3)
+    assert stage.ack(stage.last("verb:hook"), []).verb == "pause"
+
+
+def test_last_words_without_a_hook_are_not_spoken() -> None:
+    stage = running([{"verb": "listen", "url": "ws://x/"}]).command("redirect", PAUSE)
+    assert stage.sent("verb:hook") == []
+
+
+def test_sip_refer_tells_progress_and_end() -> None:
+    stage = running([{"verb": "sip:refer", "referTo": "x", "eventHook": "/e", "actionHook": "/a"}]).advance(1)
+    assert stage.last("verb:hook", "/e")["data"]["event"] == "transfer-status"
+    assert stage.last("verb:hook", "/a")["data"]["refer_status"] == 202
+
+
+def test_sip_refer_needs_no_event_hook() -> None:
+    assert running([{"verb": "sip:refer", "referTo": "x"}, *PAUSE]).advance(1).verb == "pause"
+
+
+def test_sip_request_whose_hook_fails_ends_the_call() -> None:
+    """Section 2.8."""
+    stage = running([{"verb": "sip:request", "method": "INFO", "actionHook": "/a"}]).advance(6)
+    assert stage.outcome == "completed"
+    assert running([{"verb": "sip:request", "method": "INFO"}, *PAUSE]).advance(1).verb == "pause"
+
+
+def test_message_does_not_await_its_hook() -> None:
+    stage = running([{"verb": "message", "to": "1", "from": "2", "actionHook": "/m"}, *PAUSE]).advance(1)
+    assert stage.last("verb:hook")["data"]["message_status"] == "success"
+    assert stage.verb == "pause"
+    assert running([{"verb": "message", "to": "1", "from": "2"}, *PAUSE]).advance(1).verb == "pause"
+
+
+def test_message_to_an_application_that_is_gone_is_given_up() -> None:
+    """A dead first connect of another socket is told to the verb, and ends the call."""
+    stage = running([{"verb": "pause", "length": 1}, {"verb": "redirect", "actionHook": "ws://b.test/#rp=ct"}])
+    stage.failure = Failure("dns")
+    assert stage.advance(2).outcome == "completed"
+
+
+def test_script_of_a_queued_file_length_is_used() -> None:
+    assert running([{"verb": "play", "url": "x"}], Script(play_s=9)).advance(8).verb == "play"
+
+
+def test_stage_without_a_call_says_so() -> None:
+    with pytest.raises(AssertionError, match="not over"):
+        _ = Stage().start().outcome
