@@ -103,7 +103,7 @@ def checked_path(path: object, prefix: str = "") -> str:
     """
     if not isinstance(path, str):
         raise TypeError(f"expected a path such as '/menu', got {type(path).__name__}; write @app.hook('/menu')")
-    if not _PATH.match(path):
+    if not _PATH.match(path.removesuffix("/") if len(path) > 1 else path):
         raise ValueError(
             f"path {path!r}: expected it to begin with '/', variables as whole segments like '/menu/{{step}}'"
         )

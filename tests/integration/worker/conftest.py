@@ -28,14 +28,14 @@ Start = Callable[..., Awaitable[Running]]
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator["Redis[bytes]"]:
-    client: Redis[bytes] = Redis.from_url(redis_url)
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client: Redis = Redis.from_url(redis_url)
     yield client
     await client.aclose()
 
 
 @pytest.fixture
-async def gateway(redis: "Redis[bytes]") -> GatewayDouble:
+async def gateway(redis: Redis) -> GatewayDouble:
     return GatewayDouble(redis)
 
 
@@ -47,15 +47,14 @@ async def start(redis_url: str) -> AsyncIterator[Start]:
         async def start_one(app: App, **options: object) -> Running:
             terms: dict[str, object] = {"internal_port": 0, "drain_timeout_s": 0, **options}
             settings = WorkerSettings.model_validate({"redis_url": redis_url, **terms})
-            running = await stack.enter_async_context(_running(app, settings))
-            return running
+            return await stack.enter_async_context(_running(app, settings))
 
         yield start_one
 
 
 @asynccontextmanager
 async def _running(app: App, settings: WorkerSettings) -> AsyncIterator[Running]:
-    shutdown, ready, done = Shutdown(), asyncio.Event(), asyncio.Event()
+    shutdown, ready = Shutdown(), asyncio.Event()
     worker = Worker(app, settings)
 
     async def live() -> None:
@@ -65,7 +64,7 @@ async def _running(app: App, settings: WorkerSettings) -> AsyncIterator[Running]
             await worker.drain(shutdown)
 
     task = asyncio.create_task(live())
-    task.add_done_callback(lambda _: (ready.set(), done.set()))
+    task.add_done_callback(lambda _: ready.set())
     await ready.wait()
 
     async def stop() -> None:

@@ -35,7 +35,7 @@ _numbers = itertools.count(1)
 class GatewayDouble:
     """One gateway. Realistic in what it writes to Redis; it has no websockets, deadlines or limits."""
 
-    def __init__(self, redis: "Redis[bytes]", app: str = "default") -> None:
+    def __init__(self, redis: Redis, app: str = "default") -> None:
         self.redis = redis
         self.app = app
         self.keys = Keys()
@@ -47,7 +47,10 @@ class GatewayDouble:
         return line
 
     async def owned_by(self, worker_id: str) -> set[str]:
-        return {sid.decode() for sid in await self.redis.smembers(self.keys.owned(worker_id))}
+        return {
+            sid.decode() if isinstance(sid, bytes) else sid
+            for sid in await self.redis.smembers(self.keys.owned(worker_id))
+        }
 
     async def entries(self) -> int:
         """How many entries wait in dispatch or in any inbox."""
@@ -92,7 +95,7 @@ class Line:
         await self._pubsub.subscribe(keys.chan)
         self._reader = asyncio.create_task(self._listen())
         names, args = attach_args(keys, Attach(GATEWAY_ID, self.gateway.app, path, "main", 60_000))
-        reply = attach_reply(await redis.eval(script.ATTACH.source, len(names), *names, *args))
+        reply = attach_reply(await redis.eval(script.ATTACH.source.decode(), len(names), *names, *args))
         assert isinstance(reply, Attached)
         self.epoch, self.owner, self.fence = reply.epoch, reply.owner, reply.fence
 
@@ -148,7 +151,7 @@ class Line:
     async def detach(self) -> None:
         keys, redis = CallKeys.of(self.gateway.keys, self.sid), self.gateway.redis
         names, args = detach_args(keys, self.epoch, 60_000)
-        await redis.eval(script.DETACH.source, len(names), *names, *args)
+        await redis.eval(script.DETACH.source.decode(), len(names), *names, *args)
 
     async def forget(self) -> None:
         """Remove the call from Redis, as its TTL would."""

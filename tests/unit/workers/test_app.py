@@ -1,0 +1,166 @@
+"""App and Router: registration, resolution, manifest."""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from jambonz_workers import App, Call, Event, Router
+from jambonz_workers.routing import Handler, Route
+
+
+async def handler(call: Call, event: Event) -> None:
+    """Do nothing."""
+
+
+async def on_error(call: Call, event: Event, error: Exception) -> None:
+    """Do nothing."""
+
+
+def found(app: App, kind: str, *, hook: str = "", path: str = "/ivr") -> Any:
+    resolved = app.resolve(Event(kind, "c1", {}, hook), path)
+    if resolved is None:
+        return None
+    target, params = resolved
+    return (target.path if isinstance(target, Route) else "kind", params)
+
+
+def full_app() -> App:
+    app = App("shop")
+    app.session("/ivr")(handler)
+    app.hook("/menu/{step}")(handler)
+    app.on("verb:hook")(handler)
+    app.on("session:redirect")(handler)
+    app.on("call:status")(handler)
+    return app
+
+
+@pytest.mark.parametrize(
+    ("kind", "hook", "path", "expected"),
+    [
+        pytest.param("session:new", "", "/ivr", ("/ivr", {}), id="session"),
+        pytest.param("session:new", "", "/shop/ivr", ("/ivr", {}), id="session_behind_the_apps_name"),
+        pytest.param("session:new", "", "/other", None, id="session_at_an_unknown_path"),
+        pytest.param("verb:hook", "/menu/2", "/ivr", ("/menu/{step}", {"step": "2"}), id="hook"),
+        pytest.param("verb:hook", "wss://x/menu/2", "/ivr", ("/menu/{step}", {"step": "2"}), id="absolute_hook"),
+        pytest.param("verb:hook", "/else", "/ivr", ("kind", {}), id="hook_without_route"),
+        pytest.param("dial:confirm", "/menu/1", "/ivr", ("/menu/{step}", {"step": "1"}), id="confirm"),
+        pytest.param("dial:confirm", "/else", "/ivr", None, id="confirm_without_route"),
+        pytest.param("session:redirect", "/else", "/ivr", ("kind", {}), id="redirect"),
+        pytest.param("llm:tool-call", "/menu/1", "/ivr", ("/menu/{step}", {"step": "1"}), id="tool_call"),
+        pytest.param("call:status", "", "/ivr", ("kind", {}), id="notice"),
+        pytest.param("tts:streaming-event", "", "/ivr", None, id="notice_without_handler"),
+    ],
+)
+def test_events_find_their_handler(kind: str, hook: str, path: str, expected: object) -> None:
+    """Sessions by path, hooks by hook, the rest by kind."""
+    assert found(full_app(), kind, hook=hook, path=path) == expected
+
+
+def test_sessions_without_a_route_come_to_the_kind() -> None:
+    """An app may take calls at any path."""
+    app = App()
+    app.on("session:new")(handler)
+    assert found(app, "session:new", path="/anything") == ("kind", {})
+
+
+def test_an_included_router_gets_both_prefixes() -> None:
+    """Routers nest."""
+    inner, outer, app = Router("/menu"), Router("/shop"), App()
+    inner.hook("/{step}", late="drop", fallback={"verb": "pause"})(handler)
+    inner.session("/")(handler)
+    inner.on("call:status")(handler)
+    outer.include(inner)
+    app.include(outer)
+    assert found(app, "verb:hook", hook="/shop/menu/2") == ("/shop/menu/{step}", {"step": "2"})
+    assert found(app, "session:new", path="/shop/menu") == ("/shop/menu", {})
+    assert found(app, "call:status") == ("kind", {})
+    (route,) = app.hooks
+    assert (route.late, route.fallback) == ("drop", ({"verb": "pause"},))
+
+
+def test_decorators_return_the_function() -> None:
+    """So that it can be called in tests, and registered twice."""
+    app = App()
+    assert app.session("/a")(handler) is handler
+    assert app.hook("/a")(handler) is handler
+    assert app.on("call:status")(handler) is handler
+    assert app.on_error(on_error) is on_error
+    assert app.on_end(handler) is handler
+    assert app.takeover(handler) is handler
+    assert app.error_handler == Handler(on_error, is_async=True, arity=3)
+    assert app.end_handler == app.takeover_handler == Handler(handler, is_async=True, arity=2)
+
+
+def _any(value: Any) -> Any:
+    """Return what a caller without type checks passes."""
+    return value
+
+
+def twice(register: Callable[[App], object]) -> Callable[[App], object]:
+    def both(app: App) -> None:
+        register(app)
+        register(app)
+
+    return both
+
+
+Registration = Callable[[App], object]
+
+
+@pytest.mark.parametrize(
+    ("register", "error", "text"),
+    [
+        pytest.param(twice(lambda app: app.session("/a")(handler)), ValueError, "already", id="session_twice"),
+        pytest.param(twice(lambda app: app.hook("/a")(handler)), ValueError, "already", id="hook_twice"),
+        pytest.param(twice(lambda app: app.on("call:status")(handler)), ValueError, "already", id="kind_twice"),
+        pytest.param(twice(lambda app: app.on_error(on_error)), ValueError, "already", id="on_error_twice"),
+        pytest.param(lambda app: app.on_error(handler), TypeError, "call, event, error", id="on_error_arity"),
+        pytest.param(lambda app: app.hook("/a", late="never"), ValueError, "got 'never'", id="late"),
+        pytest.param(lambda app: app.hook("/a", fallback="hi"), TypeError, "expected verbs", id="fallback"),
+        pytest.param(lambda app: app.include(App()), TypeError, "expected a Router, got App", id="include_app"),
+        pytest.param(lambda app: app.include("x"), TypeError, "expected a Router, got str", id="include_text"),
+        pytest.param(lambda _: Router("menu"), ValueError, "begin with '/'", id="prefix"),
+        pytest.param(lambda _: App("a b"), ValueError, "app name 'a b'", id="app_name"),
+        pytest.param(lambda _: App(lifespan=_any(3)), TypeError, "got int", id="lifespan"),
+        pytest.param(lambda _: App(env={"A-B": {}}), ValueError, "letters, digits", id="env_name"),
+        pytest.param(lambda _: App(env={"A": _any("text")}), TypeError, "got str", id="env_not_a_dict"),
+        pytest.param(lambda _: App(env={"A": {"type": "date"}}), ValueError, "got 'date'", id="env_type"),
+        pytest.param(lambda _: App(env={"A": {"type": "string"}}), ValueError, "a description", id="env_text"),
+    ],
+)
+def test_mistakes_are_found_at_registration(register: Registration, error: type[Exception], text: str) -> None:
+    """Not by the first caller."""
+    with pytest.raises(error, match=text):
+        register(App())
+
+
+def test_calls_are_there_while_a_worker_runs() -> None:
+    """The text says what to use elsewhere."""
+    with pytest.raises(RuntimeError, match=r"Calls\.connect"):
+        _ = App().calls
+
+
+def test_the_manifest_tells_gateways_what_they_need() -> None:
+    """Its bytes are the same for the same app, so that workers do not overwrite each other with differences."""
+    greeting = {"type": "string", "description": "What to say first", "default": "hello"}
+    app = App("shop", env={"GREETING": greeting}, fallback=[{"verb": "hangup"}])
+    app.session("/b/{id}")(handler)
+    app.session("/a")(handler)
+    app.on("session:new")(handler)
+    app.hook("/plain")(handler)
+    app.hook("/wait", late="drop")(handler)
+    app.hook("/ask", fallback={"verb": "pause", "length": 1})(handler)
+    assert orjson.loads(app.manifest().encode()) == {
+        "version": 1,
+        "app": "shop",
+        "paths": ["/a", "/b/{id}"],
+        "open": True,
+        "env": {"GREETING": greeting},
+        "fallback": [{"verb": "hangup"}],
+        "hooks": {
+            "/ask": {"late": "redirect", "fallback": [{"verb": "pause", "length": 1}]},
+            "/wait": {"late": "drop", "fallback": None},
+        },
+    }

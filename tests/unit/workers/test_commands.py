@@ -1,0 +1,157 @@
+"""Commands in the shapes of PROTOCOL.md 3.1 to 3.3."""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from jambonz_shared.errors import MessageTooBig
+from jambonz_workers import commands
+
+SAY = {"verb": "say", "text": "psst"}
+
+# Frames that the real client accepted, from the recordings and PROTOCOL.md 3.2.
+FRAMES: list[tuple[str, Callable[[], bytes], dict[str, Any]]] = [
+    (
+        "command",
+        lambda: commands.command("boostAudioSignal", "+6 dB", leg="b"),
+        {"command": "boostAudioSignal", "data": "+6 dB"},
+    ),
+    ("empty_object", lambda: commands.command("config", {}, leg="b"), {"command": "config", "data": {}}),
+    ("flush", lambda: commands.command("tts:flush", leg="b"), {"command": "tts:flush"}),
+    (
+        "call_hook",
+        lambda: commands.redirect_hook("/next", None, leg="b"),
+        {"command": "redirect", "data": {"call_hook": "/next"}},
+    ),
+    (
+        "both_hooks",
+        lambda: commands.redirect_hook("/next", "/child", leg="b"),
+        {"command": "redirect", "data": {"call_hook": "/next", "child_call_hook": "/child"}},
+    ),
+    (
+        "hangup",
+        lambda: commands.call_status("completed", leg="b"),
+        {"command": "call:status", "data": {"call_status": "completed"}},
+    ),
+    ("mute", lambda: commands.mute("mute", leg="b"), {"command": "mute:status", "data": {"mute_status": "mute"}}),
+    ("whisper", lambda: commands.whisper(SAY, leg="b"), {"command": "whisper", "data": {"whisper": [SAY]}}),
+    (
+        "dtmf",
+        lambda: commands.dtmf("7", None, leg="b"),
+        {"command": "dtmf", "data": {"dtmf": {"digit": "7"}}},
+    ),
+    (
+        "dtmf_with_duration",
+        lambda: commands.dtmf("#", 300, leg="b"),
+        {"command": "dtmf", "data": {"dtmf": {"digit": "#", "duration": 300}}},
+    ),
+    (
+        "record",
+        lambda: commands.record("start", {"siprecServerURL": "sip:r@x", "type": None}, leg="b"),
+        {"command": "record", "data": {"action": "startCallRecording", "siprecServerURL": "sip:r@x"}},
+    ),
+    (
+        "listen",
+        lambda: commands.listen("pause", leg="b"),
+        {"command": "listen:status", "data": {"listen_status": "pause"}},
+    ),
+    (
+        "sip_request",
+        lambda: commands.sip_request("INFO", {"content": "hi", "headers": None}, leg="b"),
+        {"command": "sip:request", "data": {"sip_request": {"method": "INFO", "content": "hi"}}},
+    ),
+    (
+        "tool_output",
+        lambda: commands.tool_output("t1", {"x": 1}, leg="b"),
+        {"command": "llm:tool-output", "tool_call_id": "t1", "data": {"x": 1}},
+    ),
+    (
+        "tool_output_without_data",
+        lambda: commands.tool_output("t1", None, leg="b"),
+        {"command": "llm:tool-output", "tool_call_id": "t1"},
+    ),
+    (
+        "tokens",
+        lambda: commands.tts_tokens("Hi ", 1, leg="b"),
+        {"command": "tts:tokens", "data": {"id": 1, "tokens": "Hi "}},
+    ),
+    (
+        "tokens_without_id",
+        lambda: commands.tts_tokens("Hi ", None, leg="b"),
+        {"command": "tts:tokens", "data": {"tokens": "Hi "}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("build", "frame"), [it[1:] for it in FRAMES], ids=[it[0] for it in FRAMES])
+def test_frames_have_the_shape_jambonz_reads(build: Callable[[], bytes], frame: dict[str, Any]) -> None:
+    """``callSid`` is always there, ``queueCommand`` only where jambonz looks at it."""
+    assert orjson.loads(build()) == {"type": "command", "callSid": "b", **frame}
+
+
+@pytest.mark.parametrize("queue", [False, True])
+def test_redirect_says_whether_it_queues(queue: bool) -> None:
+    """PROTOCOL.md 3.3."""
+    (frame,) = commands.redirect(SAY, leg="c1", queue=queue)
+    assert orjson.loads(frame) == {
+        "type": "command",
+        "command": "redirect",
+        "callSid": "c1",
+        "queueCommand": queue,
+        "data": [SAY],
+    }
+
+
+def test_redirect_without_verbs_clears_the_call() -> None:
+    """An empty list is an order, too (PROTOCOL.md 3.3)."""
+    (frame,) = commands.redirect([], leg="c1")
+    assert orjson.loads(frame)["data"] == []
+
+
+def test_a_long_redirect_goes_on_in_appends() -> None:
+    """The first part replaces, the others must not."""
+    verbs = [{"verb": "say", "text": "x" * 10_000} for _ in range(5)]
+    frames = [orjson.loads(frame) for frame in commands.redirect(verbs, leg="c1")]
+    assert [frame["queueCommand"] for frame in frames] == [False, True, True]
+    assert [verb for frame in frames for verb in frame["data"]] == verbs
+
+
+@pytest.mark.parametrize("data", [None, 0, "", False], ids=["none", "zero", "empty_text", "false"])
+def test_data_that_jambonz_takes_for_missing_is_refused(data: object) -> None:
+    """It would answer with InvalidMessage and alert the account (PROTOCOL.md P19)."""
+    with pytest.raises(ValueError, match="needs data"):
+        commands.command("boostAudioSignal", data, leg="c1")
+
+
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [
+        pytest.param(lambda: commands.command("", {}, leg="c"), "needs a name", id="no_name"),
+        pytest.param(lambda: commands.redirect_hook(None, "", leg="c"), "needs a call_hook", id="no_hook"),
+        pytest.param(lambda: commands.whisper([], leg="c"), "needs at least one", id="no_verbs"),
+        pytest.param(lambda: commands.dtmf("12", None, leg="c"), "one digit", id="two_digits"),
+        pytest.param(lambda: commands.dtmf("x", None, leg="c"), "one digit", id="no_digit"),
+        pytest.param(lambda: commands.record("run", {}, leg="c"), "got 'run'", id="record_action"),  # type: ignore[arg-type]
+        pytest.param(lambda: commands.tool_output("", {}, leg="c"), "tool_call_id", id="no_tool_call"),
+        pytest.param(lambda: commands.tts_tokens("", 1, leg="c"), "needs text", id="no_text"),
+    ],
+)
+def test_a_command_jambonz_would_ignore_is_refused(build: Callable[[], object], text: str) -> None:
+    """It never says so itself (PROTOCOL.md P18)."""
+    with pytest.raises(ValueError, match=text):
+        build()
+
+
+def test_a_command_over_the_limit_is_an_error_with_both_numbers() -> None:
+    """A feature server would close the websocket (PROTOCOL.md P2)."""
+    with pytest.raises(MessageTooBig) as caught:
+        commands.command("llm:update", {"text": "x" * 24_000}, leg="c1")
+    assert caught.value.size_bytes > caught.value.limit_bytes
+
+
+def test_data_json_cannot_hold_names_the_command() -> None:
+    """So that its author finds the line."""
+    with pytest.raises(TypeError, match="command 'llm:update': "):
+        commands.command("llm:update", {"x": {1}}, leg="c1")

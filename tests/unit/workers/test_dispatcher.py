@@ -1,0 +1,123 @@
+"""The dispatcher: what becomes of each envelope, by who owns its call."""
+
+from jambonz_shared.envelope import Envelope
+from jambonz_workers.delivery import Delivery, Entry, Source
+from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Ready, Settle, Wait
+from jambonz_workers.mailbox import GAP_S
+
+
+def delivery(n: int, call_sid: str = "c1", epoch: int = 1) -> Delivery:
+    envelope = Envelope(call_sid, epoch, n, "verb:hook", f"m{n}", 0, "g1", is_acked=False, body=b"{}")
+    return Delivery(envelope, Entry(Source.INBOX, b"1-0", 1))
+
+
+def owning(*call_sids: str, capacity: int = 10) -> Dispatcher:
+    dispatcher = Dispatcher(capacity)
+    for call_sid in call_sids:
+        dispatcher.receive(delivery(1, call_sid), 0.0)
+        dispatcher.claimed(call_sid, {}, 0.0)
+        dispatcher.take(call_sid, 0.0)
+        dispatcher.finish(call_sid)
+    return dispatcher
+
+
+def test_the_first_event_of_a_call_makes_a_claim() -> None:
+    """Nothing of a call may run before it is ours."""
+    dispatcher = Dispatcher(10)
+    assert dispatcher.receive(delivery(1), 0.0) == [Claim("c1")]
+    assert dispatcher.receive(delivery(2), 0.0) == []
+    assert dispatcher.take("c1", 0.0) is None
+
+
+def test_events_wait_for_their_claim() -> None:
+    """One claim serves all that came meanwhile; those done before are settled."""
+    dispatcher = Dispatcher(10)
+    done, first, second = delivery(1), delivery(2), delivery(3)
+    for it in (done, second, first):
+        dispatcher.receive(it, 0.0)
+    assert dispatcher.claimed("c1", {1: 1}, 0.0) == [Settle(done, "duplicate"), Ready("c1")]
+    assert dispatcher.take("c1", 0.0) is first
+
+
+def test_a_claim_that_brings_nothing_to_do_is_quiet() -> None:
+    """The only event of a claim may be a duplicate, or wait for one before it."""
+    dispatcher = Dispatcher(10)
+    waits = delivery(2)
+    dispatcher.receive(waits, 5.0)
+    assert dispatcher.claimed("c1", {}, 5.0) == [Wait("c1", 5.0 + GAP_S)]
+
+
+def test_an_event_of_an_owned_call_makes_it_ready() -> None:
+    """It is told once: while an event runs, the runner looks for more by itself."""
+    dispatcher = owning("c1")
+    assert dispatcher.receive(delivery(2), 0.0) == [Ready("c1")]
+    assert dispatcher.take("c1", 0.0) is not None
+    assert dispatcher.receive(delivery(3), 0.0) == []
+
+
+def test_an_event_that_came_twice_is_settled() -> None:
+    """Its entry must go, or it would stay in Redis for ever."""
+    dispatcher = owning("c1")
+    again = delivery(1)
+    assert dispatcher.receive(again, 0.0) == [Settle(again, "duplicate")]
+
+
+def test_a_call_of_another_worker_is_forwarded_in_order() -> None:
+    """Its events were on their way when it changed hands."""
+    dispatcher = Dispatcher(10)
+    first, second = delivery(1), delivery(2)
+    dispatcher.receive(first, 0.0)
+    dispatcher.receive(second, 0.0)
+    assert dispatcher.is_elsewhere("c1", "w2") == [Forward("w2", first), Forward("w2", second)]
+    assert dispatcher.count == 0
+
+
+def test_events_of_a_call_that_is_over_are_settled() -> None:
+    """Nobody needs them any more."""
+    dispatcher = owning("c1")
+    late = delivery(2)
+    dispatcher.receive(late, 0.0)
+    assert dispatcher.gone("c1") == [Settle(late, "gone")]
+    assert dispatcher.calls == []
+
+
+def test_a_lost_call_takes_its_waiting_events_with_it() -> None:
+    """The new owner gets them; here nothing of the call is left."""
+    dispatcher = owning("c1")
+    late = delivery(2)
+    dispatcher.receive(late, 0.0)
+    assert dispatcher.lost("c1", "w2") == [Forward("w2", late)]
+    assert dispatcher.take("c1", 0.0) is None
+    assert dispatcher.mailbox("c1") is None
+    dispatcher.finish("c1")
+
+
+def test_credits_are_the_room_that_is_left() -> None:
+    """Claims under way count, so that a burst does not overfill the worker."""
+    dispatcher = owning("c1", capacity=3)
+    assert dispatcher.credits == 2
+    dispatcher.receive(delivery(1, "c2"), 0.0)
+    assert (dispatcher.credits, dispatcher.count) == (1, 2)
+    # The inbox may bring more than there is room for, such as the legs of a dial.
+    dispatcher.receive(delivery(1, "c3"), 0.0)
+    dispatcher.receive(delivery(1, "c4"), 0.0)
+    assert dispatcher.credits == 0
+
+
+def test_a_draining_worker_takes_no_new_call() -> None:
+    """It goes on with those it owns."""
+    dispatcher = owning("c1")
+    dispatcher.is_draining = True
+    new, old = delivery(1, "c2"), delivery(2, "c1")
+    effects: list[Effect] = [*dispatcher.receive(new, 0.0), *dispatcher.receive(old, 0.0)]
+    assert effects == [Forward("", new), Ready("c1")]
+    assert dispatcher.credits == 0
+
+
+def test_an_entry_is_deleted_with_its_last_envelope() -> None:
+    """One entry may carry the events of many calls."""
+    entry = Entry(Source.DISPATCH, b"7-0", 2)
+    first, second = (Delivery(delivery(n).envelope, entry) for n in (1, 2))
+    assert not first.settle()
+    assert not first.settle()
+    assert second.settle()
