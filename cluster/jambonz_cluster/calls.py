@@ -94,7 +94,7 @@ def _with_calls(settings: CommonSettings, ask: Callable[[Calls], Awaitable[_T]],
         async with Calls.connect(settings.redis_url, key_prefix=settings.key_prefix) as calls:
             return await ask(calls)
 
-    # What the Redis link logs about its tries is for processes that run for days; here the one sentence below is enough.
+    # What the Redis link logs about its tries is for processes that run for days; here one sentence is enough.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         answer = run_in_loop(main())

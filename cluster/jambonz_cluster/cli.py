@@ -84,6 +84,14 @@ def dev(application: str, is_reloading: bool, **flags: str | None) -> None:
 
 
 @main.command()
+def demo() -> None:
+    """Run the example examples.ivr:app on this machine, play a caller, show the conversation, and end."""
+    from jambonz_cluster.demo import run_demo
+
+    sys.exit(run_demo())
+
+
+@main.command()
 @click.argument("url")
 @click.option("--script", default="hello", show_default=True, help="Name of a built-in script, or a JSON file.")
 @click.option("--calls", type=click.IntRange(min=1), default=1, show_default=True, help="How many calls to play.")

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,21 +22,36 @@ READY_LIMIT_S: Final = 60.0
 _POLL_S: Final = 0.05
 
 
+Visit = Callable[[str], Awaitable[int]]
+
+
 class PartEnded(Exception):
     """A part of `dev` is gone for good; the text says which and how."""
+
+
+class VisitEnded(Exception):
+    """What was to be done while all was up has been done."""
+
+    def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__(f"the visit ended with exit code {exit_code}")
 
 
 class Dev:
     """Runs a cluster of one gateway and one worker until a signal or the end of a part.
 
     Redis is the one that the settings name; if none is set, one of our own with temporary data. ``run`` returns the
-    exit code and leaves no process and no folder.
+    exit code and leaves no process and no folder. A ``visit`` is called with the websocket URL once all is ready; its
+    end ends all, its result is the exit code then.
     """
 
-    def __init__(self, application: str, settings: GatewaySettings, *, is_reloading: bool) -> None:
+    def __init__(
+        self, application: str, settings: GatewaySettings, *, is_reloading: bool, visit: Visit | None = None
+    ) -> None:
         self._application = application
         self._settings = settings
         self._is_reloading = is_reloading
+        self._visit = visit
         self._say = Screen().say
         self._redis: EmbeddedRedis | None = None
         self._parts: list[Part] = []
@@ -50,6 +65,8 @@ class Dev:
             except (PartEnded, NoRedisServer) as error:
                 self._say("dev", str(error))
                 return EXIT_FAILED
+            except VisitEnded as end:
+                return end.exit_code
             finally:
                 await self._stop(shutdown)
         return 0
@@ -118,16 +135,23 @@ class Dev:
             if not ending.done():
                 await ready
                 is_up.set()
-                self._announce()
+                await self._welcome(ending)
             raise PartEnded(f"the gateway ended with exit code {await ending}")
         finally:
             ending.cancel()
             ready.cancel()
 
-    def _announce(self) -> None:
+    async def _welcome(self, ending: "asyncio.Task[int]") -> None:
+        """Say that all is ready; have the visit, if there is one, unless the gateway ends before."""
         host = "127.0.0.1" if self._settings.host == "0.0.0.0" else self._settings.host  # noqa: S104  no listening here
         url = f"ws://{host}:{self._settings.port}"
         self._say("dev", f"ready: {url}  (jambonz-cluster simulate {url}/PATH plays a call)")
+        if self._visit is not None:
+            visiting = asyncio.ensure_future(self._visit(url))
+            await asyncio.wait([visiting, ending], return_when=asyncio.FIRST_COMPLETED)
+            if visiting.done():
+                raise VisitEnded(visiting.result())
+            visiting.cancel()
 
     async def _until_ready(self, part: Part) -> None:
         try:

@@ -33,7 +33,7 @@ class Part:
         """Start the process and show what it writes; call ``stop`` before starting it again."""
         self._process = await asyncio.create_subprocess_exec(
             *self._argv,
-            env=self._environ,
+            env=dict(self._environ),  # uvloop takes nothing but a dict
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -93,7 +93,7 @@ class Part:
 class Screen:
     """Writes lines with the name of the part they come from, in its colour on a terminal."""
 
-    _COLOURS: Final = {"dev": "1", "gateway": "36", "worker": "35", "redis": "33"}
+    _COLOURS: Final = {"dev": "1", "gateway": "36", "worker": "35", "redis": "33", "caller": "32"}
 
     def __init__(self) -> None:
         self._has_colour = sys.stdout.isatty()
