@@ -13,7 +13,7 @@ from websockets.typing import Subprotocol
 
 from jambonz_gateway.effects import Effect
 from jambonz_gateway.handshake import Answer, Welcome
-from jambonz_gateway.route import Attachment
+from jambonz_gateway.route import Attachment, Known
 from jambonz_gateway.session import Session
 from jambonz_gateway.wheel import Wheel
 from jambonz_shared.directive import ChannelMessage
@@ -200,6 +200,10 @@ class Connection(asyncio.Protocol):
         """See ``Session.attached``."""
         if self.session:
             self._perform(self.session.attached(call_sid, attachment))
+
+    def known(self, call_sid: str) -> Known:
+        """See ``Session.known``."""
+        return self.session.known(call_sid) if self.session else Known()
 
     def refused(self, call_sid: str) -> None:
         """See ``Session.refused``."""

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from jambonz_gateway.effects import Attach, Detach, ReadLog, Report
 from jambonz_gateway.metrics import Metrics
-from jambonz_gateway.route import Attachment
+from jambonz_gateway.route import Attachment, Known
 from jambonz_shared.directive import ChannelMessage, decode_channel_message
 from jambonz_shared.errors import BadFormat
 from jambonz_shared.keys import Keys
@@ -33,6 +33,9 @@ class Holder(Protocol):
 
     def attached(self, call_sid: str, attachment: Attachment) -> None:
         """Redis has attached the Connection."""
+
+    def known(self, call_sid: str) -> Known:
+        """Return what a Redis that has lost the Call must learn of it."""
 
     def refused(self, call_sid: str) -> None:
         """The Call belongs to another app."""
@@ -163,7 +166,7 @@ class Downlink:
             self._channels.unsubscribe(followed.keys.chan.encode())
             self._link.send(_ignore, b"SREM", self._held, call_sid)
 
-    def link_up(self) -> None:
+    def attach_again(self) -> None:
         """Say again what a Redis that lost its connection, or its data, may not know."""
         for call_sid, followed in self._calls.items():
             self._link.send(_ignore, b"SADD", self._held, call_sid)
@@ -202,6 +205,8 @@ class Downlink:
     def _say_attach(self, followed: _Followed, place: _Place) -> None:
         if not self._link.is_up:
             return
+        call_sid = place.attach.call_sid
+        known = place.holder.known(call_sid)
         attach = scripts.Attach(
             self._identity.gateway_id,
             place.holder.app_name,
@@ -212,10 +217,16 @@ class Downlink:
             is_reconnect=place.attach.is_reconnect or (place.was_tried and not place.epoch),
             epoch_known=place.epoch,
             seq_known=place.seq,
+            owner_known=known.owner,
+            fence_known=known.fence,
+            is_acked_known=known.is_acked,
         )
         place.was_tried = True
-        on_reply = partial(self._attached, place, place.attach.call_sid)
+        on_reply = partial(self._attached, place, call_sid)
         self._link.script(on_reply, script.ATTACH, *scripts.attach_args(followed.keys, attach))
+        if place.epoch and known.is_acked:
+            # A Redis that lost its last second may still have the Call, but not this.
+            self.mark_acked(call_sid)
 
     def _attached(self, place: _Place, call_sid: str, reply: Reply) -> None:
         if isinstance(reply, Exception):

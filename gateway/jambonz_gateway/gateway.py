@@ -242,7 +242,7 @@ class Gateway:
             return None
 
     def _link_up(self) -> None:
-        self.downlink.link_up()
+        self.downlink.attach_again()
         self.uplink.resume()
 
     def _timer_failed(self, error: Exception) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 
 import orjson
 
+from jambonz_shared import kinds
 from jambonz_shared.kinds import Fallback, Kind
 
 # A worker's late answer comes within seconds; after that many newer lapses it is of no use to a caller.
@@ -81,6 +82,11 @@ class OwedAcks:
     def next_deadline_s(self) -> float | None:
         """When ``due`` has something next. All deadlines are equally long, so the oldest is the next."""
         return next(iter(self._owed.values())).deadline_s if self._owed else None
+
+    @property
+    def owes_start(self) -> bool:
+        """True while a ``session:new`` waits for its application."""
+        return any(owed.kind is kinds.SESSION_NEW for owed in self._owed.values())
 
     def clear(self) -> int:
         """Forget everything, because the socket is gone, and return how many acks died with it."""

@@ -34,6 +34,15 @@ class Attachment:
     live_epochs: frozenset[int] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a gateway can tell a Redis that has lost a Call: owner, the owner's fence, session:new acked."""
+
+    owner: str = ""
+    fence: int = 0
+    is_acked: bool = False
+
+
 @dataclass(slots=True)
 class Event:
     """A message that has no number yet: it gets one when it is published, so that numbers have no holes."""
@@ -83,6 +92,11 @@ class Route:
         return self.epoch > 0 and self.epoch >= max(self.live_epochs, default=0)
 
     @property
+    def fence(self) -> int:
+        """The owner's fence, 0 if nobody has claimed the Call."""
+        return max(self._fence, 0)
+
+    @property
     def held_count(self) -> int:
         """Events that wait for an owner."""
         return len(self._held) + len(self._returned)
@@ -100,6 +114,8 @@ class Route:
     def attached(self, attachment: Attachment, gateway_id: str) -> Iterator[Effect]:
         """Begin to publish: the Call has given this Connection its epoch."""
         self.epoch = attachment.epoch
+        # Attached again, after the link was down: a log that was being read then has not been.
+        self._reading = False
         self.live_epochs = {*attachment.live_epochs, attachment.epoch}
         # A Redis that came back empty begins at fence 0 again; otherwise the newer word counts.
         if not attachment.existed or attachment.fence >= self._fence:
@@ -138,9 +154,9 @@ class Route:
             self._is_offered = not self.owner
             yield Publish(self.owner or self._offer_to, envelope)
 
-    def ended(self, now_ms: int, gateway_id: str) -> Iterator[Effect]:
-        """Publish that the Call is over, behind everything else."""
-        event = Event(kinds.ENDED, "", now_ms, is_acked=True, body=b"{}")
+    def farewell(self, now_ms: int, gateway_id: str) -> Iterator[Effect]:
+        """Publish, behind everything else, that the Call is over, or that no Connection of it is left."""
+        event = Event(kinds.ENDED if self.is_over else kinds.DETACHED, "", now_ms, is_acked=True, body=b"{}")
         yield Publish(self.owner or self._offer_to, self._numbered(event, gateway_id))
 
     def is_next(self, seq: int) -> bool:

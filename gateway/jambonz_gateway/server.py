@@ -176,12 +176,18 @@ class _Server:
                 self._link.script(
                     _ignore, script.HEARTBEAT, *scripts.heartbeat_args(keys.gateways, gateway_id, lease_ms)
                 )
+                self._link.send(self._lease_renewed, b"PEXPIRE", keys.gateway(gateway_id), lease_ms)
                 about = facts | {"calls": self.gateway.calls, "capacity": settings.max_calls}
                 fields = [item for pair in about.items() for item in pair]
                 self._link.send(_ignore, b"HSET", keys.gateway(gateway_id), *fields)
                 self._link.send(_ignore, b"PEXPIRE", keys.gateway(gateway_id), lease_ms)
                 self._link.send(_ignore, b"EXPIRE", keys.held(gateway_id), _HELD_TTL_S)
             await asyncio.sleep(settings.heartbeat_s)
+
+    def _lease_renewed(self, reply: Reply) -> None:
+        """The lease had run out: others may have taken this process for dead and have made its calls leave."""
+        if reply == 0:
+            self.gateway.downlink.attach_again()
 
     async def _follow_apps(self) -> None:
         while True:

@@ -23,7 +23,7 @@ from jambonz_gateway.effects import (
 )
 from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks
 from jambonz_gateway.policy import SessionPolicy
-from jambonz_gateway.route import Attachment, Event, Route
+from jambonz_gateway.route import Attachment, Event, Known, Route
 from jambonz_shared import kinds, wire
 from jambonz_shared.directive import (
     BatchSent,
@@ -274,9 +274,16 @@ class Session:
         if route is None:
             return []
         effects: list[Effect] = []
-        if route.is_over and connections_left <= 0:
-            effects += route.ended(now_ms, self.gateway_id)
+        if connections_left == 0 or (route.is_over and connections_left < 0):
+            effects += route.farewell(now_ms, self.gateway_id)
         return [*effects, Forget(call_sid)]
+
+    def known(self, call_sid: str) -> Known:
+        """Return what a Redis that has lost the Call must learn of it."""
+        route = self._routes.get(call_sid)
+        if route is None:
+            return Known()
+        return Known(route.owner, route.fence, is_acked=not (call_sid == self.primary and self._owed.owes_start))
 
     def _answer_or_owe(self, head: wire.Head, call_sid: str, frame: bytes, now_s: float, effects: list[Effect]) -> bool:
         """Return True if the Hook is answered here, whoever handles it later."""

@@ -12,6 +12,7 @@ ACK_DEADLINE_S: Final = 4.0
 CLUSTER_PREFIX: Final = "cluster:"
 ENDED: Final = "cluster:ended"
 TAKEOVER: Final = "cluster:takeover"
+DETACHED: Final = "cluster:detached"
 
 # Own-leg statuses after which a call is over (PROTOCOL.md 2.10).
 FINAL_STATUSES: Final = frozenset({"completed", "failed", "busy", "no-answer"})

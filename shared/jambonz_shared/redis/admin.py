@@ -1,5 +1,6 @@
 """Redis for set-up, tests and command lines: an ordinary client, and whether the server will do."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +10,8 @@ from jambonz_shared.redis.endpoint import CONNECT_LIMIT_S
 
 # 6.2: XADD NOMKSTREAM (events to dead workers), XAUTOCLAIM (pending ones of dead workers).
 MINIMUM_VERSION: Final = (6, 2)
+
+_VERSION: Final = re.compile(r"(\d+)\.(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,5 @@ def findings_of(info: dict[str, object]) -> list[Finding]:
 
 
 def _version_of(text: str) -> tuple[int, int]:
-    major, _, rest = text.partition(".")
-    minor = rest.partition(".")[0]
-    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else (0, 0)
+    match = _VERSION.match(text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)

@@ -5,8 +5,8 @@
 --
 -- epoch_known 0 is a new Connection. Above 0 it is one that was attached before: it comes back within the grace
 -- time, or Redis has lost its data and is refilled; numbers then never fall, so that nobody takes new for old.
--- The log is renewed with the hash: at detach both got the short grace time. A Call that is made again gets the owner
--- the gateway knew: it still has the Call's state in memory, which nobody else has.
+-- The log is renewed with the hash: at detach both got the short grace time. Of an owner that Redis has lost, or not
+-- heard of yet, the gateway tells: that worker has the Call's state in memory, which nobody else has.
 local call, log, chan = KEYS[1], KEYS[2], KEYS[3]
 local gateway_id, app, path, line, ttl_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local is_reconnect, epoch_known, seq_known = ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -18,8 +18,8 @@ if old[1] and old[1] ~= app then
 end
 local newest, seq = tonumber(old[2] or 0), tonumber(old[5] or 0)
 
-if existed == 0 and redis.call('EXISTS', log) == 1 then
-  -- Only the hash is lost: entries of the log keep their ids, and XADD refuses a seq at or below the last of them.
+if not old[5] and redis.call('EXISTS', log) == 1 then
+  -- Only the hash was lost: entries of the log keep their ids, and XADD refuses a seq at or below the last of them.
   local info = redis.call('XINFO', 'STREAM', log)
   for i = 1, #info, 2 do
     if info[i] == 'last-generated-id' then
@@ -29,8 +29,11 @@ if existed == 0 and redis.call('EXISTS', log) == 1 then
 end
 
 local owner, fence, acked = old[3] or '', tonumber(old[4] or 0), tonumber(old[6] or 0)
-if existed == 0 and epoch_known > 0 then
-  owner, fence, acked = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
+if epoch_known > 0 then
+  acked = math.max(acked, tonumber(ARGV[11]))
+  if tonumber(ARGV[10]) > fence then
+    owner, fence = ARGV[9], tonumber(ARGV[10])
+  end
 end
 
 local epoch = epoch_known
@@ -69,15 +72,15 @@ if epoch >= newest then
   set[#set + 1] = 'path'
   set[#set + 1] = path
 end
-if existed == 0 and epoch_known > 0 then
-  if fence > 0 then
-    set[#set + 1] = 'owner'
-    set[#set + 1] = owner
-    set[#set + 1] = 'fence'
-    set[#set + 1] = ARGV[10]
-  end
+if fence > 0 then
+  set[#set + 1] = 'owner'
+  set[#set + 1] = owner
+  set[#set + 1] = 'fence'
+  set[#set + 1] = fence
+end
+if acked == 1 then
   set[#set + 1] = 'acked'
-  set[#set + 1] = acked
+  set[#set + 1] = 1
 end
 redis.call('HSET', call, unpack(set))
 redis.call('PEXPIRE', call, ttl_ms)

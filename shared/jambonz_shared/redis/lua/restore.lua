@@ -1,26 +1,28 @@
 -- The owner writes down what it remembers of a Call, because Redis may have lost some of it, or all.
--- KEYS: call, log.
+-- KEYS: call, log, chan.
 -- ARGV: worker_id, fence, app, grace_ms, facts, status, k, k pairs of epoch and committed n, then pairs of a state
 -- field and its JSON.
--- Reply: {"fenced", owner} if another worker owns the Call by now, else {"ok", Connections attached}.
+-- Reply: {"fenced", owner} if the Call was claimed or orphaned since, else {"ok", Connections attached}.
 --
 -- Without a hash the Call is made anew for the grace time: its gateway attaches to it when it is back. Numbers never
--- fall: what Redis kept may be newer than a worker that was stopped.
-local call, log = KEYS[1], KEYS[2]
+-- fall: what Redis kept may be newer than a worker that was stopped. The seq of a Call made anew starts at the time in
+-- ms, beyond all that gateways have seen: a lower one they would take for delivered.
+local call, log, chan = KEYS[1], KEYS[2], KEYS[3]
 local worker_id, fence, grace_ms = ARGV[1], ARGV[2], ARGV[4]
 
 local old = redis.call('HMGET', call, 'app', 'owner', 'fence', 'live')
-if old[1] and (old[2] or '') ~= '' and (old[2] ~= worker_id or old[3] ~= fence) then
-  return {'fenced', old[2]}
-end
-if old[1] and (old[2] or '') == '' and old[3] and tonumber(old[3]) > tonumber(fence) then
-  return {'fenced', ''}
+local newest_fence = tonumber(old[3] or 0)
+if newest_fence > tonumber(fence) or (newest_fence == tonumber(fence) and old[2] ~= worker_id) then
+  return {'fenced', old[2] or ''}
 end
 
 local set = {'owner', worker_id, 'fence', fence}
 if not old[1] then
+  local now = redis.call('TIME')
   set[#set + 1] = 'app'
   set[#set + 1] = ARGV[3]
+  set[#set + 1] = 'seq'
+  set[#set + 1] = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
 end
 if ARGV[5] ~= '' then
   set[#set + 1] = 'facts'
@@ -52,5 +54,8 @@ end
 if not old[1] then
   redis.call('PEXPIRE', call, grace_ms)
   redis.call('PEXPIRE', log, grace_ms)
+end
+if newest_fence < tonumber(fence) then
+  redis.call('PUBLISH', chan, 'O' .. fence .. '\31' .. worker_id)
 end
 return {'ok', tonumber(old[4] or 0)}

@@ -69,7 +69,7 @@ def restore_args(ownership: Ownership, memory: Memory, grace_ms: int) -> KeysAnd
     """Return what ``restore`` needs."""
     marks = [number for pair in memory.committed.items() for number in pair]
     state = [part for pair in memory.state.items() for part in pair]
-    return ownership.keys[:2], (
+    return ownership.keys, (
         ownership.worker_id,
         ownership.fence,
         memory.app,
