@@ -1,0 +1,572 @@
+"""Handlers as applications write them: effects, failures, state, background work. Through AppClient."""
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from jambonz_sdk import VerbBuilder  # type: ignore[import-untyped]
+
+from jambonz_workers import App, Call, CallGone, Event, MessageTooBig, OutcomeKind
+from jambonz_workers.testing import AppClient, Reaction
+
+SAY = {"verb": "say", "text": "Hi"}
+
+
+async def test_a_session_and_its_hooks_answer_with_verbs() -> None:
+    """The example of the design, played."""
+    app = App()
+
+    @app.session("/ivr")
+    async def welcome(call: Call) -> object:
+        return [SAY, {"verb": "gather", "actionHook": "/menu/1"}]
+
+    @app.hook("/menu/{step}")
+    async def menu(call: Call, event: Event) -> object:
+        call.state["tries"] = call.state.get("tries", 0) + 1
+        return VerbBuilder().say(text=f"{event.path_params['step']} {event.data['digits']}")
+
+    async with AppClient(app) as client:
+        assert (await client.session_new("/ivr")).verbs == [SAY, {"verb": "gather", "actionHook": "/menu/1"}]
+        assert await client.hook("/menu/1", digits="3") == Reaction([{"verb": "say", "text": "1 3"}])
+        await client.hook("/menu/1", digits="3")
+        assert client.state == {"tries": 2}
+
+
+async def test_a_call_knows_its_facts_and_status() -> None:
+    """They come with session:new and last for the whole call."""
+    app = App()
+    app.on("call:status")(_quiet)
+    app.on("session:new")(_quiet)
+    async with AppClient(app) as client:
+        facts = {"from": "+49", "account_sid": "ac", "application_sid": "ap", "env_vars": {"A": "1"}}
+        await client.session_new(data=facts)
+        await client.send("call:status", {"call_status": "in-progress"})
+        call = client.call
+        assert (call.from_, call.to, call.direction, call.status) == ("+49", "+15550002", "inbound", "in-progress")
+        assert (call.account_sid, call.application_sid, call.parent_call_sid) == ("ac", "ap", "")
+        assert call.env_vars == {"A": "1"}
+        assert call.facts["from"] == "+49"
+        with pytest.raises(TypeError):
+            call.env_vars["A"] = 2  # type: ignore[index]
+
+
+async def _quiet(call: Call) -> None:
+    """Do nothing."""
+
+
+async def test_commands_of_a_handler_follow_its_ack() -> None:
+    """In the order they were given; each is queued until the commit."""
+    app = App()
+    kinds: list[OutcomeKind] = []
+
+    @app.hook("/a")
+    async def hook(call: Call) -> object:
+        kinds.append((await call.mute()).kind)
+        call.dtmf("5")
+        return SAY
+
+    async with AppClient(app) as client:
+        reaction = await client.hook("/a")
+    assert reaction.verbs == [SAY]
+    assert [frame["command"] for frame in reaction.commands] == ["mute:status", "dtmf"]
+    assert kinds == [OutcomeKind.QUEUED]
+
+
+async def test_every_command_has_the_calls_own_leg() -> None:
+    """And another one where it is given."""
+    app = App()
+
+    @app.on("call:status")
+    async def act(call: Call) -> None:
+        call.command("boostAudioSignal", "+6 dB", leg="b")
+        call.redirect(SAY)
+        call.redirect_hook("/x")
+        call.hangup()
+        call.mute()
+        call.unmute("b")
+        call.whisper(SAY)
+        call.dtmf("1")
+        call.record("start", recording_id="r")
+        call.listen_pause()
+        call.listen_resume()
+        call.sip_request("INFO")
+        call.tool_output("t", {})
+        call.llm_update({"a": 1})
+        call.config(notifyEvents=True)
+        call.tts_tokens("Hi")
+        call.tts_flush()
+        call.tts_clear()
+
+    async with AppClient(app) as client:
+        frames = (await client.send("call:status")).commands
+    assert [(frame["command"], frame["callSid"]) for frame in frames] == [
+        ("boostAudioSignal", "b"),
+        ("redirect", "test-call"),
+        ("redirect", "test-call"),
+        ("call:status", "test-call"),
+        ("mute:status", "test-call"),
+        ("mute:status", "b"),
+        ("whisper", "test-call"),
+        ("dtmf", "test-call"),
+        ("record", "test-call"),
+        ("listen:status", "test-call"),
+        ("listen:status", "test-call"),
+        ("sip:request", "test-call"),
+        ("llm:tool-output", "test-call"),
+        ("llm:update", "test-call"),
+        ("config", "test-call"),
+        ("tts:tokens", "test-call"),
+        ("tts:flush", "test-call"),
+        ("tts:clear", "test-call"),
+    ]
+
+
+async def test_a_call_can_close_its_websocket() -> None:
+    """With any code a websocket has."""
+    app = App()
+
+    @app.hook("/close")
+    async def hook(call: Call) -> object:
+        call.close(1012)
+        with pytest.raises(ValueError, match="1000 to 4999"):
+            call.close(99)
+        return None
+
+    async with AppClient(app) as client:
+        assert (await client.hook("/close")).verbs == []
+        assert client.closed == [1012]
+
+
+async def test_a_failed_handler_leaves_nothing_behind_but_an_ack(caplog: pytest.LogCaptureFixture) -> None:
+    """Effects are all or nothing; the caller must not wait for the deadline."""
+    app = App()
+    ran: list[str] = []
+
+    async def never() -> None:
+        ran.append("work")
+
+    @app.hook("/crash")
+    async def hook(call: Call) -> object:
+        call.state["tries"] = 1
+        call.mute()
+        call.spawn(never())
+        raise RuntimeError("broken")
+
+    async with AppClient(app) as client:
+        assert await client.hook("/crash") == Reaction([])
+        await client.settle()
+        assert (client.state, ran) == ({}, [])
+    record = next(record for record in caplog.records if record.message == "handler failed")
+    assert record.exc_info is not None
+    assert record.__dict__["hook"] == "/crash"
+
+
+async def test_a_failed_start_declines_the_call() -> None:
+    """An empty application would be refused in silence (PROTOCOL.md 2.4)."""
+    app = App()
+
+    @app.session("/")
+    async def crash(call: Call) -> None:
+        raise RuntimeError("broken")
+
+    async with AppClient(app) as client:
+        assert (await client.session_new()).verbs == [{"verb": "sip:decline", "status": 500}]
+        assert (await client.session_new("/unknown")).verbs == [{"verb": "sip:decline", "status": 404}]
+
+
+async def test_the_error_handler_may_answer() -> None:
+    """It sees the call, the event and the error."""
+    app = App()
+
+    @app.hook("/crash")
+    async def hook(call: Call) -> None:
+        raise LookupError("broken")
+
+    @app.on_error
+    async def failed(call: Call, event: Event, error: Exception) -> object:
+        call.state["failed"] = event.hook
+        return [{"verb": "say", "text": type(error).__name__}]
+
+    async with AppClient(app) as client:
+        assert (await client.hook("/crash")).verbs == [{"verb": "say", "text": "LookupError"}]
+        assert client.state == {"failed": "/crash"}
+
+
+async def test_an_error_handler_that_fails_cannot_stop_the_ack(caplog: pytest.LogCaptureFixture) -> None:
+    """Both errors are logged."""
+    app = App()
+
+    @app.hook("/crash")
+    async def hook(call: Call) -> None:
+        raise LookupError("broken")
+
+    @app.on_error
+    async def failed(call: Call, event: Event, error: Exception) -> object:
+        raise RuntimeError("broken, too")
+
+    async with AppClient(app) as client:
+        assert (await client.hook("/crash")).verbs == []
+    assert [record.message for record in caplog.records] == ["handler failed", "error handler failed"]
+
+
+@pytest.mark.parametrize(
+    ("result", "error"),
+    [
+        pytest.param("text", TypeError, id="no_verbs"),
+        pytest.param([{"verb": "say", "text": "x" * 30_000}], MessageTooBig, id="verb_too_big"),
+    ],
+)
+async def test_a_result_that_cannot_be_sent_is_an_error_of_the_handler(result: object, error: type[Exception]) -> None:
+    """Its author is told; the hook is acked."""
+    app = App()
+    seen: list[Exception] = []
+
+    @app.hook("/a")
+    async def hook(call: Call) -> object:
+        call.state["tries"] = 1
+        return result
+
+    @app.on_error
+    async def failed(call: Call, event: Event, error: Exception) -> None:
+        seen.append(error)
+
+    async with AppClient(app) as client:
+        assert (await client.hook("/a")).verbs == []
+        assert client.state == {}
+    assert [type(it) for it in seen] == [error]
+
+
+async def test_a_state_json_cannot_hold_is_an_error_of_the_handler() -> None:
+    """It is named, and nothing is committed."""
+    app = App()
+    seen: list[str] = []
+
+    @app.hook("/a")
+    async def hook(call: Call) -> object:
+        call.state.setdefault("seen", []).append({1})
+        return SAY
+
+    @app.on_error
+    async def failed(call: Call, event: Event, error: Exception) -> None:
+        seen.append(str(error))
+
+    async with AppClient(app) as client:
+        assert (await client.hook("/a")).verbs == []
+        assert client.state == {}
+    assert "call.state['seen']" in seen[0]
+
+
+async def test_verbs_of_a_notice_are_ignored_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Jambonz would take no notice of them; once per kind is enough to say so."""
+    app = App()
+
+    @app.on("call:status")
+    async def status(call: Call) -> object:
+        return SAY
+
+    async with AppClient(app) as client:
+        assert await client.send("call:status") == Reaction(None)
+        await client.send("call:status")
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+async def test_an_unknown_hook_is_acked_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Jambonz must not wait; the operator must know."""
+    async with AppClient(App()) as client:
+        for hook in ("/nobody", "/nobody", "/else"):
+            assert (await client.hook(hook)).verbs == []
+        assert await client.send("call:status") == Reaction(None)
+    assert [record.__dict__["hook"] for record in caplog.records] == ["/nobody", "/else"]
+
+
+async def test_a_plain_function_runs_in_a_thread() -> None:
+    """It may block, and still give commands."""
+    app = App()
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="")
+    seen: list[str] = []
+
+    @app.hook("/a")
+    def hook(call: Call, event: Event) -> object:
+        seen.append(variable.get())
+        call.state["digits"] = event.data["digits"]
+        call.mute()
+        return SAY
+
+    variable.set("set by a caller")
+    async with AppClient(app) as client:
+        reaction = await client.hook("/a", digits="1")
+        assert (reaction.verbs, len(reaction.commands)) == ([SAY], 1)
+        assert client.state == {"digits": "1"}
+    assert seen == ["set by a caller"]
+
+
+async def test_an_early_ack_sends_what_was_done_so_far() -> None:
+    """What comes afterwards is sent at the end."""
+    app = App()
+    client = AppClient(app)
+    seen: list[Any] = []
+
+    @app.hook("/a")
+    async def hook(call: Call) -> object:
+        call.state["step"] = 1
+        call.mute()
+        await call.ack(SAY)
+        seen.append((client.state, len(client.commands)))
+        call.state["step"] = 2
+        call.unmute()
+        return None
+
+    async with client:
+        reaction = await client.hook("/a")
+        assert reaction.verbs == [SAY]
+        assert [frame["data"]["mute_status"] for frame in reaction.commands] == ["mute", "unmute"]
+        assert client.state == {"step": 2}
+    assert seen == [({"step": 1}, 1)]
+
+
+async def test_an_early_ack_is_given_once_and_only_to_hooks() -> None:
+    """A second answer would be dropped by jambonz without a word."""
+    app = App()
+    texts: list[str] = []
+
+    @app.hook("/a")
+    async def hook(call: Call) -> object:
+        await call.ack()
+        with pytest.raises(RuntimeError, match="'/a' is answered already") as caught:
+            await call.ack()
+        texts.append(str(caught.value))
+        return SAY
+
+    @app.on("call:status")
+    async def status(call: Call) -> None:
+        with pytest.raises(RuntimeError, match="there is none here"):
+            await call.ack()
+
+    async with AppClient(app) as client:
+        assert (await client.hook("/a")).verbs == []
+        await client.send("call:status")
+    assert len(texts) == 1
+
+
+async def test_background_work_starts_after_the_commit_and_acts_at_once() -> None:
+    """So it can never overtake the ack of the handler that started it."""
+    app = App()
+    order: list[str] = []
+
+    async def tick(call: Call) -> None:
+        order.append("work")
+        assert (await call.redirect(SAY, queue=True)).kind is OutcomeKind.QUEUED
+        call.state["ticks"] = 1
+
+    @app.hook("/a")
+    async def hook(call: Call) -> object:
+        work = call.spawn(tick(call), name="ticker")
+        assert (work.name, work.is_done) == ("ticker", False)
+        await asyncio.sleep(0)
+        order.append("handler")
+        return SAY
+
+    async with AppClient(app) as client:
+        assert (await client.hook("/a")).commands == []
+        assert [frame["queueCommand"] for frame in await client.settle()] == [True]
+        assert client.state == {"ticks": 1}
+    assert order == ["handler", "work"]
+
+
+async def test_background_work_can_start_more_of_it() -> None:
+    """It starts at once there."""
+    app = App()
+
+    async def inner(call: Call) -> None:
+        await call.hangup()
+
+    async def outer(call: Call) -> None:
+        call.spawn(inner(call))
+
+    @app.hook("/a")
+    async def hook(call: Call) -> None:
+        call.spawn(outer(call))
+
+    async with AppClient(app) as client:
+        await client.hook("/a")
+        assert [frame["command"] for frame in await client.settle()] == ["call:status"]
+
+
+async def test_background_work_is_cancelled_with_the_call() -> None:
+    """Nobody is left to hear it."""
+    app = App()
+    seen: list[str] = []
+
+    async def forever(call: Call) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            with pytest.raises(CallGone):
+                call.hangup()
+            with pytest.raises(CallGone):
+                await call.mute()
+            raise
+
+    @app.hook("/a")
+    async def hook(call: Call) -> None:
+        call.spawn(forever(call))
+
+    @app.on_end
+    async def ended(call: Call) -> None:
+        seen.append(f"ended with {dict(call.state)}")
+
+    async with AppClient(app) as client:
+        await client.hook("/a")
+        await asyncio.sleep(0)
+        await client.end()
+        await client.settle()
+        with pytest.raises(CallGone):
+            await client.call.hangup()
+    assert seen == ["ended with {}", "cancelled"]
+
+
+async def test_work_can_be_cancelled_by_its_handle(caplog: pytest.LogCaptureFixture) -> None:
+    """Before it starts and after; again does nothing."""
+    app = App()
+    ran: list[int] = []
+
+    async def forever(number: int) -> None:
+        ran.append(number)
+        await asyncio.Event().wait()
+
+    @app.hook("/a")
+    async def hook(call: Call) -> None:
+        early, late = call.spawn(forever(1)), call.spawn(forever(2))
+        early.cancel()
+        early.cancel()
+        assert early.is_done
+        await early.wait()
+        works.append(late)
+
+    works: list[Any] = []
+    async with AppClient(app) as client:
+        await client.hook("/a")
+        await asyncio.sleep(0)
+        assert not works[0].is_done
+        works[0].cancel()
+        await works[0].wait()
+        assert works[0].is_done
+    assert ran == [2]
+    assert caplog.records == []
+
+
+async def test_failing_work_is_logged_and_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """Its bad state is not saved, either."""
+    app = App()
+
+    async def fail(call: Call) -> None:
+        call.state["bad"] = []
+        call.state["bad"].append({1})
+        raise RuntimeError("broken")
+
+    @app.hook("/a")
+    async def hook(call: Call) -> None:
+        call.spawn(fail(call), name="failing")
+
+    async with AppClient(app) as client:
+        await client.hook("/a")
+        await client.settle()
+        assert client.state == {}
+    assert [record.__dict__["work"] for record in caplog.records] == ["failing"]
+
+
+async def test_only_coroutines_can_be_spawned() -> None:
+    """A function that was not called would never run."""
+    app = App()
+
+    @app.on("call:status")
+    async def status(call: Call) -> None:
+        job: Any = status
+        with pytest.raises(TypeError, match="expects a coroutine"):
+            call.spawn(job)
+
+    async with AppClient(app) as client:
+        await client.send("call:status")
+
+
+async def test_state_of_a_running_handler_is_not_saved_by_background_work() -> None:
+    """Half of a handler's effects must never be seen."""
+    app = App()
+    client = AppClient(app)
+    go, sent = asyncio.Event(), asyncio.Event()
+
+    async def act(call: Call) -> None:
+        await go.wait()
+        await call.mute()
+        sent.set()
+
+    @app.hook("/start")
+    async def start(call: Call) -> None:
+        call.spawn(act(call))
+
+    @app.hook("/a")
+    async def hook(call: Call) -> None:
+        call.state["half"] = 1
+        go.set()
+        await sent.wait()
+        assert client.state == {}
+        del call.state["half"]
+        call.state["whole"] = 1
+
+    async with client:
+        await client.hook("/start")
+        await client.hook("/a")
+        assert client.state == {"whole": 1}
+        assert len(client.commands) == 1
+
+
+async def test_a_deleted_field_is_gone() -> None:
+    """In what is saved, too."""
+    app = App()
+
+    @app.hook("/a")
+    async def hook(call: Call) -> None:
+        call.state["a"] = 1
+
+    @app.hook("/b")
+    async def other(call: Call) -> None:
+        del call.state["a"]
+
+    async with AppClient(app) as client:
+        await client.hook("/a")
+        assert client.state == {"a": 1}
+        await client.hook("/b")
+        assert client.state == {}
+
+
+async def test_the_lifespan_surrounds_the_app() -> None:
+    """It opens what handlers need."""
+    seen: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(app: App) -> AsyncIterator[None]:
+        seen.append(f"open {app.name}")
+        yield
+        seen.append("close")
+
+    async with AppClient(App("shop", lifespan=lifespan)):
+        seen.append("calls")
+    assert seen == ["open shop", "calls", "close"]
+
+
+async def test_an_end_handler_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The call ends all the same."""
+    app = App()
+
+    @app.on_end
+    async def ended(call: Call) -> None:
+        raise RuntimeError("broken")
+
+    async with AppClient(app) as client:
+        await client.end()
+    assert [record.message for record in caplog.records] == ["end handler failed"]
