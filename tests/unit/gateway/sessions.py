@@ -195,6 +195,11 @@ def published(effects: Iterable[Effect]) -> list[Published]:
     ]
 
 
+def kinds_published(effects: Iterable[Effect]) -> list[str]:
+    """Return the kinds of the events that go out, in order."""
+    return [effect.envelope.kind for effect in effects if isinstance(effect, Publish)]
+
+
 def numbers(effects: Iterable[Effect]) -> list[tuple[str, int]]:
     """Return worker and n of each event that goes out, in order."""
     return [(event.worker_id, event.n) for event in published(effects)]

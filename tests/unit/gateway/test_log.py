@@ -1,0 +1,186 @@
+"""Batches: each once, in order, whatever channel and log have lost; two sockets of one call share them."""
+
+from jambonz_gateway.effects import Delivered, ReadLog
+from jambonz_shared.directive import BatchSent, CallEnded, Close, Command
+from jambonz_shared.wire import MAX_MESSAGE_BYTES
+from tests.unit.gateway.sessions import (
+    CALL,
+    WORKER,
+    ack,
+    acks,
+    close_codes,
+    command,
+    commands,
+    counted,
+    hook,
+    outcomes,
+    running_call,
+    sent,
+)
+
+
+def test_missing_batch_is_read_from_the_log() -> None:
+    """Pub/sub loses messages, the log does not; nothing is delivered out of order."""
+    bench = running_call()
+    assert bench.batch(3, command("c3", "three")) == [ReadLog(CALL, 1)]
+    effects = bench.log((2, [command("c2", "two")]), (3, [command("c3", "three")]))
+    assert commands(effects) == ["two", "three"]
+    assert [effect for effect in effects if isinstance(effect, Delivered)] == [Delivered(CALL, 2), Delivered(CALL, 3)]
+
+
+def test_log_is_read_once_at_a_time() -> None:
+    """A burst behind a gap must not become a burst of reads."""
+    bench = running_call()
+    bench.batch(3, command("c3"))
+    assert bench.batch(4, command("c4")) == []
+
+
+def test_batch_that_came_while_the_log_was_read_is_read_too() -> None:
+    """The reply may be older than the batch."""
+    bench = running_call()
+    bench.batch(3, command("c3", "three"))
+    bench.batch(4, command("c4", "four"))
+    effects = bench.log((2, [command("c2", "two")]), (3, [command("c3", "three")]))
+    assert effects[-1] == ReadLog(CALL, 3)
+    assert commands(bench.log((4, [command("c4", "four")]))) == ["four"]
+
+
+def test_batch_is_not_delivered_twice() -> None:
+    """It comes over the channel and is in the log as well."""
+    bench = running_call()
+    bench.session.resubscribed(CALL)
+    assert commands(bench.log((1, [command("old")]), (2, [command("c2")]))) == ["hi"]
+    assert commands(bench.batch(2, command("c2"))) == []
+
+
+def test_batches_another_connection_has_delivered_are_not_waited_for() -> None:
+    """They are not in the log any more; the next live batch must not be held up by them."""
+    bench = running_call()
+    bench.batch(5, command("c5"))
+    bench.log()
+    assert commands(bench.batch(6, command("c6", "six"))) == ["six"]
+
+
+def test_resubscribed_channel_makes_the_log_be_read() -> None:
+    """While the channel was deaf, batches may have come that nobody has told us of."""
+    bench = running_call()
+    assert bench.session.resubscribed(CALL) == [ReadLog(CALL, 1)]
+    assert bench.session.resubscribed(CALL) == []
+    bench.log()
+    assert commands(bench.batch(2, command("c2"))) == ["hi"]
+
+
+def test_batch_nobody_can_read_is_skipped_and_counted() -> None:
+    """A worker of another version must not block a call; its hooks are acked by the guard."""
+    bench = running_call()
+    effects = bench.channel(BatchSent(2, b"9:garbage"))
+    assert counted(effects) == ["bad_batch"]
+    assert Delivered(CALL, 2) in effects
+    assert commands(bench.batch(3, command("c3"))) == ["hi"]
+
+
+def test_command_over_the_limit_is_refused() -> None:
+    """P10: jambonz closes the socket on a bigger message, near the end of a call it even dies (P1 of section 10)."""
+    bench = running_call()
+    big = Command("c1", b'{"type":"command"' + b" " * MAX_MESSAGE_BYTES + b"}", WORKER)
+    effects = bench.batch(2, big, command("c2"))
+    assert outcomes(effects) == [("c1", "refused"), ("c2", "sent")]
+    assert counted(effects) == ["command_refused"]
+    assert len(sent(effects)) == 1
+
+
+def test_command_at_the_limit_is_sent() -> None:
+    """The limit is what jambonz takes less a reserve, not one byte less."""
+    bench = running_call()
+    frame = b'{"type":"command"' + b" " * (MAX_MESSAGE_BYTES - 18) + b"}"
+    assert len(frame) == MAX_MESSAGE_BYTES
+    assert outcomes(bench.batch(2, Command("c1", frame, WORKER))) == [("c1", "sent")]
+
+
+def test_application_may_close_its_socket() -> None:
+    """The code is the application's: 1012 moves the call, 1000 ends our part of it."""
+    effects = running_call().batch(2, Close("x1", 1012, WORKER))
+    assert close_codes(effects) == [1012]
+    assert outcomes(effects) == [("x1", "sent")]
+
+
+def test_newest_connection_gets_the_commands() -> None:
+    """After a redirect verb two sockets live: jambonz listens for commands of the application on the newer."""
+    bench = running_call()
+    bench.newer()
+    effects = bench.batch(2, command("c1"))
+    assert commands(effects) == []
+    assert outcomes(effects) == []
+    assert Delivered(CALL, 2) not in effects
+
+
+def test_older_connection_still_answers_its_own_hooks() -> None:
+    """Acks go to the socket that holds the hook, whichever is newest."""
+    bench = running_call()
+    bench.newer()
+    bench.hears(hook("m1"))
+    assert list(acks(bench.batch(2, ack("d1", "m1")))) == ["m1"]
+
+
+def test_ack_for_another_live_socket_is_not_touched() -> None:
+    """Neither sent, nor turned into a redirect, nor reported: its own Connection does that."""
+    bench = running_call()
+    bench.newer(line="side")
+    effects = bench.batch(2, ack("d1", "m1", epoch=2))
+    assert effects == []
+
+
+def test_newest_connection_leaves_the_ack_of_an_older_live_socket_alone() -> None:
+    """It deletes the batch all the same: the older one has it from the channel."""
+    bench = running_call()
+    bench.session.routes[CALL].live_epochs.add(0)
+    assert bench.batch(2, ack("d1", "m1", epoch=0)) == [Delivered(CALL, 2)]
+
+
+def test_older_connection_takes_over_when_the_newer_has_left() -> None:
+    """P4: commands that only the newer one would have delivered are in the log."""
+    bench = running_call()
+    bench.newer()
+    bench.batch(2, command("c2", "two"))
+    assert bench.left() == [ReadLog(CALL, 0)]
+    effects = bench.log((2, [command("c2", "two")]))
+    assert commands(effects) == ["two"]
+    assert Delivered(CALL, 2) in effects
+    assert commands(bench.batch(3, command("c3", "three"))) == ["three"]
+
+
+def test_older_connection_that_leaves_changes_nothing() -> None:
+    """The newest has all of its batches."""
+    bench = running_call()
+    bench.session.routes[CALL].live_epochs.add(0)
+    assert bench.left(0) == []
+
+
+def test_half_open_socket_is_closed_when_jambonz_has_reconnected() -> None:
+    """One line, one socket: ours is dead, only TCP does not know it yet."""
+    bench = running_call()
+    effects = bench.newer(2, "main")
+    assert close_codes(effects) == [1001]
+    assert counted(effects) == ["replaced"]
+    assert commands(bench.batch(2, command("c1"))) == []
+
+
+def test_own_and_older_attach_notices_change_nothing() -> None:
+    """The channel tells everybody, the one who attached as well."""
+    bench = running_call()
+    assert bench.newer(1, "main") == []
+    assert bench.newer(0, "main") == []
+
+
+def test_word_that_the_call_has_ended_changes_nothing() -> None:
+    """The socket is closed by jambonz or reaped; the keys are gone already."""
+    assert running_call().channel(CallEnded()) == []
+
+
+def test_nothing_is_delivered_on_a_closed_socket() -> None:
+    """P4: the log keeps it for the next Connection."""
+    bench = running_call()
+    bench.session.closed(1006)
+    assert bench.batch(2, command("c1")) == []
+    assert bench.log((2, [command("c1")])) == []
+    assert bench.session.resubscribed(CALL) == []
