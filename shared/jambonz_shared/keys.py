@@ -67,6 +67,18 @@ class Keys:
         """Channel a living worker subscribes to, so that PUBSUB NUMSUB tells of a crash at once."""
         return f"{self.prefix}alive:{{{worker_id}}}"
 
+    def taken(self, worker_id: str) -> str:
+        """Stream; the inbox of a dead worker while it is adopted. Adopters only. TTL: 1 h."""
+        return f"{self.prefix}inbox:{{{worker_id}}}:adopted"
+
+    def adopting(self, process_id: str) -> str:
+        """String; the worker that adopts a dead process now. TTL: 5 s."""
+        return f"{self.prefix}adopting:{{{process_id}}}"
+
+    def adopted(self, worker_id: str) -> str:
+        """String; who adopted a worker; tells it, should it wake up, that its calls are others'. TTL: 1 h."""
+        return f"{self.prefix}adopted:{{{worker_id}}}"
+
     def app(self, app: str) -> str:
         """String; the app's manifest, JSON. Its workers write, gateways cache. Permanent."""
         return f"{self.prefix}app:{{{app}}}"

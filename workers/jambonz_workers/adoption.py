@@ -1,6 +1,7 @@
 """Takes over what a dead process leaves behind: a worker's calls and events, a gateway's connections.
 
-One worker adopts; every step may be repeated, so if it dies itself another one begins again (architecture.md section 8).
+One worker adopts; every step may be repeated, so if it dies itself another one begins again (architecture.md
+section 8).
 """
 
 import asyncio
@@ -118,7 +119,7 @@ class Adopter:
         return await self._link.call(b"SET", self._keys.adopting(process_id), self._me, b"NX", b"PX", _LOCK_MS) == b"OK"
 
     async def _take_inbox(self, worker_id: str) -> None:
-        """Take the inbox away, so that gateways write to dispatch; entries an earlier adopter had taken stay in front."""
+        """Take the inbox away, so that gateways write to dispatch; what an earlier adopter has taken comes first."""
         inbox, taken = self._keys.inbox(worker_id), self._keys.taken(worker_id)
         if await self._link.call(b"EXISTS", taken):
             return

@@ -51,7 +51,7 @@ class Watch:
                 self._zeros[peer] = 0
             elif peer in self._zeros:
                 self._zeros[peer] += 1
-                if self._zeros[peer] == ZEROS_OF_DEATH:
+                if self._zeros[peer] >= ZEROS_OF_DEATH:
                     dead.append(peer)
         return dead
 

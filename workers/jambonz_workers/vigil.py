@@ -1,0 +1,109 @@
+"""Watches the other processes and adopts those that die."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from jambonz_shared.keys import Keys
+from jambonz_shared.redis.errors import LinkError, ResponseError
+from jambonz_shared.redis.link import Link
+from jambonz_workers.adoption import Adopted, Adopter
+from jambonz_workers.metrics import WorkerMetrics
+from jambonz_workers.watch import Watch
+
+log = logging.getLogger(__name__)
+
+# Three polls without a subscriber are a death (watch.ZEROS_OF_DEATH), so a crash is known within 150 ms.
+_POLL_S: Final = 0.05
+# Heartbeats come every 0.5 s and are good for a lease of 2 s; looking five times a second finds a hang within 2.2 s.
+_LOOK_S: Final = 0.2
+
+
+class Vigil:
+    """Looks after workers and gateways, as long as ``run`` runs."""
+
+    def __init__(self, link: Link, keys: Keys, watch: Watch, adopter: Adopter, metrics: WorkerMetrics) -> None:
+        self._link: Final = link
+        self._keys: Final = keys
+        self._workers: Final = watch
+        # A dead gateway is known by its heartbeat only: its calls reconnect without us.
+        self._gateways: Final = Watch(watch.me, watch.lease_s)
+        self._adopter: Final = adopter
+        self._metrics: Final = metrics
+        self._loop: Final = asyncio.get_running_loop()
+        self._peers: list[str] = []
+        self._looks_at_s = 0.0
+        link.on_up(self._link_up)
+        link.on_down(self._link_down)
+        if link.is_up:
+            self._link_up()
+
+    async def run(self) -> None:
+        """Watch until cancelled. Trouble with Redis is waited out."""
+        while True:
+            await asyncio.sleep(_POLL_S)
+            if not self._link.is_up:
+                continue
+            try:
+                await self._poll()
+            except (LinkError, ResponseError) as error:
+                log.warning("watching other processes failed; trying again", extra={"why": type(error).__name__})
+
+    async def _poll(self) -> None:
+        if self._loop.time() >= self._looks_at_s:
+            self._looks_at_s = self._loop.time() + _LOOK_S
+            await self._look_at_heartbeats()
+        await self._look_at_subscriptions()
+
+    async def _look_at_heartbeats(self) -> None:
+        call = self._link.call
+        time, workers, gateways = await asyncio.gather(
+            call(b"TIME"),
+            call(b"ZRANGE", self._keys.workers, 0, -1, b"WITHSCORES"),
+            call(b"ZRANGE", self._keys.gateways, 0, -1, b"WITHSCORES"),
+        )
+        assert isinstance(time, list)
+        now_ms = int(time[0]) * 1000 + int(time[1]) // 1000
+        beats = _scores(workers)
+        for peer in set(self._peers) - beats.keys():
+            self._workers.forget(peer)
+        self._peers = list(beats)
+        await self._bury(self._workers, self._workers.overdue(now_ms, beats), self._adopter.adopt_worker)
+        await self._bury(self._gateways, self._gateways.overdue(now_ms, _scores(gateways)), self._adopter.adopt_gateway)
+
+    async def _look_at_subscriptions(self) -> None:
+        neighbours = self._workers.neighbours(self._peers)
+        if not neighbours:
+            return
+        channels = [self._keys.alive(peer) for peer in neighbours]
+        reply = await self._link.call(b"PUBSUB", b"NUMSUB", *channels)
+        assert isinstance(reply, list)
+        counts = dict(zip(neighbours, reply[1::2], strict=True))
+        await self._bury(self._workers, self._workers.subscribers(counts), self._adopter.adopt_worker)
+
+    async def _bury(self, watch: Watch, suspects: list[str], adopt: Callable[[str], Awaitable[Adopted | None]]) -> None:
+        for process_id in watch.judge(self._loop.time(), suspects):
+            adopted = await adopt(process_id)
+            if adopted is None:
+                continue
+            watch.forget(process_id)
+            self._metrics.adoptions.inc()
+            self._metrics.quarantined.inc(adopted.quarantined)
+            log.warning(
+                "adopted a dead process",
+                extra={"dead": process_id, "calls": adopted.calls, "events": adopted.events},
+            )
+
+    def _link_up(self) -> None:
+        for watch in (self._workers, self._gateways):
+            watch.link_up(self._loop.time())
+
+    def _link_down(self) -> None:
+        for watch in (self._workers, self._gateways):
+            watch.link_down()
+
+
+def _scores(reply: Any) -> dict[str, int]:
+    assert isinstance(reply, list)
+    return {member.decode(): int(float(score)) for member, score in zip(reply[::2], reply[1::2], strict=True)}
