@@ -1,6 +1,7 @@
 """A TCP proxy before Redis that can swallow what Redis says, as a NAT or a dead switch does."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Self
@@ -9,12 +10,13 @@ from typing import Self
 class Proxy:
     """Passes bytes on, until it is told to swallow those from Redis. No realistic loss is kinder: no RST, no FIN."""
 
-    def __init__(self, redis_port: int) -> None:
+    def __init__(self, redis_port: int, tls: ssl.SSLContext | None = None) -> None:
         self.port = 0
         self.connections = 0
         self.swallowed_bytes = 0
         self._is_swallowing = False
         self._redis_port = redis_port
+        self._tls = tls
         self._writers: list[asyncio.StreamWriter] = []
 
     @property
@@ -36,7 +38,7 @@ class Proxy:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[Self]:
         """Listen while the block runs."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self

@@ -142,22 +142,40 @@ async def test_refill_after_loss_of_data_brings_back_the_numbers(desk: Desk) -> 
     await desk.client.flushall()
     await desk.listen()
     refilled = await desk.attach(epoch_known=3, seq_known=17)
-    assert refilled == Attached(3, "", 0, 17, acked=False, existed=False, live_epochs=(3,))
+    assert isinstance(refilled, Attached)
+    assert (refilled.epoch, refilled.existed, refilled.live_epochs) == (3, False, (3,))
     assert await desk.heard() == []
-    queued = await desk.send(b"batch")
-    assert queued == Queued(18, "g1")
-    assert await desk.log() == [(b"18-0", b"batch")]
+    assert await desk.send(b"batch") == Queued(refilled.seq + 1, "g1")
+    assert await desk.log() == [(b"%d-0" % (refilled.seq + 1), b"batch")]
+
+
+async def test_seq_of_a_refilled_call_is_beyond_what_any_gateway_has_seen(desk: Desk) -> None:
+    """The first gateway to refill may know less than the others, who take a seq they know for delivered (P4)."""
+    await desk.attach(epoch_known=1, seq_known=15)
+    queued = await desk.send(b"new")
+    assert isinstance(queued, Queued)
+    assert queued.seq > 1_000_000_000_000
+    second = await desk.attach(gateway_id="g2", line="side", epoch_known=2, seq_known=17)
+    assert isinstance(second, Attached)
+    assert second.seq == queued.seq
 
 
 async def test_refill_never_lowers_a_number(desk: Desk) -> None:
     """The gateway that comes second may know less; newer facts stay."""
-    await desk.attach(gateway_id="g2", path="/new", line="side", epoch_known=3, seq_known=17)
+    await desk.attach(gateway_id="g2", path="/new", line="side", epoch_known=3, seq_known=1 << 50)
     late = await desk.attach(gateway_id="g1", path="/old", epoch_known=2, seq_known=11)
-    assert late == Attached(2, "", 0, 17, acked=False, existed=True, live_epochs=(2, 3))
+    assert late == Attached(2, "", 0, 1 << 50, acked=False, existed=True, live_epochs=(2, 3))
     assert (await desk.field("epoch"), await desk.field("gateway"), await desk.field("path")) == (b"3", b"g2", b"/new")
     third = await desk.attach()
     assert isinstance(third, Attached)
     assert third.epoch == 4
+
+
+async def test_reattach_raises_the_seq_to_what_the_gateway_has_seen(desk: Desk) -> None:
+    """Redis came back with data that is a second old: the next batch must not get a number the gateway knows."""
+    await desk.attach()
+    assert isinstance(await desk.attach(epoch_known=1, seq_known=17), Attached)
+    assert await desk.send(b"batch") == Queued(18, "g1")
 
 
 async def test_refill_forgets_nobody(desk: Desk) -> None:

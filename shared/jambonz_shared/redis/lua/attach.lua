@@ -11,7 +11,7 @@ local call, log, chan = KEYS[1], KEYS[2], KEYS[3]
 local gateway_id, app, path, line, ttl_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local is_reconnect, epoch_known, seq_known = ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8])
 
-local old = redis.call('HMGET', call, 'app', 'epoch', 'owner', 'fence', 'seq', 'acked')
+local old = redis.call('HMGET', call, 'app', 'epoch', 'owner', 'fence', 'seq', 'acked', 'gateway')
 local existed = old[1] and 1 or 0
 if old[1] and old[1] ~= app then
   return {'app', old[1]}
@@ -26,6 +26,13 @@ if not old[5] and redis.call('EXISTS', log) == 1 then
       seq = math.max(seq, tonumber(string.match(info[i + 1], '^%d+')))
     end
   end
+end
+
+if existed == 0 and epoch_known > 0 then
+  -- Redis lost the Call, and other gateways may have seen more of it than this one: they would take a batch with a
+  -- seq they know for delivered. The time in ms is beyond all that any of them has seen.
+  local now = redis.call('TIME')
+  seq = math.max(seq, tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000))
 end
 
 local owner, fence, acked = old[3] or '', tonumber(old[4] or 0), tonumber(old[6] or 0)
@@ -66,7 +73,7 @@ end
 local set = {
   'app', app, 'epoch', math.max(newest, epoch), 'seq', seq, 'live', #live, 'c:' .. epoch, gateway_id .. '\31' .. line,
 }
-if epoch >= newest then
+if epoch >= newest or not old[7] then
   set[#set + 1] = 'gateway'
   set[#set + 1] = gateway_id
   set[#set + 1] = 'path'

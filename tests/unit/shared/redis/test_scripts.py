@@ -1,0 +1,176 @@
+"""Replies of scripts become values; anything else is an error that tells no payload."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jambonz_shared.errors import BadFormat
+from jambonz_shared.keys import Keys
+from jambonz_shared.redis import scripts
+from jambonz_shared.redis.scripts import (
+    Attach,
+    Attached,
+    CallKeys,
+    CallRecord,
+    Changes,
+    Claimed,
+    Committed,
+    Duplicate,
+    Ended,
+    Fenced,
+    Gone,
+    Heartbeat,
+    Orphaned,
+    OtherApp,
+    OwnedBy,
+    Ownership,
+    Queued,
+    StillLive,
+)
+from jambonz_shared.redis.scripts.recovery import Abandoned, Memory, Restored
+
+CALL = CallKeys.of(Keys("x:"), "sid")
+ALL_KEYS = ("x:call:{sid}", "x:log:{sid}", "x:chan:{sid}")
+OWNERSHIP = Ownership(CALL, "w1", 7, 1000)
+
+
+@pytest.mark.parametrize(
+    ("read", "reply", "expected"),
+    [
+        (scripts.attach_reply, [b"app", b"other"], OtherApp("other")),
+        (
+            scripts.attach_reply,
+            [b"ok", 3, b"w1", 9, 4, 1, 0, b"1,3"],
+            Attached(3, "w1", 9, 4, acked=True, existed=False, live_epochs=(1, 3)),
+        ),
+        (scripts.detach_reply, 0, 0),
+        (scripts.detach_reply, -1, Gone()),
+        (scripts.claim_reply, [b"gone"], Gone()),
+        (scripts.claim_reply, [b"owned", b"w2"], OwnedBy("w2")),
+        (scripts.claim_reply, [b"ok", 5, b"app", b"ivr"], Claimed(5, CallRecord(app="ivr"))),
+        (scripts.commit_reply, [b"ok", 5], Committed(5)),
+        (scripts.commit_reply, [b"dup", 5], Duplicate(5)),
+        (scripts.commit_reply, [b"fenced", b""], Fenced("")),
+        (scripts.commit_reply, [b"gone"], Gone()),
+        (scripts.send_reply, [b"ok", 5, b"g1"], Queued(5, "g1")),
+        (scripts.send_reply, [b"gone"], Gone()),
+        (scripts.acked_reply, 1, True),
+        (scripts.acked_reply, 0, False),
+        (scripts.end_reply, [b"ok"], Ended()),
+        (scripts.end_reply, [b"live"], StillLive()),
+        (scripts.end_reply, [b"fenced", b"w2"], Fenced("w2")),
+        (scripts.end_reply, [b"gone"], Gone()),
+        (scripts.orphan_reply, [b"ok"], Orphaned()),
+        (scripts.orphan_reply, [b"other", b"w2"], OwnedBy("w2")),
+        (scripts.orphan_reply, [b"gone"], Gone()),
+        (scripts.abandon_reply, [-1], Gone()),
+        (scripts.abandon_reply, [1, b"w1", b"ivr"], Abandoned(1, "w1", "ivr")),
+        (scripts.restore_reply, [b"ok", 2], Restored(2)),
+        (scripts.restore_reply, [b"fenced", b"w2"], Fenced("w2")),
+        (scripts.heartbeat_reply, [12, b"w1", b"w2"], Heartbeat(12, ("w1", "w2"))),
+    ],
+)
+def test_reply_is_read(read: Callable[[Any], object], reply: object, expected: object) -> None:
+    """Each answer of architecture.md section 6 has one value."""
+    assert read(reply) == expected
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        scripts.attach_reply,
+        scripts.detach_reply,
+        scripts.claim_reply,
+        scripts.commit_reply,
+        scripts.send_reply,
+        scripts.acked_reply,
+        scripts.end_reply,
+        scripts.orphan_reply,
+        scripts.heartbeat_reply,
+        scripts.abandon_reply,
+        scripts.restore_reply,
+    ],
+)
+@pytest.mark.parametrize("reply", [[b"new", b"secret"], [], None, b"ok"], ids=["word", "empty", "nil", "text"])
+def test_unknown_reply_is_an_error_without_payload(read: Callable[[Any], object], reply: object) -> None:
+    """A process of another version wrote the script; the reply may hold what a caller said."""
+    with pytest.raises(BadFormat) as raised:
+        read(reply)
+    assert "secret" not in str(raised.value)
+
+
+def test_record_is_read_from_all_kinds_of_fields() -> None:
+    """The hash holds single fields, and families under ``c:``, ``d:`` and ``s:``."""
+    hash_fields = {
+        b"app": b"ivr", b"path": b"/p", b"gateway": b"g1", b"epoch": b"2", b"owner": b"w1", b"fence": b"9",
+        b"seq": b"4", b"acked": b"1", b"facts": b"{}", b"status": b"ringing", b"live": b"1",
+        b"c:2": b"g1\x1fmain", b"d:1": b"10", b"d:2": b"3", b"s:tries": b"1", b"s:s:x": b"2",
+    }  # fmt: skip
+    flat = [part for pair in hash_fields.items() for part in pair]
+    assert scripts.call_record(flat) == CallRecord(
+        app="ivr",
+        path="/p",
+        gateway="g1",
+        epoch=2,
+        owner="w1",
+        fence=9,
+        seq=4,
+        acked=True,
+        facts=b"{}",
+        status="ringing",
+        committed={1: 10, 2: 3},
+        live={2: ("g1", "main")},
+        state={"tries": b"1", "s:x": b"2"},
+    )
+
+
+def test_record_of_a_fresh_call_is_empty() -> None:
+    """Absent texts are empty, absent numbers 0."""
+    assert scripts.call_record([]) == CallRecord()
+
+
+def test_arguments_are_in_the_order_of_the_scripts() -> None:
+    """What a script calls ARGV[1] is the first here."""
+    attach = Attach("g1", "ivr", "/p", "side", 1000, is_reconnect=True, epoch_known=2, seq_known=3)
+    attach = replace(attach, owner_known="w1", fence_known=4, is_acked_known=True)
+    assert scripts.attach_args(CALL, attach) == (ALL_KEYS, ("g1", "ivr", "/p", "side", 1000, 1, 2, 3, "w1", 4, 1))
+    assert scripts.detach_args(CALL, 2, 60) == (ALL_KEYS, (2, 60))
+    assert scripts.claim_args(CALL, "w1") == ((CALL.call, CALL.chan), ("w1",))
+    assert scripts.send_args(CALL, 60, b"batch") == (ALL_KEYS, (60, b"batch"))
+    assert scripts.acked_args(CALL) == ((CALL.call,), ())
+    assert scripts.end_args(OWNERSHIP) == (ALL_KEYS, ("w1", 7))
+    assert scripts.orphan_args(CALL, "w1") == ((CALL.call, CALL.chan), ("w1",))
+    assert scripts.heartbeat_args("x:workers", "w1", 2000) == (("x:workers",), ("w1", 2000))
+
+
+def test_commit_takes_its_changes_as_pairs() -> None:
+    """The number of pairs comes before them."""
+    keys, args = scripts.commit_args(OWNERSHIP, 2, 3, b"batch")
+    assert (keys, args) == (ALL_KEYS, ("w1", 7, 2, 3, 1000, b"batch", b"", "", 0))
+    changes = Changes(b"{}", "ringing", {"a": b"1", "b": b""})
+    _, args = scripts.commit_args(OWNERSHIP, 2, 3, b"", changes)
+    assert args == ("w1", 7, 2, 3, 1000, b"", b"{}", "ringing", 2, "a", b"1", "b", b"")
+
+
+def test_memory_goes_as_pairs_of_numbers_and_of_fields() -> None:
+    """The number of the first comes before them; the others go on to the end."""
+    memory = Memory("ivr", b"{}", "ringing", {1: 4, 2: 7}, {"a": b"1"})
+    head = ("w1", 7, "ivr", 60, b"{}", "ringing", 2)
+    assert scripts.restore_args(OWNERSHIP, memory, 60) == (ALL_KEYS, (*head, 1, 4, 2, 7, "a", b"1"))
+    assert scripts.abandon_args(CALL, "g1", 60) == (ALL_KEYS, ("g1", 60))
+
+
+def test_every_script_has_its_file_and_the_architecture_names_it() -> None:
+    """The table of architecture.md section 6 and the folder say the same."""
+    from jambonz_shared.redis import script
+
+    folder = Path(script.__file__).parent / "lua"
+    files = {path.stem for path in folder.glob("*.lua")}
+    page = Path(__file__).parents[4] / "docs" / "explanation" / "architecture.md"
+    section = page.read_text().split("## 6. Scripts")[1].split("\n## ")[0]
+    table = set(re.findall(r"^\| (\w+) \|", section, re.MULTILINE)) - {"script"}
+    assert files == {one.name for one in script.ALL} == table
