@@ -17,6 +17,9 @@ from jambonz_simulator.core.verbs import hook_path
 Handler = Callable[[Session, CommandFrame], str]
 """Follows a command; gives why it ignores it, ``""`` if it does not."""
 
+# Lists, as what is looked up in them may be anything.
+PARTICIPANT_ACTIONS: Final = ["tag", "untag", "coach", "uncoach", "hold", "unhold", "mute", "unmute", "kick"]
+
 
 def receive_command(session: Session, connection: int, frame: CommandFrame) -> None:
     """Follow a command or ignore it, and write down which (PROTOCOL.md 3.1, 3.2)."""
@@ -123,7 +126,7 @@ def _dub(_session: Session, frame: CommandFrame) -> str:
 
 
 def _record(_session: Session, frame: CommandFrame) -> str:
-    actions = {f"{word}CallRecording" for word in ("start", "stop", "pause", "resume")}
+    actions = [f"{word}CallRecording" for word in ("start", "stop", "pause", "resume")]
     return "" if _object(frame).get("action") in actions else "record wants a known action"
 
 
@@ -170,7 +173,7 @@ def _hold_loop(session: Session, hook: str) -> Steps[None]:
 def _participant(session: Session, frame: CommandFrame) -> str:
     data = _object(frame)
     action = data.get("action")
-    if action not in {"tag", "untag", "coach", "uncoach", "hold", "unhold", "mute", "unmute", "kick"}:
+    if action not in PARTICIPANT_ACTIONS:
         return f"unknown participant action {action!r}"
     reason = _only_in(session, "conference")
     if reason:

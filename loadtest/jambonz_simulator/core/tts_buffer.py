@@ -15,6 +15,9 @@ HIGH_WATER_CHARS: Final = 1000
 RESUME_CHARS: Final = 200
 IDLE_S: Final = 1.0
 
+# Besides those whose name begins with "custom" (PROTOCOL.md 4.1; ttsb:419-426).
+STREAMING_VENDORS: Final = frozenset({"deepgram", "cartesia", "elevenlabs", "rimelabs", "google"})
+
 # Up to the last sentence end: a mark behind no digit, or a blank line (PROTOCOL.md 4.3).
 _SENTENCES: Final = re.compile(r".*(?:(?<!\d)[.!?](?=\s|$)|[\u3002\uff01\uff1f]|\n\s*\n)", re.DOTALL)
 
@@ -47,12 +50,16 @@ class TtsBuffer:
         """Characters in the buffer."""
         return sum(map(len, self._pieces))
 
-    def start(self, vendor: str, *, connects: bool = True) -> None:
-        """Switch on: tokens are taken at once, spoken when the vendor has connected."""
+    def start(self, vendor: str) -> None:
+        """Switch on: tokens are taken at once, spoken when the vendor has connected.
+
+        A vendor that cannot stream never connects, of which no event tells (PROTOCOL.md 4.4).
+        """
         if self.state in ("none", "connecting", "open"):
             return
         self.state = "connecting"
         self._vendor = vendor
+        connects = vendor in STREAMING_VENDORS or vendor.startswith("custom")
         self._world.kernel.after(self._world.within_s(0.01), self._connected if connects else self._refused)
 
     def stop(self) -> None:

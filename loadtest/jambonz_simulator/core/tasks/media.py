@@ -100,10 +100,15 @@ def instant(session: Session, _verb: Verb) -> Steps[VerbEnd]:
 
 def tag(session: Session, verb: Verb) -> Steps[VerbEnd]:
     """Set the customerData of the call."""
-    data = verb["data"]
-    session.info.customer_data = data if isinstance(data, dict) else {}
+    set_tag(session, verb)
     yield session.world.kernel.sleep(0.0)
     return "next"
+
+
+def set_tag(session: Session, verb: Verb) -> None:
+    """Make the data of a tag verb the customerData of the call."""
+    data = verb["data"]
+    session.info.customer_data = data if isinstance(data, dict) else {}
 
 
 def config(session: Session, verb: Verb) -> Steps[VerbEnd]:

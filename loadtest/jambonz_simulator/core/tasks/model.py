@@ -20,13 +20,13 @@ _NESTED_OUTPUT_TYPES: Final = {
     "deepgram": "FunctionCallResponse",
     "voiceagent": "FunctionCallResponse",
 }
-_UPDATE_TYPES: Final = {
-    "openai": {"session.update", "conversation.item.create", "conversation.item.delete", "response.cancel"},
-    "microsoft": {"session.update", "conversation.item.create", "conversation.item.delete", "response.cancel"},
-    "ultravox": {"input_text_message"},
-    "deepgram": {"UpdateInstructions", "UpdateSpeak", "InjectAgentMessage"},
-    "voiceagent": {"UpdateInstructions", "UpdateSpeak", "InjectAgentMessage"},
-    "elevenlabs": set(),
+_UPDATE_TYPES: Final[dict[str, list[str]]] = {
+    "openai": ["session.update", "conversation.item.create", "conversation.item.delete", "response.cancel"],
+    "microsoft": ["session.update", "conversation.item.create", "conversation.item.delete", "response.cancel"],
+    "ultravox": ["input_text_message"],
+    "deepgram": ["UpdateInstructions", "UpdateSpeak", "InjectAgentMessage"],
+    "voiceagent": ["UpdateInstructions", "UpdateSpeak", "InjectAgentMessage"],
+    "elevenlabs": [],
 }
 
 

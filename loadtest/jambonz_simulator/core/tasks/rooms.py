@@ -5,7 +5,7 @@ from typing import Any, Final
 from jambonz_simulator.core.acks import Reply, ReplyAcked
 from jambonz_simulator.core.kernel import Promise, Steps
 from jambonz_simulator.core.session import Session, VerbEnd
-from jambonz_simulator.core.tasks.media import playing
+from jambonz_simulator.core.tasks.media import playing, set_tag
 from jambonz_simulator.core.verbs import Verb, hook_path, number
 
 # Any other verb ends the waiting loop (PROTOCOL.md 2.8).
@@ -72,7 +72,7 @@ def _wait_verbs(session: Session, reply: Reply, allowed: frozenset[str]) -> list
 def _play_all(session: Session, verbs: list[Verb]) -> Steps[None]:
     for verb in verbs:
         if verb["verb"] == "tag":
-            session.info.customer_data = verb["data"]
+            set_tag(session, verb)
         else:
             yield playing(session, verb)
     # Verbs without a length would ask the waitHook again in the same instant, without end.

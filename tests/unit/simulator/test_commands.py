@@ -1,0 +1,176 @@
+"""Which commands jambonz follows in which state (PROTOCOL.md 3.1-3.4)."""
+
+from typing import Any
+
+import pytest
+
+from jambonz_simulator.core.commands import KNOWN_COMMANDS
+from jambonz_simulator.core.script import Dial, Script
+from tests.unit.simulator.stage import GATHER, PAUSE, Stage, running
+
+DIAL = [{"verb": "dial", "target": [{"type": "phone", "number": "1"}], "listen": {"url": "x"}}]
+CONFERENCE = [{"verb": "conference", "name": "r"}]
+LISTEN = [{"verb": "listen", "url": "x"}]
+UNANSWERED = [{"verb": "tag", "data": {}}]
+
+
+def in_state(verbs: list[dict[str, Any]]) -> Stage:
+    return running(verbs, Script(dials=(Dial(talk_s=None),))).advance(1)
+
+
+ACCEPTED = [
+    (PAUSE, "config", {"notifyEvents": True}),
+    (PAUSE, "dial", {"from": "1", "to": {"type": "phone", "number": "2"}}),
+    (PAUSE, "dub", {"action": "addTrack", "track": "a"}),
+    (PAUSE, "record", {"action": "startCallRecording"}),
+    (DIAL, "mute:status", "mute"),
+    (CONFERENCE, "mute:status", {"mute_status": "unmute"}),
+    (CONFERENCE, "conf:mute-status", {"conf_mute_status": "mute"}),
+    (CONFERENCE, "conf:hold-status", {"conf_hold_status": "hold"}),
+    (CONFERENCE, "conf:participant-action", {"action": "coach", "tag": "x"}),
+    (LISTEN, "listen:status", {"listen_status": "pause"}),
+    (LISTEN, "stream:status", {"stream_status": "resume"}),
+    (DIAL, "listen:status", {"listen_status": "pause"}),
+    (LISTEN, "transcribe:status", {"transcribe_status": "pause"}),
+    (LISTEN, "whisper", {"whisper": {"verb": "say", "text": "x"}}),
+    (DIAL, "whisper", {"whisper": [{"verb": "play", "url": "x"}]}),
+    (PAUSE, "sip:request", {"sip_request": {"method": "INFO"}}),
+    (PAUSE, "dtmf", {"dtmf": {"digit": "1"}}),
+    (PAUSE, "boostAudioSignal", "6dB"),
+    (DIAL, "media:path", "no-media"),
+    (PAUSE, "redirect", {"parent_call": PAUSE}),
+]
+
+IGNORED = [
+    (PAUSE, "tag", {"x": 1}, "unknown command 'tag'"),
+    (PAUSE, "agent:update", {"x": 1}, "unknown command"),
+    (PAUSE, "mute", {"x": 1}, "unknown command"),
+    (PAUSE, "redirect", {"nothing": 1}, "redirect wants"),
+    (PAUSE, "redirect", "x", "redirect wants"),
+    (PAUSE, "redirect", {"child_call_hook": "/c"}, "no connected dial"),
+    (PAUSE, "redirect", {"parent_call": [7]}, "invalid verbs"),
+    (PAUSE, "redirect", {"child_call": PAUSE}, "redirect wants"),
+    (UNANSWERED, "call:status", {"call_status": "completed"}, "not answered"),
+    (PAUSE, "call:status", {"call_status": "no-answer"}, "is answered"),
+    (PAUSE, "call:status", {"call_status": "busy"}, "unknown call_status 'busy'"),
+    (PAUSE, "config", [1], "wants an object"),
+    (PAUSE, "dial", {"from": "1"}, "wants from and to"),
+    (PAUSE, "dub", {"action": "x"}, "wants action and track"),
+    (PAUSE, "record", {"action": "start"}, "known action"),
+    (PAUSE, "mute:status", "mute", "only in dial or conference"),
+    (DIAL, "mute:status", {"mute": 1}, "wants mute or unmute"),
+    (PAUSE, "conf:mute-status", {"x": 1}, "wants conf_mute_status"),
+    (PAUSE, "conf:mute-status", {"conf_mute_status": "mute"}, "only in conference"),
+    (PAUSE, "conf:hold-status", {"x": 1}, "wants conf_hold_status"),
+    (PAUSE, "conf:hold-status", {"conf_hold_status": "hold"}, "only in conference"),
+    (PAUSE, "conf:participant-action", {"action": "dance"}, "unknown participant action"),
+    (PAUSE, "conf:participant-action", {"action": "mute"}, "only in conference"),
+    (PAUSE, "listen:status", {"x": 1}, "wants listen_status"),
+    (PAUSE, "listen:status", {"listen_status": "pause"}, "only in listen"),
+    (PAUSE, "transcribe:status", {"x": 1}, "wants transcribe_status"),
+    (PAUSE, "transcribe:status", {"transcribe_status": "pause"}, "only in transcribe or dial or listen"),
+    (DIAL, "whisper", {"whisper": [{"verb": "gather"}]}, "say and play"),
+    (DIAL, "whisper", {"x": 1}, "say and play"),
+    (PAUSE, "whisper", {"whisper": {"verb": "say"}}, "only in dial or listen"),
+    (PAUSE, "sip:request", {"method": "INFO"}, "wrapped in sip_request"),
+    (UNANSWERED, "sip:request", {"sip_request": {"method": "INFO"}}, "not answered"),
+    (PAUSE, "dtmf", {"digit": "1"}, "dtmf"),
+    (PAUSE, "dtmf", {"dtmf": "1"}, "dtmf"),
+    (UNANSWERED, "dtmf", {"dtmf": {"digit": "1"}}, "not answered"),
+    (PAUSE, "boostAudioSignal", {"db": 6}, "wants a number"),
+    (PAUSE, "media:path", "some-media", "unknown media path"),
+    (PAUSE, "media:path", "full-media", "only in dial"),
+    (PAUSE, "llm:update", {"type": "x"}, "no llm verb"),
+    (PAUSE, "tts:tokens", {"id": 1, "tokens": "x"}, "streaming is off"),
+    (PAUSE, "tts:tokens", "x", "streaming is off"),
+    (PAUSE, "tts:flush", None, "not connected"),
+    (PAUSE, "tts:clear", None, "not connected"),
+]
+
+
+@pytest.mark.parametrize(("verbs", "command", "data"), ACCEPTED)
+def test_command_in_the_right_state_is_followed(verbs: Any, command: str, data: Any) -> None:
+    """Section 3.2."""
+    stage = in_state(verbs).command(command, data)
+    assert stage.verdicts() == [(command, "accepted")], stage.reason()
+    assert stage.anomalies() == []
+
+
+@pytest.mark.parametrize(("verbs", "command", "data", "reason"), IGNORED)
+def test_command_that_jambonz_ignores_is_written_down_with_the_reason(
+    verbs: Any, command: str, data: Any, reason: str
+) -> None:
+    """Sections 3.1 and 3.4, P18: jambonz itself says nothing."""
+    stage = in_state(verbs)
+    sent = len(stage.sent("jambonz:error"))
+    stage.command(command, data)
+    assert stage.verdicts() == [(command, "ignored")]
+    assert reason in stage.reason()
+    assert len(stage.sent("jambonz:error")) == sent
+    assert "command_ignored" in stage.anomalies()
+
+
+def test_every_command_of_the_reference_is_known() -> None:
+    assert len(KNOWN_COMMANDS) == 23
+
+
+def test_command_name_that_is_no_text_is_unknown() -> None:
+    assert running(PAUSE).command(7, {}).verdicts() == [("7", "ignored")]  # type: ignore[arg-type]
+
+
+def test_call_sid_of_a_command_is_its_camel_case_member() -> None:
+    """Section 3.1, P12: `call_sid` is ignored."""
+    stage = running(PAUSE).command("redirect", [], callSid="leg", call_sid="other", tool_call_id="t")
+    record = stage.call.world.ledger.commands[-1]
+    assert (record.call_sid, record.tool_call_id, record.queue_command) == ("leg", "t", False)
+
+
+def test_completed_hangs_up() -> None:
+    stage = running(PAUSE).command("call:status", {"call_status": "completed"}).advance(1)
+    assert stage.last("call:status")["data"]["call_termination_by"] == "jambonz"
+    assert stage.outcome == "completed"
+
+
+def test_no_answer_refuses_an_unanswered_call() -> None:
+    """Section 3.2: 503."""
+    stage = running(UNANSWERED).command("call:status", {"call_status": "no-answer"}).advance(1)
+    assert stage.last("call:status")["data"]["sip_status"] == 503
+
+
+def test_command_after_the_final_status_is_ignored() -> None:
+    stage = running(PAUSE).hang_up().command("redirect", PAUSE, connection=1)
+    assert stage.reason() == "the call is over"
+
+
+def test_call_hook_asks_for_a_new_application_on_the_same_socket() -> None:
+    """Section 2.5: even if the URL is an absolute websocket one."""
+    stage = running(PAUSE).command("redirect", {"call_hook": "ws://other.test/"})
+    frame = stage.last("session:redirect")
+    assert (frame["hook"], len(stage.opened)) == ("ws://other.test/", 1)
+    assert stage.ack(frame, GATHER).verb == "gather"
+
+
+def test_call_hook_without_verbs_kills_the_running_verb() -> None:
+    """Section 2.5."""
+    stage = running([*PAUSE, *GATHER]).command("redirect", {"call_hook": "/x"})
+    assert stage.ack(stage.last("session:redirect")).verb == "gather"
+
+
+def test_call_hook_without_an_ack_changes_nothing() -> None:
+    stage = running(PAUSE).command("redirect", {"call_hook": "/x"}).advance(5)
+    assert stage.verb == "pause"
+
+
+def test_background_transcription_can_be_paused_anywhere() -> None:
+    stage = running([{"verb": "config", "transcribe": {"enable": True}}, *PAUSE])
+    stage.command("transcribe:status", {"transcribe_status": "pause"})
+    assert stage.verdicts() == [("transcribe:status", "accepted")]
+
+
+def test_hook_that_answers_after_the_end_runs_nothing() -> None:
+    stage = running(GATHER)
+    stage.press("1")
+    hook = stage.last("verb:hook")
+    stage.hang_up().ack(hook, PAUSE, connection=1)
+    assert stage.verb is None
+    assert stage.advance(1).outcome == "completed"

@@ -1,0 +1,214 @@
+"""Scripts: what the caller does, JSON form, expectations (docs/reference/simulator.md)."""
+
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+import pytest
+
+from jambonz_simulator.core.script import (
+    Dial,
+    DropSocket,
+    Expectations,
+    HangUp,
+    ModelEvent,
+    Press,
+    Script,
+    SendHook,
+    SendNotice,
+    Speak,
+    StaySilent,
+    Step,
+    ToolCall,
+    Wait,
+    WaitForVerb,
+)
+from jambonz_simulator.core.script_reading import ScriptError, read_script
+from tests.unit.simulator.stage import GATHER, HELLO, PAUSE, Stage, running
+
+
+def with_steps(*steps: Step, **fields: Any) -> Script:
+    return Script(steps=steps, **fields)
+
+
+def test_caller_presses_when_a_gather_listens() -> None:
+    stage = running([*HELLO, *GATHER], with_steps(Press("7", after_s=1))).advance(0.9)
+    assert stage.sent("verb:hook") == []
+    assert stage.advance(1).last("verb:hook")["data"]["digits"] == "7"
+
+
+def test_each_press_waits_for_its_own_gather() -> None:
+    stage = running([*GATHER, *GATHER], with_steps(Press("1"), Press("2"))).advance(1)
+    stage.ack(stage.last("verb:hook"), []).advance(1)
+    assert [frame["data"]["digits"] for frame in stage.sent("verb:hook")] == ["1", "2"]
+
+
+def test_caller_speaks_when_a_gather_listens() -> None:
+    verb = {"verb": "gather", "input": ["speech"], "actionHook": "/said"}
+    stage = running([verb], with_steps(Speak("hello", 0.5))).advance(1)
+    assert stage.last("verb:hook")["data"]["speech"]["alternatives"][0]["confidence"] == 0.5
+
+
+def test_silent_caller_lets_one_gather_time_out() -> None:
+    stage = running([*GATHER, *GATHER], with_steps(StaySilent(), Press("2"))).advance(6)
+    stage.ack(stage.last("verb:hook"), []).advance(1)
+    assert [frame["data"]["reason"] for frame in stage.sent("verb:hook")] == ["timeout", "dtmfDetected"]
+
+
+def test_caller_loses_patience_after_the_last_step() -> None:
+    stage = running(PAUSE, with_steps(Wait(5), patience_s=10)).advance(14)
+    assert stage.call.result is None
+    stage.advance(2)
+    assert stage.last("call:status")["data"]["call_termination_by"] == "caller"
+
+
+def test_speed_shortens_media_and_people_but_not_the_protocol() -> None:
+    stage = running([{"verb": "pause", "length": 100}, *GATHER], with_steps(Press("1")), speed=100).advance(1.1)
+    assert stage.sent("verb:hook") != []
+    stage.advance(4.8)
+    assert stage.anomalies() == []
+    assert stage.advance(0.2).anomalies() == ["deadline_missed"]
+
+
+def test_steps_are_done_in_order() -> None:
+    steps = (WaitForVerb("pause"), SendNotice("llm:event", {"n": 1}), SendHook("/x"), DropSocket(1012), HangUp())
+    stage = running([*HELLO, *PAUSE], with_steps(*steps)).advance(0.2)
+    assert stage.sent("llm:event") == []
+    stage.advance(1)
+    assert stage.aborted == []
+    stage.ack(stage.last("verb:hook"), []).advance(1)
+    assert stage.aborted == [1]
+    assert stage.outcome == "completed"
+
+
+def test_what_the_caller_does_is_in_the_transcript() -> None:
+    stage = running(GATHER)
+    stage.press("1")
+    stage.speak("x")
+    stage.hang_up()
+    frames = [entry.frame for entry in stage.call.world.ledger.entries if entry.who == "caller"]
+    assert frames == [{"presses": "1"}, {"says": "x"}, {"hangs": "up"}]
+
+
+def test_transcript_is_like_a_recording() -> None:
+    stage = running(PAUSE).server_closes(1012).advance(0.5)
+    entries = stage.call.world.ledger.entries
+    assert entries[0].frame == {"http": "GET", "path": "/ivr", "subprotocol": "ws.jambonz.org"}
+    assert [e.frame for e in entries if "close" in e.frame] == [{"close": 1012}]
+    assert [e.who for e in entries[:3]] == ["jambonz", "jambonz", "server"]
+
+
+def test_opening_of_a_bare_host_has_the_root_path() -> None:
+    stage = Stage(url="ws://app.test").start()
+    assert stage.call.world.ledger.entries[0].frame["path"] == "/"
+
+
+def test_transcript_is_not_kept_when_nobody_wants_it() -> None:
+    stage = running([{"verb": "hangup"}], keeps_entries=False).advance(1)
+    assert stage.result is not None
+    assert stage.result.entries == ()
+    assert len(stage.result.hooks) == 1
+
+
+def test_met_expectations_leave_no_trace() -> None:
+    expects = Expectations(outcome="completed", says=("Hello", "press", "late"), hooks=("/menu",))
+    verbs = [*HELLO, {**GATHER[0], "say": {"text": "press one"}}]
+    stage = running(verbs, with_steps(Press("1"), expects=expects)).advance(5)
+    stage.ack(stage.last("verb:hook"), []).command(
+        "redirect", [{"verb": "say", "text": "too late"}, {"verb": "hangup"}]
+    )
+    stage.advance(2)
+    assert stage.result is not None
+    assert stage.result.is_good
+
+
+def test_unmet_expectations_are_anomalies() -> None:
+    expects = Expectations(outcome="rejected", says=("Bye",), hooks=("/menu",))
+    stage = running([*HELLO], Script(expects=expects)).command("redirect", {"call_hook": "/x"})
+    stage.hang_up().advance(1)
+    assert stage.result is not None
+    details = [anomaly.detail for anomaly in stage.result.anomalies]
+    assert details == ["outcome rejected, not completed", "hook /menu acked", "says 'Bye'"]
+    assert not stage.result.is_good
+
+
+def test_result_is_json() -> None:
+    stage = running(PAUSE).hang_up().advance(1)
+    assert stage.result is not None
+    value = orjson.loads(orjson.dumps(stage.result.to_json()))
+    assert value["outcome"]["kind"] == "completed"
+    assert value["direction"] == "inbound"
+
+
+def test_script_is_read_with_all_its_parts() -> None:
+    value = {
+        "direction": "outbound",
+        "steps": [{"do": "press", "digits": "1", "after_s": 2}, {"do": "hang_up"}],
+        "model": [
+            {"do": "tool_call", "name": "f", "args": {"a": 1}},
+            {"do": "event", "data": {}},
+            {"do": "wait", "seconds": 1},
+        ],
+        "dials": [{"end": "busy", "talk_s": None}],
+        "answer": {"ring_s": 3},
+        "expects": {"outcome": "completed", "says": ["Hello"]},
+        "patience_s": None,
+        "model_ends": True,
+    }
+    script = read_script(value, "mine")
+    assert script.name == "mine"
+    assert script.steps == (Press("1", 2), HangUp())
+    assert script.model == (ToolCall("f", {"a": 1}), ModelEvent({}), Wait(1))
+    assert (script.dials, script.answer) == ((Dial("busy", talk_s=None),), Dial(ring_s=3))
+    assert script.expects == Expectations("completed", ("Hello",))
+
+
+def test_empty_script_is_the_default_one() -> None:
+    assert asdict(read_script({}, "x")) == asdict(Script(name="x"))
+
+
+def test_all_problems_of_a_script_are_told_at_once() -> None:
+    value = {
+        "direction": "sideways",
+        "colour": "blue",
+        "steps": [{"do": "dance"}, 7, {"do": "press"}, {"do": "press", "digits": 1}, {"do": "wait", "seconds": True}],
+        "model": "x",
+        "dials": [],
+        "answer": 7,
+        "name": None,
+        "model_ends": 1,
+        "play_s": "long",
+        "env_vars": [],
+        "expects": {"says": "Hello"},
+    }
+    with pytest.raises(ScriptError) as caught:
+        read_script(value, "bad")
+    for problem in (
+        'steps[0]: expected "do" to be one of press',
+        "steps[1]: expected",
+        "steps[2]: 'digits' is missing",
+        "steps[3].digits: expected a text, got 1",
+        "steps[4].seconds: expected a number, got True",
+        "model: expected a list, got str",
+        "dials: expected a list with at least one dial",
+        "answer: expected an object, got int",
+        "script: unknown field 'colour'",
+        "script.direction: expected one of inbound, outbound, got 'sideways'",
+        "script.name: expected a value, got None",
+        "script.model_ends: expected true or false, got 1",
+        "script.play_s: expected a number, got 'long'",
+        "script.env_vars: expected an object, got []",
+        "expects.says: expected a list, got 'Hello'",
+    ):
+        assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [[], "x", None])
+def test_script_that_is_no_object_is_refused(value: Any) -> None:
+    with pytest.raises(ScriptError, match="expected an object"):
+        read_script(value, "bad")
+
+
+def test_code_of_a_dropped_socket_is_a_whole_number() -> None:
+    with pytest.raises(ScriptError, match="expected a whole number"):
+        read_script({"steps": [{"do": "drop_socket", "code": "x"}]}, "bad")
