@@ -50,7 +50,7 @@ class RedisServers:
         self._running: dict[Age, EmbeddedRedis] = {}
 
     def get(self, age: Age) -> EmbeddedRedis:
-        """Return a running, empty server; started anew if a test has killed it."""
+        """Return a running, empty server, its statistics at zero; started anew if a test has killed it."""
         if age not in self._running:
             self._running[age] = EmbeddedRedis(self._binaries[age])
             self._running[age].start()
@@ -59,6 +59,7 @@ class RedisServers:
             server.restart()
         with redis.Redis.from_url(server.url) as client:
             client.flushall()
+            client.config_resetstat()
         return server
 
     def stop(self) -> None:
