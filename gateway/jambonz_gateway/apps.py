@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from jambonz_gateway.owed import Fallbacks
+from jambonz_gateway.owed import Fallbacks, path_pattern
 from jambonz_shared.errors import BadFormat
 
 DEFAULT_APP: Final = "default"
@@ -54,13 +54,13 @@ def read_manifest(raw: bytes) -> KnownApp:
             for path, policy in manifest["hooks"].items()
             if policy["fallback"] is not None
         }
-        start_verbs = orjson.dumps(manifest["fallback"]) if manifest["fallback"] else Fallbacks().start_verbs
+        start_verbs = orjson.dumps(manifest["fallback"]) if manifest["fallback"] else b""
         return KnownApp(
             str(manifest["app"]),
             bool(manifest["open"]),
-            tuple(_compiled(path) for path in manifest["paths"]),
+            tuple(path_pattern(path) for path in manifest["paths"]),
             dict(manifest["env"]),
-            Fallbacks(start_verbs, hooks),
+            Fallbacks.of(hooks, start_verbs),
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, BadFormat):
@@ -100,9 +100,3 @@ class Apps:
             return named
         candidates = [self._apps[DEFAULT_APP]] if DEFAULT_APP in self._apps else list(self._apps.values())
         return next((app for app in candidates if app.takes(plain)), None)
-
-
-def _compiled(path: str) -> re.Pattern[str]:
-    """Return a pattern for a session's path; ``{name}`` stands for one segment."""
-    parts = re.split(r"\{[^/{}]+\}", path)
-    return re.compile("[^/]+".join(re.escape(part) for part in parts) + r"\Z")

@@ -1,7 +1,7 @@
 """Directives on their way to the websocket: each ack once, commands in order and not too early. Pure."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from jambonz_gateway.effects import CloseSocket, Count, Delivered, Effect, MarkAcked, Report, Send
@@ -12,6 +12,8 @@ from jambonz_shared.directive import Ack, Close, Command, Directive, Outcome, Ou
 
 _NEVER: Final = float("inf")
 _EMPTY: Final = (b"", b"[]")
+# What a server may put into a close frame (RFC 6455 7.4, IANA's registry); others break the closing handshake.
+_CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
 
 
 class Delivery:
@@ -19,6 +21,7 @@ class Delivery:
 
     Attributes:
         is_over: The primary Call has had its final status: acks still go out, commands do not (ADR 0002).
+        is_acked: ``session:new`` has been acked, here or on an earlier socket.
         bounce_at_s: When the socket must be closed with 1012 to cure a deaf call (PROTOCOL.md 2.6.3).
     """
 
@@ -28,19 +31,23 @@ class Delivery:
         "_gate_s",
         "_inherited",
         "_owed",
+        "_routes",
         "_waiting",
         "bounce_at_s",
+        "is_acked",
         "is_over",
     )
 
-    def __init__(self, owed: OwedAcks, *, gate_s: float, bounce_s: float) -> None:
+    def __init__(self, owed: OwedAcks, routes: Mapping[str, Route], *, gate_s: float, bounce_s: float) -> None:
         self._owed: Final = owed
+        self._routes: Final = routes
         self._gate_s: Final = gate_s
         self._bounce_s: Final = bounce_s
         self._gate_opens_at_s = 0.0
         self._waiting: deque[tuple[Route, int, Command | Close]] = deque()
         self._inherited = ""
         self.bounce_at_s: float | None = None
+        self.is_acked = False
         self.is_over = False
 
     @property
@@ -70,6 +77,15 @@ class Delivery:
         self._inherited = reconnect.msgid
         self._owed.add(reconnect)
         self.shut_gate()
+
+    def bounce(self, acked_at_s: float) -> None:
+        """Close the socket once more, because its ``session:reconnect`` was acked with an application."""
+        self.bounce_at_s = acked_at_s + self._bounce_s
+
+    def leave_to_newer(self, route: Route) -> None:
+        """Let go of the commands of ``route`` that wait here: a newer Connection finds them in the log."""
+        kept = [waiting for waiting in self._waiting if waiting[0] is not route]
+        self._waiting = deque(kept)
 
     def batch(self, route: Route, seq: int, directives: Iterable[Directive], now_s: float) -> Iterator[Effect]:
         """Process one batch of ``route``; it stays in the log while a command of it waits."""
@@ -104,7 +120,11 @@ class Delivery:
         if ack.epoch != route.epoch:
             yield from self._ack_of_another_socket(route, ack, seq, now_s)
             return
-        if owed := self._owed.settle(ack.msgid):
+        if refusal := _refusal(wire.ack_frame(ack.msgid, ack.data)):
+            # Still owed: the worker may answer shorter, and the guard answers in any case (DESIGN.md P10).
+            yield Count("command_refused")
+            yield from _report(ack, OutcomeKind.REFUSED, refusal)
+        elif owed := self._owed.settle(ack.msgid):
             yield from self._answer(owed, ack.data, now_s)
             yield from _report(ack, OutcomeKind.SENT)
         elif self._owed.was_late(ack.msgid):
@@ -133,12 +153,15 @@ class Delivery:
 
     def _answer(self, owed: OwedAck, data: bytes, now_s: float) -> Iterator[Effect]:
         yield Send(wire.ack_frame(owed.msgid, data))
+        if route := self._routes.get(owed.call_sid):
+            route.answered(owed.msgid)
         if owed.msgid == self._inherited:
             self._inherited = ""
-            self.bounce_at_s = now_s + self._bounce_s
+            self.bounce(now_s)
         elif owed.kind is kinds.SESSION_NEW and self._gate_opens_at_s == _NEVER:
             self._gate_opens_at_s = now_s + self._gate_s
         if owed.kind is kinds.SESSION_NEW:
+            self.is_acked = True
             yield MarkAcked(owed.call_sid)
 
     def _command(self, route: Route, directive: Command | Close, seq: int, now_s: float) -> Iterator[Effect]:
@@ -157,19 +180,25 @@ class Delivery:
             return
         match directive:
             case Command(_, frame):
-                if len(frame) > wire.MAX_MESSAGE_BYTES:
-                    yield Count("command_refused")
-                    yield from _report(
-                        directive, OutcomeKind.REFUSED, f"{len(frame)} bytes are over {wire.MAX_MESSAGE_BYTES}"
-                    )
-                    return
-                yield Send(frame)
+                refusal = _refusal(frame)
+                effect: Effect = Send(frame)
             case Close(_, code):
-                yield CloseSocket(code, "the application asked for it")
+                refusal = "" if code in _CLOSE_CODES else f"{code} is no close code a server may send"
+                effect = CloseSocket(code, "the application asked for it")
+        if refusal:
+            yield Count("command_refused")
+            yield from _report(directive, OutcomeKind.REFUSED, refusal)
+            return
+        yield effect
         yield from _report(directive, OutcomeKind.SENT)
 
     def _waits(self, route: Route, seq: int) -> bool:
         return any(waiting[0] is route and waiting[1] == seq for waiting in self._waiting)
+
+
+def _refusal(frame: bytes) -> str:
+    """Return why ``frame`` must not be sent, or nothing."""
+    return f"{len(frame)} bytes are over {wire.MAX_MESSAGE_BYTES}" if len(frame) > wire.MAX_MESSAGE_BYTES else ""
 
 
 def _report(directive: Directive, kind: OutcomeKind, reason: str = "") -> Iterator[Effect]:

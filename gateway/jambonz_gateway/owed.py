@@ -1,18 +1,19 @@
 """The acks one Connection owes jambonz, and what is said at the deadline. Pure."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import orjson
 
-from jambonz_shared import kinds
 from jambonz_shared.kinds import Fallback, Kind
 
 # A worker's late answer comes within seconds; after that many newer lapses it is of no use to a caller.
 _LAPSED_KEPT: Final = 64
 
 _DECLINE_VERBS: Final = b'[{"verb":"hangup"}]'
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 # The wait hook comes again as soon as the answer has been played (PROTOCOL.md 2.8).
 _WAIT_VERBS: Final = b'[{"verb":"pause","length":2}]'
 
@@ -39,11 +40,12 @@ class OwedAck:
 class OwedAcks:
     """The owed acks of one Connection. Each is settled once: by a worker, at the deadline, or by the socket's end."""
 
-    __slots__ = ("_lapsed", "_owed")
+    __slots__ = ("_lapsed", "_newest_deadline_s", "_owed")
 
     def __init__(self) -> None:
         self._owed: dict[str, OwedAck] = {}
         self._lapsed: dict[str, OwedAck] = {}
+        self._newest_deadline_s = float("-inf")
 
     def __bool__(self) -> bool:
         return bool(self._owed)
@@ -55,8 +57,11 @@ class OwedAcks:
         return msgid in self._owed
 
     def add(self, owed: OwedAck) -> None:
-        """Note that jambonz waits for ``owed``."""
+        """Note that jambonz waits for ``owed``; its deadline may be earlier than that of others."""
         self._owed[owed.msgid] = owed
+        if len(self._owed) > 1 and owed.deadline_s < self._newest_deadline_s:
+            self._owed = dict(sorted(self._owed.items(), key=lambda item: item[1].deadline_s))
+        self._newest_deadline_s = max(self._newest_deadline_s, owed.deadline_s)
 
     def settle(self, msgid: str) -> OwedAck | None:
         """Return the owed ack and forget it; ``None`` if it is not owed (any more)."""
@@ -80,13 +85,8 @@ class OwedAcks:
 
     @property
     def next_deadline_s(self) -> float | None:
-        """When ``due`` has something next. All deadlines are equally long, so the oldest is the next."""
+        """When ``due`` has something next: they are kept in the order of their deadlines."""
         return next(iter(self._owed.values())).deadline_s if self._owed else None
-
-    @property
-    def owes_start(self) -> bool:
-        """True while a ``session:new`` waits for its application."""
-        return any(owed.kind is kinds.SESSION_NEW for owed in self._owed.values())
 
     def clear(self) -> int:
         """Forget everything, because the socket is gone, and return how many acks died with it."""
@@ -103,16 +103,44 @@ class Fallbacks:
     Attributes:
         start_verbs: For an inbound ``session:new``: JSON array, not empty (PROTOCOL.md 2.4).
         hooks: By hook path: JSON array of the verbs for that hook.
+        patterns: The same for paths with variables; the first that matches counts.
     """
 
     start_verbs: bytes = b'[{"verb":"pause","length":1}]'
     hooks: Mapping[str, bytes] = field(default_factory=dict)
+    patterns: tuple[tuple[re.Pattern[str], bytes], ...] = ()
+
+    @classmethod
+    def of(cls, hooks: Mapping[str, bytes], start_verbs: bytes = b"") -> "Fallbacks":
+        """Return the wishes of an app by its hook paths, in which ``{name}`` stands for one segment."""
+        exact = {path: verbs for path, verbs in hooks.items() if "{" not in path}
+        patterns = tuple((path_pattern(path), verbs) for path, verbs in hooks.items() if "{" in path)
+        return cls(start_verbs or cls().start_verbs, exact, patterns)
+
+    def of_hook(self, hook: str) -> bytes | None:
+        """Return the verbs for ``hook`` as jambonz echoes it: perhaps a whole URL (PROTOCOL.md 1.6)."""
+        path = _SCHEME.sub("", hook, count=1).partition("#")[0].partition("?")[0].rstrip("/")
+        path = path if path.startswith("/") else f"/{path}"
+        if (verbs := self.hooks.get(path)) is not None:
+            return verbs
+        return next((verbs for pattern, verbs in self.patterns if pattern.match(path)), None)
+
+
+def path_pattern(path: str) -> re.Pattern[str]:
+    """Return a pattern for a path; ``{name}`` stands for one segment."""
+    parts = re.split(r"\{[^/{}]+\}", path)
+    return re.compile("[^/]+".join(re.escape(part) for part in parts) + r"\Z")
 
 
 def fallback_data(owed: OwedAck, fallbacks: Fallbacks) -> bytes:
     """Return the ``data`` of the ack nobody gave (JSON; empty = without data)."""
-    message = orjson.loads(owed.frame)
-    if (data := fallbacks.hooks.get(str(message.get("hook")))) is not None:
+    try:
+        message = orjson.loads(owed.frame)
+    except orjson.JSONDecodeError:
+        # Only the head was read when it came (wire.read_head).
+        message = {}
+    hook = message.get("hook")
+    if isinstance(hook, str) and (data := fallbacks.of_hook(hook)) is not None:
         return data
     facts = message.get("data")
     match owed.kind.fallback:

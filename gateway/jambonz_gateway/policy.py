@@ -19,6 +19,8 @@ class SessionPolicy:
             to make jambonz release its queue (PROTOCOL.md 2.6.3).
         reap_s: A socket is closed so long after its call's final status (PROTOCOL.md 1.4, P31).
         identify_s: A Connection must have named its call by then.
+        anonymous_s: The same for one that has begun with an anonymous ``session:reconnect``: a ringing callee or a
+            quiet redirect socket says nothing for long, and each close costs one of four reconnects (P33).
     """
 
     max_held_bytes: int = 1 << 20
@@ -28,3 +30,4 @@ class SessionPolicy:
     bounce_s: float = 0.25
     reap_s: float = 5.0
     identify_s: float = 10.0
+    anonymous_s: float = 3600.0

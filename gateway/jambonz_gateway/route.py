@@ -62,8 +62,8 @@ class Route:
     """
 
     __slots__ = (
-        "_asked_seq", "_fence", "_held", "_is_offered", "_n", "_offer_to", "_reading", "_returned", "_seen_seq",
-        "announced", "call_sid", "delivered_seq", "epoch", "held_bytes", "is_over", "live_epochs", "owner",
+        "_asked_seq", "_fence", "_held", "_hooks", "_is_offered", "_n", "_offer_to", "_reading", "_returned",
+        "_seen_seq", "announced", "call_sid", "delivered_seq", "epoch", "held_bytes", "is_over", "live_epochs", "owner",
     )  # fmt: skip
 
     def __init__(self, call_sid: str, *, offer_to: str = "") -> None:
@@ -82,6 +82,8 @@ class Route:
         self._is_offered = False
         self._held: deque[Event] = deque()
         self._returned: deque[Envelope] = deque()
+        # Published Hooks that are not answered yet, by msgid.
+        self._hooks: dict[str, Envelope] = {}
         self._reading = False
         self._seen_seq = 0
         self._asked_seq = 0
@@ -113,6 +115,7 @@ class Route:
 
     def attached(self, attachment: Attachment, gateway_id: str) -> Iterator[Effect]:
         """Begin to publish: the Call has given this Connection its epoch."""
+        was_older = self.epoch > 0 and not self.is_newest
         self.epoch = attachment.epoch
         # Attached again, after the link was down: a log that was being read then has not been.
         self._reading = False
@@ -120,10 +123,17 @@ class Route:
         # A Redis that came back empty begins at fence 0 again; otherwise the newer word counts.
         if not attachment.existed or attachment.fence >= self._fence:
             self._fence, self.owner, self._is_offered = attachment.fence, attachment.owner, False
+        # Attached again: Redis may have lost what was published. Workers know the number if it has not.
+        for envelope in self._hooks.values():
+            yield Publish(self.owner, envelope)
+            self._is_offered = not self.owner
         yield from self.flush(gateway_id)
         self._seen_seq = max(self._seen_seq, attachment.seq)
-        if attachment.existed:
-            yield from self.read_log()
+        if was_older and self.is_newest:
+            # The newer Connection has left unnoticed; its batches are ours now.
+            self.delivered_seq = 0
+        # Also for a new Call: a batch may have overtaken this answer, they come over two connections.
+        yield from self.read_log()
 
     def owner_changed(self, worker_id: str, fence: int, gateway_id: str) -> Iterator[Effect]:
         """Follow an owner notice; an empty ``worker_id`` means that the next event goes to ``dispatch``."""
@@ -153,6 +163,10 @@ class Route:
             envelope = self._next(gateway_id)
             self._is_offered = not self.owner
             yield Publish(self.owner or self._offer_to, envelope)
+
+    def answered(self, msgid: str) -> None:
+        """A Hook has its ack: it need not be published again."""
+        self._hooks.pop(msgid, None)
 
     def farewell(self, now_ms: int, gateway_id: str) -> Iterator[Effect]:
         """Publish, behind everything else, that the Call is over, or that no Connection of it is left."""
@@ -196,10 +210,13 @@ class Route:
 
     def _numbered(self, event: Event, gateway_id: str) -> Envelope:
         self._n += 1
-        return Envelope(
+        envelope = Envelope(
             self.call_sid, self.epoch, self._n, event.kind, event.msgid,
             event.received_at_ms, gateway_id, event.is_acked, event.body,
         )  # fmt: skip
+        if not event.is_acked and kinds.kind_of(event.kind).is_hook:
+            self._hooks[event.msgid] = envelope
+        return envelope
 
     def _shrink(self, limit_bytes: int) -> Iterator[Effect]:
         while self.held_bytes > limit_bytes and self._held:

@@ -5,7 +5,6 @@ and ``drain``, and carries out the effects they return, in order. Times are mono
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final, assert_never
 
 from jambonz_gateway.delivery import Delivery
@@ -23,6 +22,7 @@ from jambonz_gateway.effects import (
 )
 from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks
 from jambonz_gateway.policy import SessionPolicy
+from jambonz_gateway.reconnection import Reconnection
 from jambonz_gateway.route import Attachment, Event, Known, Route
 from jambonz_shared import kinds, wire
 from jambonz_shared.directive import (
@@ -39,6 +39,7 @@ from jambonz_shared.errors import BadFormat, BadFrame
 
 # jambonz's own codes for the end of a call (PROTOCOL.md 1.3): 1000 normal, 1001 the first answer was unusable.
 _CODES_OF_THE_END: Final = frozenset({1000, 1001})
+_GOING_AWAY: Final = 1001
 _DRAIN_CODE: Final = 1012
 # A peer that keeps sending what jambonz never sends is not jambonz.
 _BAD_FRAMES_TOLERATED: Final = 10
@@ -61,7 +62,7 @@ class Session:
 
     __slots__ = (
         "_bad_frames", "_close_at_s", "_close_reason", "_delivery", "_is_closed", "_is_draining",
-        "_owed", "_policy", "_reconnect", "_routes", "_unbound", "fallbacks", "gateway_id", "line", "primary",
+        "_owed", "_policy", "_reconnection", "_routes", "_unbound", "fallbacks", "gateway_id", "line", "primary",
     )  # fmt: skip
 
     def __init__(
@@ -80,10 +81,12 @@ class Session:
         self.primary = call_sid
         self.line = ""
         self._owed: Final = OwedAcks()
-        self._delivery: Final = Delivery(self._owed, gate_s=self._policy.gate_s, bounce_s=self._policy.bounce_s)
         self._routes: Final[dict[str, Route]] = {}
+        self._delivery: Final = Delivery(
+            self._owed, self._routes, gate_s=self._policy.gate_s, bounce_s=self._policy.bounce_s
+        )
         self._unbound: list[Event] = []
-        self._reconnect: OwedAck | None = None
+        self._reconnection: Final = Reconnection(self._delivery, self._policy)
         self._is_closed = False
         self._is_draining = False
         self._bad_frames = 0
@@ -103,12 +106,12 @@ class Session:
     @property
     def owed_count(self) -> int:
         """Hooks jambonz waits for."""
-        return len(self._owed)
+        return len(self._owed) + self._reconnection.is_owed
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of events that wait for an owner or for Redis."""
-        return sum(route.held_bytes for route in self._routes.values())
+        """Bytes of events that wait for an owner, for Redis, or for the name of their call."""
+        return sum(len(event.body) for event in self._unbound) + sum(it.held_bytes for it in self._routes.values())
 
     @property
     def routes(self) -> dict[str, Route]:
@@ -118,8 +121,8 @@ class Session:
     @property
     def wake_at_s(self) -> float | None:
         """When ``tick`` has something to do; ``None`` if nothing is timed."""
-        reconnect = self._reconnect.deadline_s if self._reconnect else None
-        times = (self._owed.next_deadline_s, self._delivery.wake_at_s, self._close_at_s, reconnect)
+        reconnection = self._reconnection.wake_at_s
+        times = (self._owed.next_deadline_s, self._delivery.wake_at_s, self._close_at_s, reconnection)
         return None if self._is_closed else min((at for at in times if at is not None), default=None)
 
     def receive(self, frame: bytes, now_s: float, now_ms: int) -> list[Effect]:
@@ -140,13 +143,15 @@ class Session:
             return effects + self._keep_unbound(event)
         if not self.line:
             self._bind(head, effects)
+        if head.kind == kinds.SESSION_ADULTING.name:
+            effects.append(MarkAcked(call_sid))
         route = self._route(call_sid, effects)
         if route is None:
             return effects
         effects += route.add(event, self.gateway_id, self._policy.max_held_bytes)
         if head.is_final:
             self._final(route, now_s, effects)
-        return effects
+        return self._settled(effects)
 
     def bad_frame(self, reason: str) -> list[Effect]:
         """Take note of a message that jambonz never sends; a peer that goes on is shut out."""
@@ -162,14 +167,15 @@ class Session:
         if route is None:
             return []
         effects = list(route.attached(attachment, self.gateway_id))
-        if call_sid == self.primary and self._reconnect:
-            self._resolve_reconnect(self._reconnect, attachment, effects)
+        if call_sid == self.primary:
+            self._delivery.is_acked = self._delivery.is_acked or attachment.is_acked
+            effects = [*self._reconnection.attached(attachment), *effects]
         announced, route.announced = route.announced, []
         for notice in announced:
             effects += self._another_attached(route, notice)
         if self._is_closed or (route.is_over and call_sid != self.primary):
             self._leave(route, effects)
-        return effects
+        return self._settled(effects)
 
     def refused(self, call_sid: str) -> list[Effect]:
         """The Call belongs to another app: its events are dropped, and a Connection about it is closed."""
@@ -240,15 +246,13 @@ class Session:
         effects: list[Effect] = []
         for owed in self._owed.due(now_s):
             effects += self._delivery.fall_back(owed, self.fallbacks, now_s)
-        if self._reconnect and now_s >= self._reconnect.deadline_s:
-            # Redis is away. If session:new was acked the content is ignored, if not it must be an
-            # application (PROTOCOL.md 2.6.3): the fallback verbs are right in both cases.
-            effects += self._delivery.fall_back(self._reconnect, self.fallbacks, now_s)
-            self._reconnect = None
+        effects += self._reconnection.tick(now_s, self.fallbacks)
         effects += self._delivery.tick(now_s)
         if self._close_at_s is not None and now_s >= self._close_at_s:
-            self._close_at_s = None
-            effects.append(CloseSocket(1000 if self.is_over else 1008, self._close_reason))
+            # Not before the last hook has its ack (P1).
+            self._close_at_s = self._owed.next_deadline_s
+            if self._close_at_s is None:
+                effects.append(CloseSocket(1000 if self.is_over else 1008, self._close_reason))
         return self._settled(effects)
 
     def drain(self, now_s: float) -> list[Effect]:
@@ -256,13 +260,16 @@ class Session:
         self._is_draining = True
         return self._settled(self.tick(now_s))
 
-    def closed(self, code: int) -> list[Effect]:
-        """The websocket is gone; ``code`` is the peer's close code, 1006 without one."""
+    def closed(self, code: int, *, by_us: bool = False) -> list[Effect]:
+        """The websocket is gone; ``code`` is that of the close frame, 1006 without one.
+
+        Jambonz reconnects after a 1001 of ours, but its own 1001 is the end of the call (PROTOCOL.md 1.3).
+        """
         if self._is_closed:
             return []
         self._is_closed = True
-        effects: list[Effect] = [Count("hook_died")] * self._owed.clear()
-        is_over = self.is_over or code in _CODES_OF_THE_END
+        effects: list[Effect] = [Count("hook_died")] * (self._owed.clear() + self._reconnection.clear())
+        is_over = self.is_over or (code in _CODES_OF_THE_END and not (by_us and code == _GOING_AWAY))
         for route in list(self._routes.values()):
             route.is_over = route.is_over or is_over
             self._leave(route, effects)
@@ -273,7 +280,7 @@ class Session:
         route = self._routes.pop(call_sid, None)
         if route is None:
             return []
-        effects: list[Effect] = []
+        effects = list(route.flush(self.gateway_id, everything=True))
         if connections_left == 0 or (route.is_over and connections_left < 0):
             effects += route.farewell(now_ms, self.gateway_id)
         return [*effects, Forget(call_sid)]
@@ -283,7 +290,7 @@ class Session:
         route = self._routes.get(call_sid)
         if route is None:
             return Known()
-        return Known(route.owner, route.fence, is_acked=not (call_sid == self.primary and self._owed.owes_start))
+        return Known(route.owner, route.fence, is_acked=call_sid == self.primary and self._delivery.is_acked)
 
     def _answer_or_owe(self, head: wire.Head, call_sid: str, frame: bytes, now_s: float, effects: list[Effect]) -> bool:
         """Return True if the Hook is answered here, whoever handles it later."""
@@ -291,33 +298,21 @@ class Session:
         if not kind.is_hook:
             return False
         if kind is kinds.SESSION_ADULTING:
-            effects += [Send(wire.ack_frame(head.msgid, b"[]")), MarkAcked(call_sid)]
+            effects.append(Send(wire.ack_frame(head.msgid, b"[]")))
+            self._delivery.is_acked = True
             return True
         owed = OwedAck(head.msgid, call_sid, kind, now_s + self._policy.ack_deadline_s, frame)
         if kind is kinds.SESSION_RECONNECT:
-            self._reconnected(head, owed, now_s, effects)
+            may_inherit = bool(head.top_call_sid and head.data_call_sid) and not self.line
+            effects += self._reconnection.received(owed, may_inherit=may_inherit, now_s=now_s)
+            if not call_sid:
+                self._close_at_s = now_s + self._policy.anonymous_s
             return True
-        if kind is kinds.SESSION_NEW and head.is_inbound:
-            self._delivery.shut_gate()
         if head.msgid not in self._owed:
             self._owed.add(owed)
+            if kind is kinds.SESSION_NEW and head.is_inbound:
+                self._delivery.shut_gate()
         return False
-
-    def _reconnected(self, head: wire.Head, owed: OwedAck, now_s: float, effects: list[Effect]) -> None:
-        """Ack ``session:reconnect`` at once, unless it may have inherited an unanswered ``session:new``."""
-        may_inherit = bool(head.top_call_sid and head.data_call_sid) and not self.line
-        if may_inherit:
-            self._reconnect = replace(owed, kind=kinds.SESSION_NEW, deadline_s=now_s + self._policy.reconnect_wait_s)
-        else:
-            effects.append(Send(wire.ack_frame(head.msgid, b"[]")))
-
-    def _resolve_reconnect(self, reconnect: OwedAck, attachment: Attachment, effects: list[Effect]) -> None:
-        self._reconnect = None
-        if attachment.is_acked or not attachment.existed:
-            effects.insert(0, Send(wire.ack_frame(reconnect.msgid, b"[]")))
-            return
-        waited_s = self._policy.ack_deadline_s - self._policy.reconnect_wait_s
-        self._delivery.inherit(replace(reconnect, deadline_s=reconnect.deadline_s + waited_s))
 
     def _bind(self, head: wire.Head, effects: list[Effect]) -> None:
         """Take the Connection's identity from its first message that names a call."""
@@ -334,7 +329,7 @@ class Session:
             effects += route.add(event, self.gateway_id, self._policy.max_held_bytes)
 
     def _keep_unbound(self, event: Event) -> list[Effect]:
-        if len(self._unbound) >= _UNBOUND_MAX:
+        if len(self._unbound) >= _UNBOUND_MAX or self.held_bytes + len(event.body) > self._policy.max_held_bytes:
             return [Count("event_dropped"), CloseSocket(1008, self._close_reason)]
         self._unbound.append(event)
         return []
@@ -344,10 +339,12 @@ class Session:
         route = self._routes.get(call_sid)
         if route is not None:
             return route
-        if len(self._routes) > _LEGS_MAX:
+        primary = self._routes.get(self.primary)
+        # Without a primary Call the socket is being closed, because the Call is another app's.
+        if primary is None or len(self._routes) > _LEGS_MAX:
             effects.append(Count("event_dropped"))
             return None
-        route = self._routes[call_sid] = Route(call_sid, offer_to=self._routes[self.primary].owner)
+        route = self._routes[call_sid] = Route(call_sid, offer_to=primary.owner)
         effects.append(Attach(call_sid, "leg", is_reconnect=True))
         return route
 
@@ -383,6 +380,7 @@ class Session:
         if notice.epoch <= route.epoch:
             return []
         route.live_epochs.add(notice.epoch)
+        self._delivery.leave_to_newer(route)
         if route.call_sid != self.primary or notice.line != self.line or self._is_closed:
             return []
         # jambonz holds one socket per line, so ours is half-open: it has reconnected elsewhere.
@@ -390,8 +388,14 @@ class Session:
         return [Count("replaced"), CloseSocket(1001, "jambonz has reconnected on another socket")]
 
     def _settled(self, effects: list[Effect]) -> list[Effect]:
-        """Close a draining socket once nothing is owed and no command waits."""
-        if self._is_draining and not self._owed and not self._delivery.waiting_count and not self.is_over:
+        """Close a draining socket once nothing is owed and no command waits.
+
+        One that has not said anything waits as well: its ``session:new`` is on the way, and a call whose socket
+        drops before that is acked is deaf (PROTOCOL.md 2.6.3).
+        """
+        if not self._is_draining or self._is_closed or self.is_over or not (self.line or self._unbound):
+            return effects
+        if not self.owed_count and not self._delivery.waiting_count:
             self._is_draining = False
             effects.append(CloseSocket(_DRAIN_CODE, "this gateway is going away; reconnect to another"))
         return effects

@@ -60,4 +60,4 @@ def decode_facts(raw: bytes) -> dict[str, Any]:
 
 def encode_facts(facts: Mapping[str, Any]) -> bytes:
     """Return the JSON for Redis."""
-    return orjson.dumps(facts)
+    return orjson.dumps(dict(facts))

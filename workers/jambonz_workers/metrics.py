@@ -43,6 +43,10 @@ class WorkerMetrics:
         self.gaps = Counter(prefix + "gaps", "Event numbers given up as lost after waiting.", registry=registry)
         self.claims = Counter(prefix + "claims", "Claims by result.", ["result"], registry=registry)
         self.refused = Counter(prefix + "refused", "Commands that a gateway refused.", registry=registry)
+        self.adoptions = Counter(prefix + "adoptions", "Dead processes adopted by this one.", registry=registry)
+        self.quarantined = Counter(
+            prefix + "quarantined", "Events set aside because their handler killed workers.", registry=registry
+        )
         self.calls = Gauge(prefix + "calls", "Calls owned now.", registry=registry)
         self.works = Gauge(prefix + "spawned", "Background work running now.", registry=registry)
         self.held = Gauge(prefix + "held_commands", "Commands that wait for Redis to come back.", registry=registry)

@@ -5,14 +5,14 @@ import itertools
 import logging
 import sys
 from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from jambonz_shared.directive import encode_batch
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFrame, CallGone, CallLost, ClusterError
-from jambonz_shared.kinds import ENDED, TAKEOVER
+from jambonz_shared.kinds import DETACHED, ENDED, TAKEOVER
 from jambonz_shared.redis import script
 from jambonz_shared.redis.scripts import (
     CallKeys,
@@ -35,39 +35,26 @@ from jambonz_shared.redis.scripts import (
     end_reply,
     orphan_args,
 )
+from jambonz_workers.adoption import notice
 from jambonz_workers.call import Call, ClaimedCall, OnCommitted
-from jambonz_workers.delivery import Delivery
+from jambonz_workers.delivery import Delivery, Entry, Source
 from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Ready, Settle, Wait
-from jambonz_workers.effects import Commit, bare_ack
+from jambonz_workers.effects import DECLINE_FAILED, Commit, bare_ack, is_inbound_start
 from jambonz_workers.event import Event, event_of
 from jambonz_workers.facts import decode_facts
 from jambonz_workers.forwarder import Forwarder
+from jambonz_workers.live import LiveCall
 from jambonz_workers.metrics import kind_label
 from jambonz_workers.outbox import Outbox
+from jambonz_workers.recovery import Recovery
 from jambonz_workers.runner import Runner
 from jambonz_workers.sweeper import Sweeper
 from jambonz_workers.terms import Terms
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(slots=True, eq=False)
-class LiveCall:
-    """A call this worker owns.
-
-    Attributes:
-        task: Runs its events one after the other; None while there are none. A task per event costs 2.6 us of
-            some 20 that an event costs, stepping handlers without one 0.6 us (measured, 16 events a tick), but
-            a handler needs a task of its own for ``asyncio.timeout``, and a pool of tasks is slower as soon as
-            handlers wait.
-        delivery: The event that runs now.
-    """
-
-    call: Call
-    ownership: Ownership
-    task: asyncio.Task[None] | None = None
-    timer: asyncio.TimerHandle | None = None
-    delivery: Delivery | None = None
+# After Redis was away its gateways may need so long to tell it of a call.
+_CLAIM_AGAIN_S: Final = 0.2
 
 
 class Office:
@@ -87,6 +74,7 @@ class Office:
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count(1)
         self._running: set[asyncio.Task[None]] = set()
+        self.recovery: Final = Recovery(outbox.link, self, grace_s=terms.grace_s)
         self._commit_results = {
             name: terms.metrics.commits.labels(name) for name in ("ok", "duplicate", "fenced", "gone", "failed")
         }
@@ -106,9 +94,10 @@ class Office:
         batch = encode_batch(commit.directives) if commit.directives else b""
         changes = Changes(commit.facts, commit.status, dict(commit.state))
         keys, args = commit_args(live.ownership, commit.series, commit.n, batch, changes)
-        self._outbox.script(partial(self._committed, live, on_committed), script.COMMIT, keys, args)
+        on_answer = partial(self._committed, live, (commit.series, commit.n), on_committed)
+        self._outbox.script(on_answer, script.COMMIT, keys, args)
 
-    def _committed(self, live: LiveCall, on_committed: OnCommitted, reply: Any) -> None:
+    def _committed(self, live: LiveCall, event: tuple[int, int], on_committed: OnCommitted, reply: Any) -> None:
         if isinstance(reply, Exception):
             log.error("commit refused by redis", exc_info=reply, extra={"call_sid": live.call.sid})
             self._commit_results["failed"].inc()
@@ -118,13 +107,15 @@ class Office:
         match commit_reply(reply):
             case Committed():
                 self._commit_results["ok"].inc()
+                _confirm(live, event)
                 on_committed(None)
             case Duplicate():
                 self._commit_results["duplicate"].inc()
+                _confirm(live, event)
                 on_committed(None)
             case Fenced(owner):
                 self._commit_results["fenced"].inc()
-                self._lost(live, owner)
+                self.lose(live, owner)
                 on_committed(CallLost(sid, owner))
             case Gone():
                 self._commit_results["gone"].inc()
@@ -179,10 +170,14 @@ class Office:
                 self._metrics.claims.labels("owned").inc()
                 self._disown(call_sid)
                 self._apply(self.dispatcher.is_elsewhere(call_sid, owner))
+                self._terms.on_room()
+            case Gone() if self.recovery.may_come_back:
+                self._loop.call_later(_CLAIM_AGAIN_S, self._claim, call_sid)
             case Gone():
                 self._metrics.claims.labels("gone").inc()
                 self._disown(call_sid)
                 self._apply(self.dispatcher.gone(call_sid))
+                self._terms.on_room()
             case other:
                 assert_never(other)
 
@@ -197,13 +192,15 @@ class Office:
             record.committed,
         )
         ownership = Ownership(CallKeys.of(self._keys, call_sid), self.process_id, fence, self._terms.call_ttl_ms)
-        self.live[call_sid] = LiveCall(Call(call_sid, self, claimed), ownership)
+        live = self.live[call_sid] = LiveCall(Call(call_sid, self, claimed), ownership)
+        live.committed.update(record.committed)
+        if not record.live:
+            self.recovery.without_sockets(live)
         self._metrics.calls.set(len(self.live))
         self._apply(self.dispatcher.claimed(call_sid, record.committed, self._loop.time()))
 
     def _disown(self, call_sid: str) -> None:
         self._outbox.send(_ignore, b"SREM", self._keys.owned(self.process_id), call_sid)
-        self._terms.on_room()
 
     # Running events.
 
@@ -256,7 +253,14 @@ class Office:
             if envelope.kind == ENDED:
                 await self._end(live, delivery)
                 return
+            if envelope.kind == DETACHED:
+                self.recovery.without_sockets(live)
+                self._commit_bare(call, envelope, on_committed)
+                return
             event = event_of(envelope)
+            if envelope.is_quarantined:
+                self._commit_quarantined(call, event, on_committed)
+                return
             run = self._runner.takeover if envelope.kind == TAKEOVER else self._runner.handle
             await run(call, event, on_committed)
         except BadFrame as error:
@@ -274,6 +278,12 @@ class Office:
         acks = [bare_ack(event, (), self.new_id)] if event.is_hook else []
         call.commit_event(event, acks, [], on_committed)
 
+    def _commit_quarantined(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
+        """Ack a Hook whose handler kills workers without running it."""
+        verbs = DECLINE_FAILED if is_inbound_start(event) else ()
+        acks = [bare_ack(event, verbs, self.new_id)] if event.is_hook else []
+        call.commit_event(event, acks, [], on_committed)
+
     def _handled(self, delivery: Delivery, error: ClusterError | None) -> None:
         if isinstance(error, CallLost):
             self._forwarder.forward(error.owner, delivery)
@@ -285,6 +295,10 @@ class Office:
     async def _end(self, live: LiveCall, delivery: Delivery) -> None:
         """Run what the application does at the end, then remove the call from Redis."""
         call = live.call
+        if await self._has_sockets(live):
+            # A Connection came back meanwhile; its gateway tells again when it has left.
+            self._sweeper.settle(delivery)
+            return
         call.cancel_works()
         await self._runner.end(call, _bare_event(delivery.envelope))
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -295,24 +309,37 @@ class Office:
                 self._sweeper.settle(delivery)
                 self._over(live)
             case Fenced(owner):
-                self._lost(live, owner)
+                self.lose(live, owner)
                 self._forwarder.forward(owner, delivery)
             case StillLive():
-                # A Connection came back meanwhile; the gateway tells again when it has left.
                 self._sweeper.settle(delivery)
             case other:
                 assert_never(other)
+
+    async def _has_sockets(self, live: LiveCall) -> bool:
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._outbox.send(partial(_resolve, future), b"HGET", live.ownership.call.call, b"live")
+        reply = await future
+        return isinstance(reply, bytes) and int(reply) > 0
+
+    def end(self, live: LiveCall) -> None:
+        """Run the end of a call behind what waits in its mailbox, as if its gateway had told it."""
+        envelope = notice(live.call.sid, ENDED, 0)
+        # It came over no stream, so nothing is to be deleted.
+        self.receive(Delivery(envelope, Entry(Source.INBOX, b"", 1), is_settled=True))
 
     def _over(self, live: LiveCall) -> None:
         """The call has ended: nothing of it stays here."""
         if self._release(live, CallGone(live.call.sid)):
             self._apply(self.dispatcher.gone(live.call.sid))
+            self._terms.on_room()
 
-    def _lost(self, live: LiveCall, owner: str) -> None:
-        """Another worker owns the call; it gets the events that wait."""
+    def lose(self, live: LiveCall, owner: str) -> None:
+        """Let go of a call that another worker owns; it gets the events that wait."""
         if self._release(live, CallLost(live.call.sid, owner)):
             log.warning("call lost to another worker", extra={"call_sid": live.call.sid, "owner": owner})
             self._apply(self.dispatcher.lost(live.call.sid, owner))
+            self._terms.on_room()
 
     def _release(self, live: LiveCall, reason: ClusterError) -> bool:
         sid = live.call.sid
@@ -338,24 +365,22 @@ class Office:
         if live is None:
             return
         self._outbox.script(_ignore, script.ORPHAN, *orphan_args(live.ownership.call, self.process_id))
+        # Somebody owns it again at once, so that background work goes on and commands find their handler.
+        takeover = notice(call_sid, TAKEOVER, 0)
+        self._outbox.send(_ignore, b"XADD", self._keys.dispatch(self._terms.app), b"*", b"e", takeover.encode())
         if self._release(live, CallLost(call_sid, "")):
             self._apply(self.dispatcher.lost(call_sid, ""))
 
 
+def _confirm(live: LiveCall, event: tuple[int, int]) -> None:
+    """Note that Redis has this event; its epoch is below zero for effects outside of events."""
+    epoch, n = event
+    live.committed[epoch] = max(n, live.committed.get(epoch, 0))
+
+
 def _bare_event(envelope: Envelope) -> Event:
     """Return the event without its data, which are ours or unreadable."""
-    empty = Envelope(
-        envelope.call_sid,
-        envelope.epoch,
-        envelope.n,
-        envelope.kind,
-        envelope.msgid,
-        envelope.received_at_ms,
-        envelope.gateway_id,
-        envelope.is_acked,
-        b"{}",
-    )
-    return event_of(empty)
+    return event_of(replace(envelope, body=b"{}"))
 
 
 def _started(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:

@@ -35,7 +35,7 @@ class Outbox:
     """
 
     def __init__(self, link: Link) -> None:
-        self._link = link
+        self.link: Final = link
         self._loop = asyncio.get_running_loop()
         self._held: deque[tuple[Callable[..., None], OnAnswer]] = deque()
         self._retry: asyncio.TimerHandle | None = None
@@ -48,11 +48,11 @@ class Outbox:
 
     def send(self, on_answer: OnAnswer, *args: Argument) -> None:
         """Send a command; ``on_answer`` is called once it has happened."""
-        self._put(lambda on_reply: self._link.send(on_reply, *args), on_answer)
+        self._put(lambda on_reply: self.link.send(on_reply, *args), on_answer)
 
     def script(self, on_answer: OnAnswer, script: Script, keys: Sequence[Argument], args: Sequence[Argument]) -> None:
         """Run a script; ``on_answer`` is called once it has run."""
-        self._put(lambda on_reply: self._link.script(on_reply, script, keys, args), on_answer)
+        self._put(lambda on_reply: self.link.script(on_reply, script, keys, args), on_answer)
 
     async def settled(self) -> None:
         """Return when all that was given before has happened."""
@@ -61,7 +61,7 @@ class Outbox:
         await future
 
     def _put(self, attempt: Callable[..., None], on_answer: OnAnswer) -> None:
-        if self._held or not self._link.is_up or self._link.in_flight > _IN_FLIGHT_LIMIT:
+        if self._held or not self.link.is_up or self.link.in_flight > _IN_FLIGHT_LIMIT:
             self._hold(attempt, on_answer)
         else:
             attempt(partial(self._replied, attempt, on_answer))
@@ -82,9 +82,9 @@ class Outbox:
         if self._retry:
             self._retry.cancel()
             self._retry = None
-        if not self._link.is_up:
+        if not self.link.is_up:
             return
-        while self._held and self._link.in_flight <= _IN_FLIGHT_LIMIT:
+        while self._held and self.link.in_flight <= _IN_FLIGHT_LIMIT:
             attempt, on_answer = self._held.popleft()
             attempt(partial(self._replied, attempt, on_answer))
         if self._held:

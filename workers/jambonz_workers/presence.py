@@ -23,17 +23,22 @@ OWNED_TTL_MS: Final = 24 * 3600 * 1000
 
 
 class Presence:
-    """Keeps a worker's own keys alive. ``announce`` once, then ``run``; ``leave`` at the end."""
+    """Keeps a worker's own keys alive. ``announce`` once, then ``run``; ``leave`` at the end.
 
-    def __init__(
-        self, link: Link, keys: Keys, worker_id: str, settings: WorkerSettings, load: Callable[[], int]
-    ) -> None:
-        """Show what ``load`` says as the number of calls."""
+    Attributes:
+        load: Says how many calls the worker has.
+        on_adopted: Called when others have taken this worker for dead and have adopted its calls.
+        is_leaving: The inbox is gone for good; gateways must not find one again.
+    """
+
+    def __init__(self, link: Link, keys: Keys, worker_id: str, settings: WorkerSettings) -> None:
         self._link = link
         self._keys = keys
         self._worker_id = worker_id
         self._settings = settings
-        self._load = load
+        self.load: Callable[[], int] = _none
+        self.on_adopted: Callable[[], None] = _nothing
+        self.is_leaving = False
         self._lease_ms = round(settings.lease_s * 1000)
         self._started_at_ms = round(time.time() * 1000)
         self._manifest: Manifest | None = None
@@ -86,22 +91,28 @@ class Presence:
             "app": app,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "calls": self._load(),
+            "calls": self.load(),
             "capacity": self._settings.max_calls,
             "started_at_ms": self._started_at_ms,
         }
         link.send(_ignore, b"HSET", keys.worker(worker_id), *chain.from_iterable(about.items()))
-        link.send(_ignore, b"PEXPIRE", keys.worker(worker_id), self._lease_ms)
+        # Outlives the worker: who adopts it must know its app.
+        link.send(_ignore, b"PEXPIRE", keys.worker(worker_id), OWNED_TTL_MS)
         link.send(_ignore, b"PEXPIRE", keys.owned(worker_id), OWNED_TTL_MS)
 
     def _inbox_renewed(self, reply: Any) -> None:
-        if reply != 0:
+        if reply != 0 or self.is_leaving:
             return
-        # Not there: the first beat, or Redis lost its data, or the others took us for dead. Gateways write to
-        # existing inboxes only; making a group is the one way to make a stream without an entry.
+        # Not there: the first beat, or Redis lost its data or was away for a lease, or the others took us for dead.
+        # Gateways write to existing inboxes only; making a group is the one way to make a stream without an entry.
         inbox = self._keys.inbox(self._worker_id)
         self._link.send(_ignore, b"XGROUP", b"CREATE", inbox, b"made", b"$", b"MKSTREAM")
         self._link.send(_ignore, b"PEXPIRE", inbox, self._lease_ms)
+        self._link.send(self._looked_for_adopter, b"DEL", self._keys.adopted(self._worker_id))
+
+    def _looked_for_adopter(self, reply: Any) -> None:
+        if reply == 1:
+            self.on_adopted()
 
     def _announce_again(self) -> None:
         assert self._manifest is not None
@@ -110,6 +121,15 @@ class Presence:
         self._link.send(_ignore, b"SADD", keys.apps, app)
         self._link.send(_ignore, b"PUBLISH", keys.apps_changed, app)
         self._beat(app)
+
+
+def _none() -> int:
+    """A worker that nobody has asked yet has no calls."""
+    return 0
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _ignore(_: object) -> None:

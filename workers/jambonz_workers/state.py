@@ -93,6 +93,11 @@ class CallState(MutableMapping[str, Any]):
                 if self._values.get(name) is _DELETED:
                     del self._values[name]
 
+    @property
+    def stored(self) -> Mapping[str, bytes]:
+        """JSON by name as of the last commit."""
+        return self._stored
+
     def rollback(self) -> None:
         """Forget everything since the last commit."""
         self._values.clear()

@@ -15,6 +15,7 @@ class Terms:
         process_id: The worker's own id.
         app: Name of the app.
         call_ttl_ms: How long the keys of a call live after its last commit.
+        grace_s: How long a call outlives its last Connection.
         on_room: Called when there may be room for a call more.
     """
 
@@ -22,5 +23,6 @@ class Terms:
     app: str
     keys: Keys
     call_ttl_ms: int
+    grace_s: float
     metrics: WorkerMetrics
     on_room: Callable[[], None]

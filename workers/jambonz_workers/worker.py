@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -19,6 +20,7 @@ from jambonz_shared.redis.errors import LinkError
 from jambonz_shared.redis.link import Link
 from jambonz_shared.runtime.http import Check, internal_http
 from jambonz_shared.runtime.signals import Shutdown, shutdown_signals
+from jambonz_workers.adoption import Adopter
 from jambonz_workers.app import App
 from jambonz_workers.calls import Calls
 from jambonz_workers.consumer import Consumer, stop_reader
@@ -30,6 +32,8 @@ from jambonz_workers.presence import Presence
 from jambonz_workers.runner import Runner
 from jambonz_workers.sweeper import Sweeper
 from jambonz_workers.terms import Terms
+from jambonz_workers.vigil import Vigil
+from jambonz_workers.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -89,13 +93,33 @@ class Worker:
         self._channels = Channels(self._endpoint, link, f"{settings.key_prefix}canary:{{{self.id}}}")
         self._calls = Calls(link, self._channels, self.id, keys)
         self._dispatcher = Dispatcher(settings.max_calls)
+        # Before the outbox, which listens too: what Redis has lost is restored before commits are repeated.
+        link.on_up(self._restore)
         self._outbox = Outbox(link)
         self._sweeper = Sweeper(self._outbox, keys.inbox(self.id), keys.dispatch(app.name))
-        terms = Terms(self.id, app.name, keys, round(settings.call_ttl_s * 1000), self.metrics, self._room_made)
+        terms = Terms(
+            self.id,
+            app.name,
+            keys,
+            round(settings.call_ttl_s * 1000),
+            settings.call_grace_s,
+            self.metrics,
+            self._room_made,
+        )
         self.office = Office(terms, self._dispatcher, self._outbox, self._sweeper, Runner(app, self.metrics))
         consumer = Consumer(self.office, self._sweeper, self.metrics)
         self._dispatch, self._inbox = consumer.readers(self._endpoint, link, keys, app.name)
-        self._presence = Presence(link, keys, self.id, settings, lambda: self._dispatcher.count)
+        self._presence = Presence(link, keys, self.id, settings)
+        self._presence.load = lambda: self._dispatcher.count
+        self._presence.on_adopted = self.office.recovery.lose_all
+        adopter = Adopter(
+            link,
+            keys,
+            self.id,
+            grace_ms=round(settings.call_grace_s * 1000),
+            now_ms=lambda: time.time_ns() // 1_000_000,
+        )
+        self._vigil = Vigil(link, keys, Watch(self.id, settings.lease_s), adopter, self.metrics)
         self._reader_tasks: list[asyncio.Task[None]] = []
         self._is_reading = False
         self.metrics.held.set_function(lambda: self._outbox.held)
@@ -122,6 +146,7 @@ class Worker:
         await self._subscribe()
         await self._presence.announce(self._app.manifest())
         beats = self._loop.create_task(self._presence.run(), name="presence")
+        vigil = self._loop.create_task(self._vigil.run(), name="vigil")
         self._reader_tasks = [
             self._loop.create_task(self._dispatch.run(), name="dispatch"),
             self._loop.create_task(self._inbox.run(), name="inbox"),
@@ -131,7 +156,7 @@ class Worker:
             yield
         finally:
             self._is_reading = False
-            await _cancelled([*self._reader_tasks, beats])
+            await _cancelled([*self._reader_tasks, beats, vigil])
             await self._leave()
 
     async def drain(self, shutdown: Shutdown) -> None:
@@ -160,6 +185,9 @@ class Worker:
         if not self._link.is_up or silent_s > _REDIS_SILENT_S:
             return "Redis does not answer"
         return None
+
+    def _restore(self) -> None:
+        self.office.recovery.restore()
 
     def _room_made(self) -> None:
         self._dispatch.poke()
@@ -210,6 +238,7 @@ class Worker:
     async def _empty_inbox(self) -> None:
         # One transaction: what gateways write before it is read here, and after it there is no inbox any more,
         # so that they write to dispatch.
+        self._presence.is_leaving = True
         inbox = self._keys.inbox(self.id)
         replies: Any
         *_, replies = await asyncio.gather(

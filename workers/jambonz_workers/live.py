@@ -1,0 +1,29 @@
+"""A call this worker owns, with what runs for it."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from jambonz_shared.redis.scripts import Ownership
+from jambonz_workers.call import Call
+from jambonz_workers.delivery import Delivery
+
+
+@dataclass(slots=True, eq=False)
+class LiveCall:
+    """A call this worker owns.
+
+    Attributes:
+        task: Runs its events one after the other; None while there are none. A task per event costs 2.6 us of
+            some 20 that an event costs, stepping handlers without one 0.6 us (measured, 16 events a tick), but
+            a handler needs a task of its own for ``asyncio.timeout``, and a pool of tasks is slower as soon as
+            handlers wait.
+        delivery: The event that runs now.
+        committed: Highest n that Redis has confirmed, by epoch.
+    """
+
+    call: Call
+    ownership: Ownership
+    task: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle | None = None
+    delivery: Delivery | None = None
+    committed: dict[int, int] = field(default_factory=dict)

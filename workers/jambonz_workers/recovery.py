@@ -1,0 +1,103 @@
+"""What a worker does for its calls when Redis has lost them, when others took them, or when their sockets are gone."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, Protocol
+
+from jambonz_shared.redis import script
+from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.scripts import Fenced, Memory, Restored, restore_args, restore_reply
+from jambonz_workers.facts import encode_facts
+from jambonz_workers.live import LiveCall
+
+log = logging.getLogger(__name__)
+
+
+# Gateways attach their calls again as soon as their own link is up, which takes a second at most (redis.wire).
+_REFILL_S: Final = 3.0
+
+
+class Owner(Protocol):
+    """Whose calls these are: the office."""
+
+    live: dict[str, LiveCall]
+
+    def lose(self, live: LiveCall, owner: str) -> None:
+        """Let go of a call that another worker owns."""
+
+    def end(self, live: LiveCall) -> None:
+        """Run the end of a call as if its gateway had told it."""
+
+
+class Recovery:
+    """Restores, drops and ends calls in the rare cases; see architecture.md section 8."""
+
+    def __init__(self, link: Link, owner: Owner, *, grace_s: float) -> None:
+        self._link: Final = link
+        self._owner: Final = owner
+        self._grace_s: Final = grace_s
+        self._loop: Final = asyncio.get_running_loop()
+        self._restored_at_s = float("-inf")
+
+    @property
+    def may_come_back(self) -> bool:
+        """True for a while after Redis was away: a call it does not know may still be attached again."""
+        return self._loop.time() - self._restored_at_s < _REFILL_S
+
+    def restore(self) -> None:
+        """Write down what is known of every call; call it before anything else is sent on a new connection.
+
+        Only what is committed for certain: a commit whose fate is unknown is repeated behind this one, and must
+        not find its number taken.
+        """
+        self._restored_at_s = self._loop.time()
+        for live in list(self._owner.live.values()):
+            call = live.call
+            memory = Memory(
+                call.app,
+                encode_facts(call.facts) if call.facts else b"",
+                call.status,
+                dict(live.committed),
+                call.state.stored,
+            )
+            grace_ms = round(self._grace_s * 1000)
+            self._link.script(
+                partial(self._restored, live), script.RESTORE, *restore_args(live.ownership, memory, grace_ms)
+            )
+
+    def lose_all(self) -> None:
+        """Drop all calls: this process was taken for dead, and others have them."""
+        lost = list(self._owner.live.values())
+        log.error("this worker was taken for dead; its calls are with others now", extra={"calls": len(lost)})
+        for live in lost:
+            self._owner.lose(live, "")
+
+    def without_sockets(self, live: LiveCall) -> None:
+        """End a call if no Connection has come back after the grace time."""
+        self._loop.call_later(self._grace_s, self._look, live, partial(self._end_if_still, live))
+
+    def _look(self, live: LiveCall, then: Callable[[Any], None]) -> None:
+        if self._owner.live.get(live.call.sid) is live:
+            self._link.send(then, b"HGET", live.ownership.call.call, b"live")
+
+    def _end_if_still(self, live: LiveCall, reply: Any) -> None:
+        if isinstance(reply, Exception):
+            # Redis is away: the gateways attach again when it is back, so begin to wait anew.
+            self.without_sockets(live)
+        elif int(reply or 0) <= 0:
+            log.info("call ended: jambonz has not reconnected", extra={"call_sid": live.call.sid})
+            self._owner.end(live)
+
+    def _restored(self, live: LiveCall, reply: Any) -> None:
+        if isinstance(reply, Exception):
+            # With the next connection it is tried again.
+            return
+        match restore_reply(reply):
+            case Fenced(owner):
+                self._owner.lose(live, owner)
+            case Restored(0):
+                self.without_sockets(live)
+            case Restored():
+                pass
