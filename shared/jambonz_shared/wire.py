@@ -93,7 +93,7 @@ def _decoded_head(frame: bytes) -> Head:
         _sid_in(message),
         _sid_in(facts),
         is_inbound=kind == "session:new" and facts.get("direction") == "inbound",
-        is_final=kind == "call:status" and facts.get("call_status") in FINAL_STATUSES,
+        is_final=kind == "call:status" and _is_final(facts.get("call_status")),
     )
 
 
@@ -104,6 +104,10 @@ def _sid_in(member: dict[str, Any]) -> str:
     if not isinstance(sid, str) or not _SID.match(sid):
         raise BadFrame("expected 'call_sid' to be 1 to 128 letters, digits or one of _ . : @ -")
     return sid
+
+
+def _is_final(call_status: object) -> bool:
+    return isinstance(call_status, str) and call_status in FINAL_STATUSES
 
 
 def _shown(value: object) -> str:

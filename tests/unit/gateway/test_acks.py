@@ -268,3 +268,30 @@ def test_answers_of_one_batch_keep_their_order() -> None:
     effects = bench.batch(2, command("c1", "one"), ack("d1", "m1"), command("c2", "two"))
     assert [frame["type"] for frame in sent(effects)] == ["command", "ack", "command"]
     assert commands(effects) == ["one", "two"]
+
+
+def test_hook_with_a_broken_body_is_acked_at_its_deadline() -> None:
+    """Only heads are read when a hook comes: what is behind may be anything, and must not stop the clock."""
+    bench = running_call()
+    bench.hears(b'{"type":"verb:hook","msgid":"m1","call_sid":"call-a","hook":"/menu","data":{"call_sid":"call-a",oops')
+    bench.hears(hook("m2"))
+    assert acks(bench.later(4.0)) == {"m1": None, "m2": None}
+
+
+def test_ack_over_the_limit_is_refused_and_the_hook_is_still_owed() -> None:
+    """P10: jambonz would close the socket; the worker learns why and may shorten it before the guard answers."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    effects = bench.batch(2, ack("d1", "m1", b'[{"verb":"say","text":"' + b"x" * 24_000 + b'"}]'))
+    assert sent(effects) == []
+    assert outcomes(effects) == [("d1", "refused")]
+    assert counted(effects) == ["command_refused"]
+    assert list(acks(bench.batch(3, ack("d2", "m1")))) == ["m1"]
+
+
+def test_fallback_is_found_however_the_hook_is_written() -> None:
+    """A hook may carry a query, a host or an id; the app declared a path (PROTOCOL.md 1.6, P47)."""
+    bench = running_call(fallbacks=Fallbacks.of({"/menu": b"[1]", "/h/{nonce}/done": b"[2]"}))
+    for number, path in enumerate(("/menu?x=1", "menu", "ws://host/menu/", "/h/n-17/done", "/h//done", "/menu/more")):
+        bench.hears(hook(f"m{number}", path))
+    assert list(acks(bench.later(4.0)).values()) == [[1], [1], [1], [2], None, None]

@@ -339,3 +339,117 @@ def test_hook_without_a_call_is_answered_at_its_deadline() -> None:
     bench = Bench()
     bench.hears(message("verb:hook", "m1", sid=None, top=None, hook="/menu"))
     assert list(acks(bench.later(4.0))) == ["m1"]
+
+
+def test_close_with_1001_by_ourselves_is_not_the_end() -> None:
+    """Jambonz reconnects after it, unlike after its own 1001 (PROTOCOL.md 1.3)."""
+    bench = running_call()
+    bench.session.closed(1001, by_us=True)
+    assert kinds_published(bench.session.detached(CALL, 0, START_MS)) == ["cluster:detached"]
+
+
+def test_close_with_1000_by_ourselves_is_the_end() -> None:
+    """Jambonz discards every later message (P3): an application that closes so ends its part."""
+    bench = running_call()
+    bench.session.closed(1000, by_us=True)
+    assert kinds_published(bench.session.detached(CALL, 0, START_MS)) == ["cluster:ended"]
+
+
+def test_socket_is_not_reaped_while_a_hook_is_owed() -> None:
+    """P1: a hook that came late after the last status still has its full time."""
+    bench = running_call()
+    bench.hears(status("completed"))
+    bench.later(3.0)
+    bench.hears(hook("m1", "/done"))
+    assert close_codes(bench.later(2.0)) == []
+    effects = bench.later(2.0)
+    assert list(acks(effects)) == ["m1"]
+    assert close_codes(effects) == [1000]
+
+
+def test_draining_socket_waits_for_the_ack_of_a_reconnect() -> None:
+    """The reconnect is owed as well: dropped now, jambonz would lose one more of its four tries."""
+    bench = Bench()
+    bench.hears(message("session:reconnect", "r"))
+    assert bench.session.owed_count == 1
+    assert close_codes(bench.session.drain(bench.now_s)) == []
+    effects = bench.attached(epoch=2, owner=WORKER, fence=1, existed=True, is_acked=True)
+    assert list(acks(effects)) == ["r"]
+    assert close_codes(effects) == [1012]
+
+
+def test_reconnect_that_dies_with_its_socket_is_counted() -> None:
+    """It was owed an ack like any other hook."""
+    bench = Bench()
+    bench.hears(message("session:reconnect", "r"))
+    assert counted(bench.session.closed(1006)) == ["hook_died"]
+    assert acks(bench.attached(epoch=2, existed=True, is_acked=True)) == {}
+
+
+def test_draining_socket_waits_for_its_first_message() -> None:
+    """Its session:new is on the way; dropped before the ack, the call would be deaf (P10)."""
+    bench = Bench()
+    assert close_codes(bench.session.drain(bench.now_s)) == []
+    assert close_codes(bench.hears(session_new())) == []
+    bench.attached()
+    bench.owner()
+    assert close_codes(bench.batch(1, ack("d1", "new"))) == [1012]
+
+
+def test_draining_socket_whose_first_message_is_owed_nothing_is_closed_behind_it() -> None:
+    """An outbound call that is still ringing moves at once."""
+    bench = Bench()
+    bench.session.drain(bench.now_s)
+    assert close_codes(bench.hears(status("trying", top=None))) == [1012]
+
+
+def test_draining_after_the_close_does_nothing() -> None:
+    """The process drains all it has, closed or not."""
+    bench = running_call()
+    bench.session.closed(1006)
+    assert bench.session.drain(bench.now_s) == []
+
+
+def test_message_after_the_call_was_refused_is_dropped() -> None:
+    """The closing handshake takes a round trip; jambonz may speak meanwhile."""
+    bench = Bench()
+    bench.hears(session_new())
+    bench.session.refused(CALL)
+    assert counted(bench.hears(hook("m1"))) == ["event_dropped"]
+    assert counted(bench.hears(hook("m2", sid=LEG))) == ["event_dropped"]
+
+
+def test_events_that_came_while_a_leg_left_are_published_before_its_end() -> None:
+    """P3: a hook between the last status and Redis' answer is no less an event."""
+    bench = running_call()
+    bench.hears(status("trying", "s1", sid=LEG))
+    bench.attached(LEG)
+    bench.hears(status("busy", "s2", sid=LEG))
+    bench.hears(hook("m1", sid=LEG))
+    effects = bench.session.detached(LEG, 0, START_MS)
+    assert [event.msgid for event in published(effects)] == ["m1", ""]
+
+
+def test_messages_before_a_call_is_named_are_bounded_in_bytes() -> None:
+    """32 of the largest would be 32 MiB for one anonymous socket."""
+    bench = Bench(policy=SessionPolicy(max_held_bytes=1000))
+    frame = message("verb:status", "v", sid=None, top=None, pad="x" * 600)
+    assert close_codes(bench.hears(frame)) == []
+    assert bench.session.held_bytes >= 600
+    assert close_codes(bench.hears(frame)) == [1008]
+
+
+def test_repeated_msgid_of_another_kind_does_not_shut_the_gate() -> None:
+    """P4: with nothing owed that could open it, commands would wait for ever."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    bench.hears(session_new("m1"))
+    bench.batch(2, ack("d1", "m1"))
+    assert commands(bench.batch(3, command("c1"))) == ["hi"]
+
+
+def test_status_that_is_no_text_is_no_final_status() -> None:
+    """P9: whatever a peer sends is a message or a bad frame, never an error of ours."""
+    bench = running_call()
+    bench.hears(message("call:status", "s", call_status=["completed"]))
+    assert bench.session.is_over is False

@@ -1,13 +1,17 @@
 """Batches: each once, in order, whatever channel and log have lost; two sockets of one call share them."""
 
+import pytest
+
 from jambonz_gateway.effects import Delivered, ReadLog
 from jambonz_shared.directive import BatchSent, CallEnded, Close, Command
 from jambonz_shared.wire import MAX_MESSAGE_BYTES
 from tests.unit.gateway.sessions import (
     CALL,
     WORKER,
+    Bench,
     ack,
     acks,
+    attached_call,
     close_codes,
     command,
     commands,
@@ -16,6 +20,7 @@ from tests.unit.gateway.sessions import (
     outcomes,
     running_call,
     sent,
+    session_new,
 )
 
 
@@ -184,3 +189,51 @@ def test_nothing_is_delivered_on_a_closed_socket() -> None:
     assert bench.batch(2, command("c1")) == []
     assert bench.log((2, [command("c1")])) == []
     assert bench.session.resubscribed(CALL) == []
+
+
+def test_batch_that_overtakes_the_reply_to_attach_is_read_from_the_log() -> None:
+    """Channel and replies are two connections; a Call may be commanded from its first moment."""
+    bench = Bench()
+    bench.hears(session_new(direction="outbound"))
+    assert bench.batch(1, command("c1")) == []
+    assert ReadLog(CALL, 0) in bench.attached()
+
+
+def test_log_that_was_being_read_when_the_link_broke_is_read_again() -> None:
+    """Otherwise every later batch would wait for a reply that never comes."""
+    bench = running_call()
+    bench.batch(3, command("c3"))
+    assert ReadLog(CALL, 1) in bench.attached(owner=WORKER, fence=1, seq=3, existed=True)
+
+
+def test_command_that_waits_is_left_to_a_newer_connection() -> None:
+    """The newer one reads it from the log: sent by both it would be heard twice."""
+    bench = attached_call()
+    bench.batch(1, ack("d0", "new"), command("c1"))
+    bench.newer()
+    assert commands(bench.later(0.25)) == []
+    bench.left()
+    assert commands(bench.log((1, [ack("d0", "new"), command("c1")]))) == ["hi"]
+
+
+def test_connection_learns_from_attaching_again_that_the_newer_one_has_left() -> None:
+    """The notice was lost while the channel was deaf; what the newer one left in the log is ours."""
+    bench = running_call()
+    bench.newer()
+    bench.batch(2, command("c2", "two"))
+    assert ReadLog(CALL, 0) in bench.attached(owner=WORKER, fence=1, seq=2, existed=True)
+    assert commands(bench.log((2, [command("c2", "two")]))) == ["two"]
+
+
+@pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 2000, 5000])
+def test_close_with_a_code_no_websocket_may_send_is_refused(code: int) -> None:
+    """RFC 6455 7.4; P4: the application is told, and its call goes on."""
+    effects = running_call().batch(2, Close("x1", code, WORKER))
+    assert close_codes(effects) == []
+    assert outcomes(effects) == [("x1", "refused")]
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1011, 1012, 1013, 3000, 4999])
+def test_close_with_a_code_of_a_server_or_an_application_is_sent(code: int) -> None:
+    """What the two others are for (RFC 6455 7.4.2)."""
+    assert close_codes(running_call().batch(2, Close("x1", code, WORKER))) == [code]

@@ -64,7 +64,9 @@ def test_reconnect_of_a_call_redis_has_forgotten_is_acked() -> None:
     """Redis came back empty: the content is ignored if session:new was acked, which is likelier."""
     bench = Bench()
     bench.hears(reconnect())
-    assert acks(bench.attached()) == {"r": []}
+    effects = bench.attached()
+    assert acks(effects) == {"r": []}
+    assert MarkAcked(CALL) in effects, "or the next reconnect would wait for an application"
 
 
 def test_reconnect_without_redis_is_acked_with_the_fallback_application() -> None:
@@ -228,3 +230,40 @@ def test_hook_after_a_reconnect_is_answered_by_its_new_epoch() -> None:
     bench.log()
     bench.hears(hook("m1"))
     assert list(acks(bench.batch(2, ack("d1", "m1", epoch=2)))) == ["m1"]
+
+
+def test_silent_anonymous_reconnect_keeps_its_socket() -> None:
+    """A ringing callee says nothing for minutes; each close would cost one of jambonz' four reconnects (P33)."""
+    bench = Bench()
+    bench.hears(message("session:reconnect", "r", sid=None, top=None))
+    assert close_codes(bench.later(600.0)) == []
+    assert close_codes(bench.later(3600.0)) == [1008]
+
+
+def test_call_acked_blindly_before_its_application_is_bounced_when_redis_is_back() -> None:
+    """Jambonz took the fallback as the application and queues its messages for ever (2.6.3): one more reconnect."""
+    bench = Bench()
+    bench.hears(reconnect())
+    bench.later(1.0)
+    effects = bench.attached(epoch=2, owner=WORKER, fence=1, existed=True)
+    assert MarkAcked(CALL) in effects
+    assert acks(effects) == {}
+    assert close_codes(bench.later(0.25)) == [1012]
+
+
+def test_inherited_deadline_is_kept_beside_other_hooks() -> None:
+    """A hook that came between the reconnect and Redis' answer must not hold up the older one."""
+    bench = Bench()
+    bench.hears(reconnect())
+    bench.later(0.5)
+    bench.hears(hook("m1"))
+    bench.attached(epoch=2, owner=WORKER, fence=1, existed=True)
+    assert list(acks(bench.later(3.5))) == ["r"]
+    assert list(acks(bench.later(0.5))) == ["m1"]
+
+
+def test_adulting_is_marked_acked_when_its_call_is_attached() -> None:
+    """Before that there is nothing in Redis to mark."""
+    bench = Bench()
+    effects = bench.hears(message("session:adulting", "m1", top=None))
+    assert effects.index(MarkAcked(CALL)) > effects.index(Attach(CALL, "side", is_reconnect=False))
