@@ -72,7 +72,9 @@ class Acks:
         record = HookRecord(msgid, "session:reconnect", None, connection, self._world.elapsed_s)
         self._world.ledger.hooks[msgid] = record
         if pending is not None:
-            pending.record.dead_by = pending.record.dead_by or "drop"
+            # None of an outbound call whose session:new has timed out: it has no heir, but the
+            # marker stands, so it becomes a zombie all the same.
+            pending.record.dead_by = "drop"
             self._pending[msgid] = _Pending(record, pending.timer, pending.reply)
         return True
 

@@ -7,7 +7,7 @@ at `wakes_at_s`. Times are seconds of any steady clock.
 from dataclasses import dataclass
 from typing import Any
 
-from jambonz_simulator.core.acks import Reply, ReplyAcked, ReplyDead, ReplyNone
+from jambonz_simulator.core.acks import Reply, ReplyAcked, ReplyDead
 from jambonz_simulator.core.caller import do_step, hang_up, play_script, press, speak
 from jambonz_simulator.core.commands import receive_command
 from jambonz_simulator.core.effects import AbortSocket, Effect, EndCall, Failure
@@ -200,13 +200,11 @@ class SimulatedCall:
                 return self._inbound_app(data)
             case ReplyDead(by="connect", reason=reason):
                 self._fail_to_connect(reason)
-            case ReplyDead(by="timeout"):
-                self._reject("unknown")
-            case ReplyDead(reason=reason):
+            case ReplyDead(by="drop", reason=reason):
                 self._reject(reason)
-            case ReplyNone():
-                # Closed with 1000 before the ack: session:new resolves to nothing.
-                self._reject("no application provided")
+            case _:
+                # The error of a timeout is a string, so there is no better word (PROTOCOL.md 2.4).
+                self._reject("unknown")
         return None
 
     def _inbound_app(self, data: Any) -> list[Verb] | None:

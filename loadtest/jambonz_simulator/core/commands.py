@@ -6,9 +6,10 @@ jambonz never confirms a command (PROTOCOL.md 3.1); the simulator writes down wh
 from collections.abc import Callable
 from typing import Any, Final
 
-from jambonz_simulator.core.acks import ReplyAcked
+from jambonz_simulator.core.acks import Reply, ReplyAcked
 from jambonz_simulator.core.frames import CommandFrame, is_truthy
-from jambonz_simulator.core.kernel import Steps
+from jambonz_simulator.core.info import CallInfo
+from jambonz_simulator.core.kernel import Promise, Steps
 from jambonz_simulator.core.session import Session
 from jambonz_simulator.core.tasks.media import configure
 from jambonz_simulator.core.tasks.rooms import conference_loop
@@ -61,36 +62,38 @@ def _redirect(session: Session, frame: CommandFrame) -> str:
         if verbs is None:
             return "invalid verbs"
         session.replace(verbs)
-    if call_hook is not None:
-        session.world.kernel.spawn(_ask_new_app(session, call_hook))
-    if child_hook is not None:
-        session.world.kernel.spawn(_ask_child_app(session, child_hook))
+    if call_hook is not None or child_hook is not None:
+        session.world.kernel.spawn(_ask_new_apps(session, call_hook, child_hook))
     return ""
 
 
-def _ask_new_app(session: Session, hook: str) -> Steps[None]:
-    """Missing data kills the current verb (PROTOCOL.md 2.5; cs:1649-1652)."""
-    b3 = session.info.next_b3()
-    reply = yield session.requestor.request("session:redirect", hook, session.info.to_data(), b3)
-    if session.apply(reply) == "nothing" and isinstance(reply, ReplyAcked):
+def _ask_new_apps(session: Session, call_hook: str | None, child_hook: str | None) -> Steps[None]:
+    """Ask for both before following either, as in the recording `call-adulting` (2.5, 6.7)."""
+    child = session.child
+    asked = None if call_hook is None else _ask(session, call_hook, session.info)
+    asked_for_child = None if child_hook is None or child is None else _ask(session, child_hook, child)
+    reply = None if asked is None else (yield asked)
+    child_reply = None if asked_for_child is None else (yield asked_for_child)
+    if child is not None and child_reply is not None:
+        _grow_up(session, child, child_reply)
+    if reply is not None and session.apply(reply) == "nothing" and isinstance(reply, ReplyAcked):
+        # Missing data kills the current verb (cs:1649-1652).
         session.kill_current()
 
 
-def _ask_child_app(session: Session, hook: str) -> Steps[None]:
-    """The child leg gets verbs and with them a life of its own (PROTOCOL.md 6.7)."""
-    child = session.child
-    assert child is not None
+def _ask(session: Session, hook: str, info: CallInfo) -> Promise[Reply]:
     b3 = session.info.next_b3()
-    reply = yield session.requestor.request("session:redirect", hook, child.to_data(), b3)
-    if not isinstance(reply, ReplyAcked) or session.child is not child:
-        return
-    verbs = session.read(reply.data)
-    if verbs is None:
+    return session.requestor.request("session:redirect", hook, info.to_data(), b3)
+
+
+def _grow_up(session: Session, child: CallInfo, reply: Reply) -> None:
+    """Give the child leg its verbs and with them a life of its own; the dial ends (6.7)."""
+    verbs = session.read(reply.data) if isinstance(reply, ReplyAcked) else None
+    if verbs is None or session.child is not child:
         return
     session.child = None
     session.adult(child, verbs)
-    if session.current_name == "dial":
-        session.kill_current()
+    session.kill_current()
 
 
 def _call_status(session: Session, frame: CommandFrame) -> str:

@@ -6,7 +6,7 @@ The model of ``lib/utils/ws-requestor.js``; the quirks are those of PROTOCOL.md 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, assert_never
 
 import orjson
 
@@ -23,7 +23,7 @@ from jambonz_simulator.core.frames import (
 from jambonz_simulator.core.kernel import Promise, Steps
 from jambonz_simulator.core.keys import snake_case_keys
 from jambonz_simulator.core.timing import MAX_FRAME_BYTES
-from jambonz_simulator.core.urls import target_of
+from jambonz_simulator.core.urls import is_absolute_http, target_of
 from jambonz_simulator.core.world import World
 
 
@@ -195,6 +195,10 @@ class Requestor:
         if self.is_closed_gracefully:
             message.reply.settle(ReplyNone())
             return
+        if message.hook is not None and is_absolute_http(message.hook):
+            self._post(message.kind, message.hook)
+            message.reply.settle(ReplyNone())
+            return
         if message.kind == "session:new":
             self._call_sid = message.data["call_sid"]
         if message.kind == "session:reconnect":
@@ -206,6 +210,12 @@ class Requestor:
         else:
             self._is_connecting = True
             self._world.kernel.spawn(self._connect_and_send(message))
+
+    def _post(self, kind: str, url: str) -> None:
+        """An absolute http hook is a webhook, which is not simulated: it answers nothing (1.6)."""
+        self._world.entry(0, "jambonz", {"posts": kind, "to": url})
+        if kind == "session:redirect":
+            self.close()
 
     def _connect_and_send(self, message: Message) -> Steps[None]:
         """The first-connect loop, also run on demand while disconnected (PROTOCOL.md 1.2, 1.4)."""
@@ -241,10 +251,9 @@ class Requestor:
     def _send_or_queue(self, message: Message) -> None:
         if self._awaits_reconnect_ack and message.kind != "session:reconnect":
             self._queue.append(message)
-        elif self._connection is None:
-            # The socket opened and was lost again before this message had its turn.
-            self._submit(message)
         else:
+            # An input that opens a socket is digested before the next one can take it away.
+            assert self._connection is not None
             self._send(self._connection, message)
 
     def _send(self, connection: int, message: Message) -> None:
@@ -369,6 +378,8 @@ class Requestor:
                 self._world.anomaly(connection, "invalid_message", details)
                 error = {"msg": "InvalidMessage", "details": details, "content": content}
                 self.request("jambonz:error", None, error)
+            case _:
+                assert_never(frame)
 
     def _command(self, connection: int, frame: CommandFrame) -> None:
         if self.on_command is not None:

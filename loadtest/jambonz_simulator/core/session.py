@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, assert_never
 
 from jambonz_simulator.core.acks import Reply, ReplyAcked, ReplyDead, ReplyNone
 from jambonz_simulator.core.ears import Ears, Heard
@@ -218,6 +218,8 @@ class Session:
                 if not self.is_over:
                     self.replace(verbs)
                 return "replaced"
+            case _:
+                assert_never(reply)
 
     def take_dial(self) -> Dial:
         """Give the fate of the next leg that the app dials."""
@@ -275,22 +277,20 @@ class Session:
 
     # The end.
 
-    def end(self, by: str, call_status: str = "completed") -> None:
+    def end(self, by: str) -> None:
         """End the call: final status, last words of the running verb, close (PROTOCOL.md 6.9)."""
         if self.is_over:
             return
         self.is_over = True
-        if call_status == "completed":
-            self.info.termination_by = by
-            self.info.duration_s = int(self.world.kernel.now_s - self._answered_at_s)
-            if self.is_answered:
-                self.set_status("completed", 200, "OK")
+        self.info.termination_by = by
+        self.info.duration_s = int(self.world.kernel.now_s - self._answered_at_s)
+        if self.is_answered:
+            self.set_status("completed", 200, "OK")
         self._stop()
 
     def fail(self, call_status: str, sip_status: int, sip_reason: str) -> None:
-        """End an unanswered call with a final failure."""
-        if self.is_over:
-            return
+        """End an unanswered call, which must not be over, with a final failure."""
+        assert not self.is_over
         self.is_over = True
         self.set_status(call_status, sip_status, sip_reason)
         self._stop()

@@ -20,10 +20,11 @@ VALUES = st.recursive(
     ),
     max_leaves=5,
 )
-PROPERTIES = sorted(
-    {name for names in REQUIRED_PROPERTIES.values() for name in names}
-    | {"actionHook", "waitHook", "text", "length", "timeout", "input", "numDigits", "loop", "confirmHook", "ttsStream", "bargeIn", "say", "play", "id", "stream", "statusHook", "synthesizer", "finishOnKey", "dtmfHook", "notifyEvents"}
-)  # fmt: skip
+OPTIONAL = (
+    "actionHook waitHook confirmHook statusHook dtmfHook text length timeout input numDigits loop ttsStream bargeIn "
+    "say play id stream synthesizer finishOnKey notifyEvents"
+)
+PROPERTIES = sorted({name for names in REQUIRED_PROPERTIES.values() for name in names} | set(OPTIONAL.split()))
 NAMES = st.sampled_from([*REQUIRED_PROPERTIES, *ALIASES, "nonsense"])
 
 
@@ -36,18 +37,19 @@ def verbs(draw: st.DrawFn) -> dict[str, Any]:
 
 
 DATA = st.lists(verbs(), max_size=3) | VALUES
+MEMBERS = ["call_hook", "child_call_hook", "call_status", "action", "whisper"]
 ACTIONS = st.one_of(
     st.tuples(st.just("ack"), DATA),
     st.tuples(st.just("stray"), VALUES),
     st.tuples(st.just("command"), st.tuples(st.sampled_from(sorted(KNOWN_COMMANDS)), DATA, st.booleans())),
-    st.tuples(st.just("data"), st.dictionaries(st.sampled_from(["call_hook", "child_call_hook", "call_status", "action", "whisper"]), VALUES, max_size=2)),
+    st.tuples(st.just("data"), st.dictionaries(st.sampled_from(MEMBERS), VALUES, max_size=2)),
     st.tuples(st.just("raw"), st.binary(max_size=40) | st.just(b"x" * 30_000)),
     st.tuples(st.just("wait"), st.floats(0, 8)),
     st.tuples(st.just("close"), st.sampled_from([1000, 1001, 1006, 1012])),
     st.tuples(st.just("press"), st.sampled_from(["1", "12#"])),
     st.tuples(st.just("speak"), st.just("hello")),
     st.tuples(st.just("hang_up"), st.none()),
-)  # fmt: skip
+)
 
 
 def act(stage: Stage, action: tuple[str, Any], acked: set[str]) -> None:

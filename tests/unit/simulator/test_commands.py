@@ -174,3 +174,23 @@ def test_hook_that_answers_after_the_end_runs_nothing() -> None:
     stage.hang_up().ack(hook, PAUSE, connection=1)
     assert stage.verb is None
     assert stage.advance(1).outcome == "completed"
+
+
+def test_new_application_that_answers_after_the_end_is_not_run() -> None:
+    stage = running(PAUSE).command("redirect", {"call_hook": "/x"})
+    redirect = stage.last("session:redirect")
+    stage.hang_up().ack(redirect, GATHER, connection=1)
+    assert stage.verb is None
+
+
+def test_http_hook_is_a_webhook_that_answers_nothing_here() -> None:
+    """Section 1.6."""
+    stage = running([{**GATHER[0], "actionHook": "https://x.test/hook"}, *PAUSE])
+    stage.press("1")
+    assert (stage.sent("verb:hook"), stage.verb) == ([], "pause")
+
+
+def test_http_call_hook_closes_the_socket_with_1000() -> None:
+    """Section 2.5: the application moves to HTTP."""
+    stage = running(PAUSE).command("redirect", {"call_hook": "https://x.test/"})
+    assert stage.closed == [(1, 1000)]

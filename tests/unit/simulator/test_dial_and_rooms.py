@@ -235,10 +235,12 @@ def test_child_that_left_before_the_ack_does_not_grow_up() -> None:
 
 
 def test_call_hook_and_child_call_hook_may_come_together() -> None:
-    """Recording `call-adulting`: the verbs of the call have replaced the dial when the child grows up."""
+    """Recording `call-adulting`: both are asked before either is followed."""
     stage = dialled(Dial(talk_s=None)).command("redirect", {"call_hook": "/p", "child_call_hook": "/c"})
-    stage.ack(stage.last("session:redirect", "/c"), PAUSE, connection=1)
+    assert [frame["hook"] for frame in stage.sent("session:redirect")] == ["/p", "/c"]
     stage.ack(stage.last("session:redirect", "/p"), GATHER, connection=1)
+    assert stage.verb == "dial"
+    stage.ack(stage.last("session:redirect", "/c"), PAUSE, connection=1)
     assert (len(stage.opened), stage.verb) == (2, "gather")
 
 
@@ -284,10 +286,17 @@ def test_wait_hook_without_a_usable_answer_is_never_asked_again(verbs: Any) -> N
     assert stage.verb == "enqueue"
 
 
+def test_tag_that_is_no_object_clears_the_customer_data_of_a_waiting_caller() -> None:
+    stage = running([ENQUEUE], Script(queue_s=None, tag={"x": 1}))
+    stage.ack(stage.last("verb:hook", "/wait"), [{"verb": "tag", "data": 7}]).advance(0.01)
+    assert "customerData" not in stage.last("verb:hook", "/wait")["data"]
+
+
 def test_queued_caller_is_bridged_and_the_hook_told() -> None:
-    stage = running([{**ENQUEUE, "waitHook": ""}]).advance(10)
+    stage = running([{**ENQUEUE, "waitHook": ""}, *PAUSE]).advance(10)
     left = stage.last("verb:hook", "/left")["data"]
     assert (left["queue_result"], left["queue_time"]) == ("bridged", 10)
+    assert stage.ack(stage.last("verb:hook"), []).verb == "pause"
 
 
 def test_leave_verb_leaves_the_queue() -> None:

@@ -53,7 +53,7 @@ def test_first_gives_the_earliest_promise_or_times_out() -> None:
 
 def waiting(promise: Promise[int], log: list[str]) -> Steps[int]:
     try:
-        value = yield promise
+        value: int = yield promise
         log.append(f"got {value}")
         return value
     finally:
@@ -99,9 +99,9 @@ def test_process_may_kill_itself_and_end() -> None:
     kernel = Kernel()
 
     def body() -> Steps[int]:
+        yield kernel.sleep(0)
         process.kill()
         return 7
-        yield
 
     process = kernel.spawn(body())
     kernel.run(0)

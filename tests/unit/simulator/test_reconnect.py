@@ -3,7 +3,7 @@
 import pytest
 
 from jambonz_simulator.core.effects import Failure
-from jambonz_simulator.core.script import DropSocket, SendHook, SendNotice
+from jambonz_simulator.core.script import Dial, DropSocket, Script, SendHook, SendNotice
 from jambonz_simulator.core.timing import JAMBONZ_TIMING
 from tests.unit.simulator.stage import GATHER, HELLO, PAUSE, Stage, running
 
@@ -285,17 +285,21 @@ def test_reconnect_due_after_the_end_does_not_happen() -> None:
     assert stage.outcome == "completed"
 
 
-def test_socket_lost_again_before_a_queued_message_had_its_turn_connects_again() -> None:
-    """The on-demand loop looks again at the socket before it sends."""
-    stage = running(PAUSE, speed=1)
+def test_verb_of_a_deaf_call_goes_on_without_an_answer() -> None:
+    """Section 1.3: `request` resolves to nothing."""
+    stage = running([*GATHER, *PAUSE]).server_closes(1000)
+    stage.press("1")
+    assert stage.verb == "pause"
+
+
+def test_close_of_a_socket_that_is_still_opening_is_a_failure_not_a_drop() -> None:
+    """The shell reports one or the other."""
+    stage = Stage()
     stage.opens_by_itself = False
-    stage.server_closes(1006).do(SendHook("/count"))
-    world = stage.call.world
-    requestor = stage.call.session.requestor
-    requestor.socket_opened(2)
-    requestor.drop(1006)
-    stage.carry_out(stage.call.tick(stage.now_s))
-    assert world.ledger.hooks != {}
+    stage.start().server_closes(1006, 1)
+    stage.carry_out(stage.call.frame_received(1, "{}", stage.now_s))
+    stage.carry_out(stage.call.socket_opened(1, stage.now_s))
+    assert stage.kinds() == ["session:new"]
 
 
 def test_dropping_a_socket_that_is_not_open_does_nothing() -> None:
@@ -316,7 +320,13 @@ def test_dropped_socket_with_code_1000_makes_the_call_deaf() -> None:
 
 def test_outbound_reconnect_before_the_answer_has_no_data() -> None:
     """Section 2.6.1: nothing was saved yet."""
-    from jambonz_simulator.core.script import Dial, Script
-
     stage = Stage(Script(direction="outbound", answer=Dial(ring_s=10))).start().server_closes(1006).advance(0.5)
     assert stage.last("session:reconnect")["data"] == {}
+
+
+def test_outbound_call_whose_first_ack_never_came_becomes_a_zombie_at_a_drop() -> None:
+    """The initial marker stands until any ack comes (2.3), so the reconnect takes the path of 2.6.3."""
+    stage = Stage(Script(direction="outbound")).start().advance(10).server_closes(1006).advance(0.5)
+    stage.ack(stage.last("session:reconnect")).do(SendHook("/count")).advance(1)
+    assert stage.sent("verb:hook") == []
+    assert "late_ack" in stage.anomalies()

@@ -81,6 +81,13 @@ def test_steps_are_done_in_order() -> None:
     assert stage.outcome == "completed"
 
 
+def test_steps_of_a_test_and_of_the_script_wait_side_by_side() -> None:
+    stage = running([*HELLO, *GATHER], with_steps(WaitForVerb("pause"), HangUp()))
+    stage.do(Press("1")).advance(2)
+    assert stage.last("verb:hook")["data"]["digits"] == "1"
+    assert stage.ack(stage.last("verb:hook"), PAUSE).advance(1).outcome == "completed"
+
+
 def test_what_the_caller_does_is_in_the_transcript() -> None:
     stage = running(GATHER)
     stage.press("1")
@@ -112,7 +119,7 @@ def test_transcript_is_not_kept_when_nobody_wants_it() -> None:
 
 def test_met_expectations_leave_no_trace() -> None:
     expects = Expectations(outcome="completed", says=("Hello", "press", "late"), hooks=("/menu",))
-    verbs = [*HELLO, {**GATHER[0], "say": {"text": "press one"}}]
+    verbs: list[dict[str, Any]] = [*HELLO, {**GATHER[0], "say": {"text": "press one"}}]
     stage = running(verbs, with_steps(Press("1"), expects=expects)).advance(5)
     stage.ack(stage.last("verb:hook"), []).command(
         "redirect", [{"verb": "say", "text": "too late"}, {"verb": "hangup"}]

@@ -1,6 +1,6 @@
 """The llm verb: a scripted speech-to-speech model with events and tools. Pure."""
 
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from jambonz_simulator.core.acks import ReplyDead
 from jambonz_simulator.core.frames import is_truthy
@@ -75,6 +75,8 @@ def _model_step(session: Session, verb: Verb, step: ModelStep, outputs: dict[str
             data = {"tool_call_id": tool_call_id, "name": name, "args": dict(args)}
             session.notice("llm:tool-call", data, hook)
             yield output
+        case _:
+            assert_never(step)
 
 
 def _is_wanted(events: Any, kind: Any) -> bool:

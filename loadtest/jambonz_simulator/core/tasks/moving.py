@@ -38,8 +38,8 @@ def listen(session: Session, verb: Verb) -> Steps[VerbEnd]:
 
 def transcribe(session: Session, _verb: Verb) -> Steps[VerbEnd]:
     """Transcribe until killed; transcriptions come from the test (`SendHook`)."""
-    yield Promise(session.world.kernel)
-    return "next"
+    while True:
+        yield Promise(session.world.kernel)
 
 
 def sip_refer(session: Session, verb: Verb) -> Steps[VerbEnd]:
@@ -71,5 +71,5 @@ def message(session: Session, verb: Verb) -> Steps[VerbEnd]:
 
 def bot(session: Session, _verb: Verb) -> Steps[VerbEnd]:
     """dialogflow, lex, rasa: talk to a bot until killed; their events come from the test."""
-    yield Promise(session.world.kernel)
-    return "next"
+    while True:
+        yield Promise(session.world.kernel)
