@@ -1,14 +1,15 @@
 """Directives on their way to the websocket: each ack once, commands in order and not too early. Pure."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from jambonz_gateway.effects import CloseSocket, Count, Delivered, Effect, MarkAcked, Report, Send
 from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks, fallback_data
 from jambonz_gateway.route import Route
 from jambonz_shared import kinds, wire
-from jambonz_shared.directive import Ack, Close, Command, Directive, Outcome, OutcomeKind
+from jambonz_shared.directive import Ack, Close, Command, Directive, Outcome, OutcomeKind, decode_batch
+from jambonz_shared.errors import BadFormat
 
 _NEVER: Final = float("inf")
 _EMPTY: Final = (b"", b"[]")
@@ -87,8 +88,16 @@ class Delivery:
         kept = [waiting for waiting in self._waiting if waiting[0] is not route]
         self._waiting = deque(kept)
 
-    def batch(self, route: Route, seq: int, directives: Iterable[Directive], now_s: float) -> Iterator[Effect]:
-        """Process one batch of ``route``; it stays in the log while a command of it waits."""
+    def batch(self, route: Route, seq: int, raw: bytes, now_s: float) -> Iterator[Effect]:
+        """Process one batch of ``route``; it stays in the log while a command of it waits.
+
+        One that cannot be read is skipped: a worker of another version must not block the call.
+        """
+        try:
+            directives = decode_batch(raw)
+        except BadFormat:
+            yield Count("bad_batch")
+            directives = []
         for directive in directives:
             match directive:
                 case Ack():
@@ -153,8 +162,10 @@ class Delivery:
 
     def _answer(self, owed: OwedAck, data: bytes, now_s: float) -> Iterator[Effect]:
         yield Send(wire.ack_frame(owed.msgid, data))
-        if route := self._routes.get(owed.call_sid):
-            route.answered(owed.msgid)
+        route = self._routes.get(owed.call_sid)
+        # A Hook that came before its Call had a name belongs to the primary one, whichever that became.
+        for candidate in [route] if route else self._routes.values():
+            candidate.answered(owed.msgid)
         if owed.msgid == self._inherited:
             self._inherited = ""
             self.bounce(now_s)

@@ -12,7 +12,6 @@ from jambonz_gateway.effects import (
     Attach,
     CloseSocket,
     Count,
-    Delivered,
     Detach,
     Effect,
     Forget,
@@ -32,10 +31,9 @@ from jambonz_shared.directive import (
     ConnectionAttached,
     ConnectionLeft,
     OwnerChanged,
-    decode_batch,
 )
 from jambonz_shared.envelope import Envelope
-from jambonz_shared.errors import BadFormat, BadFrame
+from jambonz_shared.errors import BadFrame
 
 # jambonz's own codes for the end of a call (PROTOCOL.md 1.3): 1000 normal, 1001 the first answer was unusable.
 _CODES_OF_THE_END: Final = frozenset({1000, 1001})
@@ -196,7 +194,7 @@ class Session:
                     return []
                 if not route.is_next(seq):
                     return list(route.read_log())
-                return self._settled(self._batch(route, seq, raw, now_s))
+                return self._settled(list(self._delivery.batch(route, seq, raw, now_s)))
             case OwnerChanged(fence, worker_id):
                 return list(route.owner_changed(worker_id, fence, self.gateway_id))
             case ConnectionAttached():
@@ -225,7 +223,7 @@ class Session:
         if not self._is_closed:
             for seq, raw in entries:
                 if seq > route.delivered_seq:
-                    effects += self._batch(route, seq, raw, now_s)
+                    effects += self._delivery.batch(route, seq, raw, now_s)
         effects += route.log_was_read()
         return self._settled(effects)
 
@@ -363,14 +361,6 @@ class Session:
         if route.epoch:
             effects += route.flush(self.gateway_id, everything=True)
             effects.append(Detach(route.call_sid, route.epoch))
-
-    def _batch(self, route: Route, seq: int, raw: bytes, now_s: float) -> list[Effect]:
-        try:
-            directives = decode_batch(raw)
-        except BadFormat:
-            route.delivered_seq = seq
-            return [Count("bad_batch"), Delivered(route.call_sid, seq)]
-        return list(self._delivery.batch(route, seq, directives, now_s))
 
     def _another_attached(self, route: Route, notice: ConnectionAttached) -> list[Effect]:
         if not route.epoch:

@@ -10,6 +10,7 @@ from tests.unit.gateway.sessions import (
     WORKER,
     Bench,
     Published,
+    ack,
     attached_call,
     counted,
     hook,
@@ -191,3 +192,40 @@ def test_word_about_a_call_that_is_not_here_is_ignored() -> None:
     assert bench.log(call_sid="other") == []
     assert bench.session.resubscribed("other") == []
     assert bench.session.detached("other", 0, START_MS) == []
+
+
+def test_hook_that_is_still_owed_is_published_again_when_the_call_is_attached_again() -> None:
+    """Redis may have lost it with its last second; with the same number a worker that knows it ignores it (P3, P6)."""
+    bench = running_call()
+    first = bench.hears(hook("m1"))
+    again = bench.attached(owner=WORKER, fence=1, seq=1, existed=True)
+    assert published(again) == published(first)
+
+
+def test_answered_hook_is_not_published_again() -> None:
+    """Whoever answered it, a worker or the guard."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    bench.hears(hook("m2"))
+    bench.batch(2, ack("d1", "m1"))
+    bench.later(4.0)
+    assert published(bench.attached(owner=WORKER, fence=1, seq=2, existed=True)) == []
+
+
+def test_hook_that_came_before_its_call_had_a_name_is_not_published_again_either() -> None:
+    """It belongs to the Call that was named later."""
+    bench = Bench()
+    bench.hears(hook("m1", sid=None, top=None))
+    bench.hears(status("trying"))
+    bench.attached()
+    bench.owner()
+    bench.batch(1, ack("d1", "m1"))
+    assert published(bench.attached(owner=WORKER, fence=1, seq=1, existed=True)) == []
+
+
+def test_unowned_hook_published_again_is_the_offer() -> None:
+    """Redis came back empty: the owed hook goes to dispatch, newer events wait for who takes it."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    assert numbers(bench.attached()) == [("", 3)]
+    assert numbers(bench.hears(hook("m2"))) == []
