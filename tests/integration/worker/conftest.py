@@ -29,14 +29,16 @@ Start = Callable[..., Awaitable[Running]]
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client: Redis = Redis.from_url(redis_url)
+    client: Redis = Redis.from_url(redis_url, client_name="test")
     yield client
     await client.aclose()
 
 
 @pytest.fixture
-async def gateway(redis: Redis) -> GatewayDouble:
-    return GatewayDouble(redis)
+async def gateway(redis: Redis) -> AsyncIterator[GatewayDouble]:
+    double = GatewayDouble(redis)
+    yield double
+    await double.close()
 
 
 @pytest.fixture

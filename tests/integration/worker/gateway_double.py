@@ -39,12 +39,19 @@ class GatewayDouble:
         self.redis = redis
         self.app = app
         self.keys = Keys()
+        self._lines: list[Line] = []
 
     async def open(self, call_sid: str = "", *, path: str = "/ivr") -> "Line":
         """Attach a new Connection of a call."""
         line = Line(self, call_sid or f"call-{next(_numbers)}")
+        self._lines.append(line)
         await line.attach(path)
         return line
+
+    async def close(self) -> None:
+        """Stop listening to calls that did not end."""
+        for line in self._lines:
+            await line.leave()
 
     async def owned_by(self, worker_id: str) -> set[str]:
         return {
@@ -160,6 +167,7 @@ class Line:
         await self.leave()
 
     async def leave(self) -> None:
+        """Stop listening; may be repeated."""
         self._reader.cancel()
         await asyncio.wait([self._reader])
         await self._pubsub.aclose()  # type: ignore[no-untyped-call]

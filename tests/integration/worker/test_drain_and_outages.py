@@ -1,0 +1,180 @@
+"""A worker that leaves, a Redis connection that breaks: no call and no effect is lost."""
+
+import asyncio
+from itertools import pairwise
+
+from redis.asyncio import Redis
+
+from jambonz_workers import App, Call, Event
+from tests.conditions import until
+from tests.integration.worker.conftest import Start
+from tests.integration.worker.gateway_double import GatewayDouble, Line
+
+
+def counting(started: asyncio.Event | None = None) -> App:
+    app = App()
+
+    @app.session("/ivr")
+    async def welcome(call: Call) -> object:
+        return {"verb": "say", "text": "Hello"}
+
+    @app.hook("/count")
+    async def count(call: Call, event: Event) -> object:
+        call.state.setdefault("seen", []).append(event.data["i"])
+        return {"verb": "tag", "data": {"seen": call.state["seen"]}}
+
+    @app.hook("/slow")
+    async def slow(call: Call, event: Event) -> object:
+        """Never comes back in the first worker; the next one finds it done by ``first``."""
+        if started and not started.is_set():
+            started.set()
+            await asyncio.Event().wait()
+        call.state.setdefault("seen", []).append(event.data["i"])
+        return []
+
+    return app
+
+
+def seen(line: Line, msgid: str) -> list[int]:
+    numbers: list[int] = line.acks[msgid][0]["data"]["seen"]
+    return numbers
+
+
+async def test_a_worker_that_leaves_removes_all_its_keys(start: Start, redis: Redis) -> None:
+    """P8: only what is permanent by name stays."""
+    running = await start(counting())
+    worker_id = running.worker.id
+    names = await _names(redis)
+    assert names >= {f"jc:inbox:{{{worker_id}}}", f"jc:worker:{{{worker_id}}}", "jc:workers", "jc:apps"}
+    assert await redis.pubsub_numsub(f"jc:alive:{{{worker_id}}}") == [(f"jc:alive:{{{worker_id}}}".encode(), 1)]
+    for name in (f"jc:inbox:{{{worker_id}}}", f"jc:worker:{{{worker_id}}}"):
+        assert await redis.pttl(name) > 0
+    await running.stop()
+    assert await _names(redis) <= {"jc:app:{default}", "jc:apps", "jc:dispatch:{default}"}
+
+
+async def _names(redis: Redis) -> set[str]:
+    return {key.decode() if isinstance(key, bytes) else key for key in await redis.keys("*")}
+
+
+async def test_a_heartbeat_keeps_the_keys_alive(start: Start, redis: Redis) -> None:
+    """The lease is over soon after the last one."""
+    running = await start(counting(), heartbeat_s=0.05, lease_s=0.2)
+    inbox = f"jc:inbox:{{{running.worker.id}}}"
+    before = await redis.zscore("jc:workers", running.worker.id)
+    assert before is not None
+
+    async def has_outlived_its_lease() -> bool:
+        now = await redis.zscore("jc:workers", running.worker.id)
+        return now is not None and now - before > 600 and bool(await redis.exists(inbox))
+
+    await until(has_outlived_its_lease, "three leases later the inbox is still there")
+
+
+async def test_an_inbox_that_vanished_is_made_again(start: Start, gateway: GatewayDouble, redis: Redis) -> None:
+    """Redis lost its data, or the others took us for dead."""
+    running = await start(counting(), heartbeat_s=0.05)
+    inbox = f"jc:inbox:{{{running.worker.id}}}"
+    line = await gateway.open()
+    await line.start()
+    await redis.delete(inbox)
+
+    async def is_there() -> bool:
+        return bool(await redis.exists(inbox))
+
+    await until(is_there, "the inbox is back")
+    await line.hook("/count", i=1)
+    await line.end()
+
+
+async def test_a_draining_worker_serves_its_calls_to_their_end(start: Start, gateway: GatewayDouble) -> None:
+    """It takes no new ones, says it is not ready, and leaves when the last call has ended."""
+    running = await start(counting(), drain_timeout_s=60)
+    line, late = await gateway.open(), await gateway.open()
+    await line.start()
+    stopping = asyncio.ensure_future(running.stop())
+    await until(running.shutdown.drain.is_set, "the drain has begun")
+    checks = running.worker.checks(running.shutdown)
+    assert checks["drain"]() is not None
+    await line.hook("/count", i=1)
+    msgid = await late.send("session:new", {"direction": "inbound"})
+    await line.hook("/count", i=2)
+    await line.end()
+    await stopping
+    assert msgid not in late.acks
+    await start(counting())
+    await late.answer(msgid)
+    await late.end()
+
+
+async def test_a_second_signal_hastens_the_drain(start: Start, gateway: GatewayDouble) -> None:
+    """The calls go to others at once."""
+    running = await start(counting(), drain_timeout_s=60)
+    line = await gateway.open()
+    await line.start()
+    stopping = asyncio.ensure_future(running.stop())
+    await until(running.shutdown.drain.is_set, "the drain has begun")
+    running.shutdown.haste.set()
+    await stopping
+    await line.wait(lambda: line.owner == "", "nobody owns the call")
+    await start(counting())
+    await line.hook("/count", i=1)
+    await line.end()
+
+
+async def test_undone_events_of_a_drained_call_go_to_the_next_worker_in_order(
+    start: Start, gateway: GatewayDouble
+) -> None:
+    """P2, P7: the running one was cancelled before its commit, the others had not begun."""
+    started = asyncio.Event()
+    first = await start(counting(started))
+    line = await gateway.open()
+    await line.start()
+    await line.send("verb:hook", {"i": 0}, hook="/slow")
+    await started.wait()
+    msgids = [await line.send("verb:hook", {"i": i}, hook="/count") for i in (1, 2, 3)]
+    await first.stop()
+    line.owner = ""
+    await start(counting(started))
+    await line.answer(msgids[-1])
+    assert seen(line, msgids[-1]) == [0, 1, 2, 3]
+    await line.end()
+    assert await gateway.entries() == 0
+
+
+async def test_commits_survive_broken_connections(start: Start, gateway: GatewayDouble, redis: Redis) -> None:
+    """P3: each effect once, in order, whatever breaks when."""
+    running = await start(counting())
+    lines = [await gateway.open() for _ in range(4)]
+    for line in lines:
+        await line.start()
+    last: dict[str, str] = {}
+    for i in range(40):
+        for line in lines:
+            last[line.sid] = await line.send("verb:hook", {"i": i}, hook="/count")
+        if i % 8 == 4:
+            await _break_connections(redis)
+    for line in lines:
+        await line.answer(last[line.sid])
+        assert seen(line, last[line.sid]) == list(range(40))
+        assert all(second == first + 1 for first, second in pairwise(line.seqs))
+        assert len(line.batches) == len(line.acks) == 41
+        await line.end()
+    assert running.worker.office.live == {}
+    await until(lambda: _is_empty(running.worker), "nothing waits for Redis")
+
+    async def is_swept() -> bool:
+        return await gateway.entries() == 0
+
+    await until(is_swept, "all entries are deleted")
+
+
+def _is_empty(worker: object) -> bool:
+    return worker._outbox.held == 0  # type: ignore[attr-defined,no-any-return]
+
+
+async def _break_connections(redis: Redis) -> None:
+    """As a fail-over or a proxy does: every connection of the worker ends, in the middle of whatever it says."""
+    for client in await redis.client_list():
+        if client["name"] != "test":
+            await redis.client_kill_filter(_id=client["id"])
