@@ -9,6 +9,7 @@ import orjson
 
 from jambonz_gateway.owed import Fallbacks, path_pattern
 from jambonz_shared.errors import BadFormat
+from jambonz_shared.wire import MAX_VERBS_BYTES
 
 DEFAULT_APP: Final = "default"
 _VERSION: Final = 1
@@ -50,11 +51,11 @@ def read_manifest(raw: bytes) -> KnownApp:
         if manifest["version"] != _VERSION:
             raise BadFormat(f"expected a manifest of version {_VERSION}, got {manifest['version']!r}")
         hooks = {
-            path: orjson.dumps(policy["fallback"])
+            path: _verbs(policy["fallback"])
             for path, policy in manifest["hooks"].items()
             if policy["fallback"] is not None
         }
-        start_verbs = orjson.dumps(manifest["fallback"]) if manifest["fallback"] else b""
+        start_verbs = _verbs(manifest["fallback"]) if manifest["fallback"] else b""
         return KnownApp(
             str(manifest["app"]),
             bool(manifest["open"]),
@@ -66,6 +67,15 @@ def read_manifest(raw: bytes) -> KnownApp:
         if isinstance(error, BadFormat):
             raise
         raise BadFormat(f"manifest of {len(raw)} bytes cannot be read: {error!r}") from None
+
+
+def _verbs(fallback: object) -> bytes:
+    if not isinstance(fallback, list):
+        raise BadFormat(f"expected a fallback to be a list of verbs, got a {type(fallback).__name__}")
+    verbs = orjson.dumps(fallback)
+    if len(verbs) > MAX_VERBS_BYTES:
+        raise BadFormat(f"expected a fallback of at most {MAX_VERBS_BYTES} bytes, got {len(verbs)}")
+    return verbs
 
 
 class Apps:

@@ -97,6 +97,11 @@ def _decoded_head(frame: bytes) -> Head:
     )
 
 
+def is_call_sid(text: str) -> bool:
+    """Tell whether ``text`` can be a call_sid, and so part of a key."""
+    return _SID.match(text) is not None
+
+
 def _sid_in(member: dict[str, Any]) -> str:
     sid = member.get("call_sid")
     if sid is None:
@@ -177,7 +182,7 @@ def split_verbs(verbs: Sequence[bytes]) -> list[bytes]:
     Raises:
         MessageTooBig: If one verb alone is too big.
     """
-    limit = MAX_MESSAGE_BYTES - _FRAME_ROOM
+    limit = MAX_VERBS_BYTES
     arrays: list[list[bytes]] = [[]]
     size = 2
     for verb in verbs:
@@ -202,3 +207,6 @@ def _verb_name(verb: bytes) -> str:
 
 # The most that a frame around a verb array can need: a redirect with the longest sid, msgid shorter.
 _FRAME_ROOM: Final = len(redirect_frame(b"", call_sid="x" * 128, queue=False)) + len(b',"data":')
+
+MAX_VERBS_BYTES: Final = MAX_MESSAGE_BYTES - _FRAME_ROOM
+"""A JSON array of verbs up to this size fits into any frame we build."""

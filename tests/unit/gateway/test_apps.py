@@ -1,0 +1,134 @@
+"""Which app takes a path, from the manifests workers publish."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from jambonz_gateway.apps import DEFAULT_APP, Apps, KnownApp, read_manifest
+from jambonz_gateway.owed import Fallbacks
+from jambonz_shared.errors import BadFormat
+from jambonz_shared.wire import MAX_MESSAGE_BYTES
+
+
+def manifest(**changes: Any) -> bytes:
+    plain: dict[str, Any] = {
+        "version": 1,
+        "app": "ivr",
+        "paths": ["/", "/menu/{step}"],
+        "open": False,
+        "env": {"GREETING": {"type": "string", "description": "hello"}},
+        "fallback": None,
+        "hooks": {},
+    }
+    return orjson.dumps(plain | changes)
+
+
+def app(name: str, *paths: str, takes_any_path: bool = False) -> KnownApp:
+    return read_manifest(manifest(app=name, paths=paths, open=takes_any_path))
+
+
+def found(apps: Apps, path: str) -> str | None:
+    known = apps.find(path)
+    return known.name if known else None
+
+
+def test_manifest_is_read() -> None:
+    """All that the gateway knows of an app comes from here."""
+    known = read_manifest(
+        manifest(fallback=[{"verb": "hangup"}], hooks={"/wait": {"late": "drop", "fallback": [{"verb": "pause"}]}})
+    )
+    assert known.name == "ivr"
+    assert known.env == {"GREETING": {"type": "string", "description": "hello"}}
+    assert known.fallbacks.start_verbs == b'[{"verb":"hangup"}]'
+    assert known.fallbacks.of_hook("/wait") == b'[{"verb":"pause"}]'
+
+
+def test_app_without_wishes_gets_ours() -> None:
+    """A policy may be about late answers only; then the fallback is the gateway's own."""
+    known = read_manifest(manifest(hooks={"/wait": {"late": "drop", "fallback": None}}))
+    assert known.fallbacks == Fallbacks()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b"no json", id="no_json"),
+        pytest.param(b"[]", id="no_object"),
+        pytest.param(b"{}", id="empty"),
+        pytest.param(manifest(version=2), id="other_version"),
+        pytest.param(manifest(paths=None), id="paths_missing"),
+        pytest.param(manifest(hooks=[]), id="hooks_of_another_type"),
+        pytest.param(manifest(hooks={"/x": None}), id="policy_of_another_type"),
+        pytest.param(manifest(env=7), id="env_of_another_type"),
+        pytest.param(manifest(paths=[7]), id="path_that_is_no_text"),
+        pytest.param(manifest(fallback={"verb": "hangup"}), id="fallback_that_is_no_list"),
+        pytest.param(manifest(hooks={"/x": {"fallback": "hangup"}}), id="hook_fallback_that_is_no_list"),
+        pytest.param(manifest(fallback=[{"verb": "say", "text": "x" * MAX_MESSAGE_BYTES}]), id="fallback_too_big"),
+    ],
+)
+def test_manifest_that_cannot_be_read_is_an_error_with_a_name(raw: bytes) -> None:
+    """A worker of another version, or somebody's hand in Redis; P10: a fallback must fit into a message."""
+    with pytest.raises(BadFormat):
+        read_manifest(raw)
+
+
+def test_error_of_a_manifest_shows_no_content() -> None:
+    """Environment variables may carry secrets as defaults."""
+    with pytest.raises(BadFormat) as caught:
+        read_manifest(manifest(paths=None, env={"TOKEN": {"default": "s3cret"}}))
+    assert "s3cret" not in str(caught.value)
+
+
+def test_every_path_is_taken_while_no_manifest_is_known() -> None:
+    """A fresh cluster, or Redis away at the start: a call that waits is better than a 480."""
+    assert found(Apps(), "/anything") == DEFAULT_APP
+    assert not Apps()
+
+
+def test_app_without_a_manifest_has_no_wishes() -> None:
+    """Its calls get the gateway's own fallbacks."""
+    assert Apps([app("ivr", "/")]).named("new") == KnownApp("new")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        pytest.param("/", "default", id="root"),
+        pytest.param("/menu/7", "default", id="variable"),
+        pytest.param("/menu", None, id="too_short"),
+        pytest.param("/menu/7/8", None, id="too_long"),
+        pytest.param("/menu/7/adulting", "default", id="adulting"),
+        pytest.param("/adulting/adulting", "default", id="adulting_twice_at_the_root"),
+        pytest.param("/sales", "sales", id="first_segment_names_the_app"),
+        pytest.param("/sales/direct", "sales", id="session_below_the_app"),
+        pytest.param("/sales/sales/whole", "sales", id="session_that_begins_with_the_app_s_name"),
+        pytest.param("/sales/nothing", None, id="app_without_that_session"),
+        pytest.param("/direct", None, id="not_the_default_app_s"),
+        pytest.param("*", None, id="no_path_at_all"),
+    ],
+)
+def test_path_finds_its_app(path: str, name: str | None) -> None:
+    """One gateway serves many apps; jambonz knows only URLs (DESIGN.md section 6)."""
+    apps = Apps([app("default", "/", "/menu/{step}"), app("sales", "/", "/direct", "/sales/whole")])
+    assert found(apps, path) == name
+
+
+def test_dots_in_paths_are_dots() -> None:
+    """Paths are no regular expressions."""
+    apps = Apps([app("default", "/v1.0")])
+    assert found(apps, "/v1.0") == "default"
+    assert found(apps, "/v1x0") is None
+
+
+def test_open_app_takes_any_path() -> None:
+    """A handler for session:new at large."""
+    assert found(Apps([app("default", takes_any_path=True)]), "/whatever/it/is") == "default"
+
+
+def test_only_app_needs_no_name_in_the_url() -> None:
+    """The usual case: one app, whatever it is called."""
+    apps = Apps([app("ivr", "/call")])
+    assert found(apps, "/call") == "ivr"
+    assert "ivr" in apps
+    assert "other" not in apps
