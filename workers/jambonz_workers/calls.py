@@ -25,6 +25,9 @@ from jambonz_workers.facts import decode_facts
 # A gateway answers within a millisecond; longer means that its socket is down and jambonz may come back.
 OUTCOME_WAIT_S: Final = 2.0
 
+# A Redis that fails over is back within seconds; a script that waits longer looks as if it hung.
+CONNECT_WAIT_S: Final = 10.0
+
 # As WorkerSettings.call_ttl_s; only renewed here, never shortened by a live call's own worker.
 _CALL_TTL_MS: Final = 4 * 3600 * 1000
 
@@ -50,12 +53,17 @@ class Calls:
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, redis_url: str, *, key_prefix: str = "jc:", outcome_wait_s: float = OUTCOME_WAIT_S
+        cls,
+        redis_url: str,
+        *,
+        key_prefix: str = "jc:",
+        outcome_wait_s: float = OUTCOME_WAIT_S,
+        connect_wait_s: float = CONNECT_WAIT_S,
     ) -> AsyncIterator["Calls"]:
         """Open the connections to Redis for the time of the block.
 
         Raises:
-            TimeoutError: If Redis does not answer within 10 s.
+            TimeoutError: If Redis does not answer within ``connect_wait_s``.
         """
         endpoint = UrlEndpoint(redis_url)
         process_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -65,7 +73,7 @@ class Calls:
         calls = cls(link, channels, process_id, keys, outcome_wait_s=outcome_wait_s)
         tasks = [asyncio.create_task(link.run()), asyncio.create_task(channels.run())]
         try:
-            async with asyncio.timeout(10.0):
+            async with asyncio.timeout(connect_wait_s):
                 await link.wait_up()
                 await calls.listen()
             yield calls

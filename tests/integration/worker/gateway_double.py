@@ -40,6 +40,8 @@ class GatewayDouble:
         self.app = app
         self.keys = Keys()
         self._lines: list[Line] = []
+        # What is told of each Directive whose sender wants to know; None tells nothing.
+        self.outcome: Callable[[Directive], Outcome | None] = lambda it: Outcome(it.id, OutcomeKind.SENT)
 
     async def open(self, call_sid: str = "", *, path: str = "/ivr") -> "Line":
         """Attach a new Connection of a call."""
@@ -186,8 +188,7 @@ class Line:
                 redis, keys = self.gateway.redis, self.gateway.keys
                 await redis.xdel(keys.log(self.sid), f"{seq}-0")
                 for directive in self.batches[-1]:
-                    if directive.reply_to:
-                        outcome = Outcome(directive.id, OutcomeKind.SENT)
+                    if directive.reply_to and (outcome := self.gateway.outcome(directive)):
                         await redis.publish(keys.outcomes(directive.reply_to), outcome.encode())
             case OwnerChanged(fence, worker_id) if fence > self.fence:
                 self.fence, self.owner = fence, worker_id
