@@ -129,7 +129,7 @@ async def test_a_refused_command_of_a_handler_is_logged_and_counted(
         await line.hook("/refused")
         await until(lambda: any("refused" in it.message for it in caplog.records), "a warning")
     assert caplog.records[-1].__dict__["why"] == "no dial is running"
-    assert list(running.worker.metrics.refused.collect())[0].samples[0].value == 1
+    assert next(iter(running.worker.metrics.refused.collect())).samples[0].value == 1
     await line.end()
 
 

@@ -1,0 +1,84 @@
+"""A worker as the process it is: settings, pages, signals, lifespan."""
+
+import asyncio
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+from redis.asyncio import Redis
+
+from tests.conditions import until
+from tests.integration.worker.gateway_double import GatewayDouble
+
+REPO = Path(__file__).resolve().parents[3]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def worker(app: str, redis_url: str, port: int) -> AsyncIterator[Process]:
+    """Run a worker by the command line; killed at the end if it still runs."""
+    command = [sys.executable, "-m", "jambonz_cluster", "worker", app]
+    flags = ["--redis-url", redis_url, "--internal-port", str(port)]
+    process = await asyncio.create_subprocess_exec(*command, *flags, cwd=REPO, stdout=PIPE, stderr=PIPE)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def page(port: int, path: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as answer:
+        return answer.status, await answer.text()
+
+
+async def is_ready(port: int) -> bool:
+    try:
+        return (await page(port, "/readyz"))[0] == 200
+    except aiohttp.ClientError:
+        return False
+
+
+async def test_a_worker_process_answers_calls_and_leaves_with_exit_code_0(
+    redis_url: str, redis: Redis, gateway: GatewayDouble
+) -> None:
+    """SIGTERM while a call lives: the call is let go for others, nothing of the worker stays."""
+    port = free_port()
+    async with worker("examples.ivr:app", redis_url, port) as process:
+        await until(lambda: is_ready(port), "the worker is ready")
+        assert b"GREETING" in (await redis.get("jc:app:{default}") or b"")
+        line = await gateway.open()
+        verbs = await line.start()
+        assert [verb["verb"] for verb in verbs] == ["answer", "gather"]
+        assert await line.hook("/menu", digits="9") == [{"verb": "say", "text": "Goodbye."}, {"verb": "hangup"}]
+        status, text = await page(port, "/metrics")
+        assert status == 200
+        assert 'jambonz_worker_events_total{kind="verb:hook"} 1.0' in text
+        assert "jambonz_worker_calls 1.0" in text
+        process.send_signal(signal.SIGTERM)
+        await until(lambda: _is_unready(port), "the worker says that it drains")
+        process.send_signal(signal.SIGTERM)
+        _, errors = await process.communicate()
+        assert process.returncode == 0, errors.decode()
+    await line.wait(lambda: line.owner == "", "nobody owns the call")
+    assert not await redis.keys("jc:worker:*")
+    async with worker("examples.ivr:app", redis_url, port) as process:
+        await line.hook("/menu", digits="1")
+        await line.end()
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+
+
+async def _is_unready(port: int) -> bool:
+    return (await page(port, "/readyz"))[0] == 503
