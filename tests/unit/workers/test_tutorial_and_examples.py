@@ -1,0 +1,158 @@
+"""The tutorial's code and the examples do what they say."""
+
+import asyncio
+import re
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from examples import conformance, hello, ivr
+from jambonz_workers import App, Calls, testing
+from jambonz_workers.controls import Controls
+from jambonz_workers.testing import AppClient
+
+REPO = Path(__file__).resolve().parents[3]
+TUTORIAL = REPO / "docs" / "tutorial.md"
+REFERENCE = REPO / "docs" / "reference" / "api.md"
+
+
+def blocks(page: Path) -> list[str]:
+    found: list[str] = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    return found
+
+
+def module_of(source: str, name: str) -> ModuleType:
+    module = ModuleType(name)
+    exec(compile(source, f"tutorial:{name}", "exec"), module.__dict__)
+    return module
+
+
+@pytest.fixture
+def menu(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The tutorial's ``menu.py``, as it is at the end."""
+    _, full, _, later, _ = blocks(TUTORIAL)
+    module = module_of(full + later, "menu")
+    monkeypatch.setitem(sys.modules, "menu", module)
+    return module
+
+
+async def test_the_tutorials_first_step_says_hello() -> None:
+    """A reader types it in as it is."""
+    app: App = module_of(blocks(TUTORIAL)[0], "menu").app
+    async with AppClient(app) as client:
+        assert [verb["verb"] for verb in (await client.session_new("/menu")).verbs or []] == ["say", "hangup"]
+
+
+async def test_the_tutorials_menu_and_its_test_work(menu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its own test, and the slow service made quick."""
+    await module_of(blocks(TUTORIAL)[2], "test_menu").play()
+    sleep = asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", lambda _: sleep(0))
+    async with AppClient(menu.app) as client:
+        assert (await client.hook("/forecast")).verbs is not None
+        assert [frame["command"] for frame in await client.settle()] == ["redirect"]
+
+
+def test_the_tutorials_supervisor_is_importable() -> None:
+    """It needs a Redis to run; tests of ``Calls`` do that."""
+    assert asyncio.iscoroutinefunction(module_of(blocks(TUTORIAL)[4], "supervisor").main)
+
+
+@pytest.mark.parametrize("kind", [App, Controls, Calls, testing.AppClient])
+def test_the_reference_names_every_public_method(kind: type) -> None:
+    """So that nothing is added without a word about it."""
+    text = REFERENCE.read_text()
+    names = [name for name, value in vars(kind).items() if callable(value) and not name.startswith("_")]
+    internal = {"resolve", "manifest", "record", "listen", "on_outcome", "new_id", "deliver", "commit"}
+    missing = [name for name in names if name not in internal and not re.search(rf"\b{name}\b", text)]
+    assert names
+    assert missing == []
+
+
+async def test_hello_says_hello() -> None:
+    """The smallest example."""
+    async with AppClient(hello.app) as client:
+        reaction = await client.session_new("/hello")
+        assert reaction.verbs is not None
+        assert "+15550001" in reaction.verbs[0]["text"]
+
+
+async def test_the_ivr_counts_misunderstandings(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its state decides when to give up."""
+    async with AppClient(ivr.app) as client:
+        await client.session_new("/ivr", env_vars={"GREETING": "Moin"})
+        assert (await client.hook("/menu", digits="2")).verbs is not None
+        for digits, last in (("1", "gather"), ("5", "gather"), ("6", "gather"), ("7", "hangup")):
+            verbs = (await client.hook("/menu", digits=digits)).verbs
+            assert verbs is not None
+            assert verbs[-1]["verb"] == last
+        for status, last in (("completed", "hangup"), ("busy", "gather")):
+            verbs = (await client.hook("/dialled", dial_call_status=status)).verbs
+            assert verbs is not None
+            assert verbs[-1]["verb"] == last
+        await client.end()
+    assert "3 misunderstandings" in capsys.readouterr().out
+
+
+def tag(data: object) -> list[dict[str, object]]:
+    return [{"verb": "tag", "data": data}]
+
+
+async def test_the_conformance_application_answers_its_hooks() -> None:
+    """Those that need nobody but the app itself."""
+    async with AppClient(conformance.app, call_sid="c1") as client:
+        welcome = (await client.session_new("/conformance")).verbs
+        assert welcome is not None
+        assert welcome[0] == {"verb": "say", "text": "welcome c1"}
+        assert (await client.hook("/count")).verbs == tag({"count": 1, "starts": 1})
+        await client.send("call:status", {"seq": 4})
+        await client.send("verb:status", {"seq": 5, "crash": True})
+        assert (await client.hook("/seen")).verbs == tag({"seen": [4]})
+        assert (await client.hook("/echo", args={"payload": {"aB": [1]}})).verbs == tag({"echo": {"aB": [1]}})
+        assert (await client.send("session:redirect", hook="/x")).verbs == tag({"redirected": "/x", "count": 1})
+        assert (await client.hook("/crash")).verbs == []
+        for digit in "136789*0#":
+            assert (await client.hook("/menu", digits=digit)).verbs, digit
+        assert (await client.hook("/menu")).verbs == [{"verb": "say", "text": "no input"}, {"verb": "hangup"}]
+
+
+async def test_the_conformance_application_issues_commands() -> None:
+    """In order, after the ack; what jambonz would ignore is left out."""
+    given: list[dict[str, Any]] = [
+        {"command": "redirect", "verbs": tag(1), "queue": True},
+        {"command": "boostAudioSignal", "data": 0},
+        {"command": "llm:tool-output", "tool_call_id": "t", "data": {}},
+        {"command": "tts:tokens", "data": {"id": 1, "tokens": "Hi"}},
+        {"command": "tts:flush"},
+        {"command": "tts:clear"},
+        {"command": "dtmf", "data": {"dtmf": {"digit": "1"}}, "callSid": "leg"},
+    ]
+    async with AppClient(conformance.app) as client:
+        assert (await client.hook("/emit", args={"commands": given})).commands == []
+        frames = await client.settle()
+    wanted = [it["command"] for it in given if it["command"] != "boostAudioSignal"]
+    assert [frame["command"] for frame in frames] == wanted
+    assert frames[-1]["callSid"] == "leg"
+
+
+async def test_the_conformance_application_streams_tokens_one_at_a_time() -> None:
+    """The next one goes out when the result of the last has come."""
+    async with AppClient(conformance.app) as client:
+        await client.hook("/tts", args={"tokens": ["a", "b"]})
+        for token_id in (1, 2):
+            while not any(it.get("data", {}).get("id") == token_id for it in client.commands):
+                await asyncio.sleep(0)
+            assert len(client.commands) == token_id
+            await client.send("tts:tokens-result", {"id": token_id, "status": "ok"})
+        assert [frame["command"] for frame in await client.settle()] == ["tts:tokens", "tts:tokens", "tts:flush"]
+
+
+def test_the_supervisor_is_a_command() -> None:
+    """Its commands are tested with ``Calls``."""
+    main = import_module("examples.supervisor").main
+    assert sorted(main.commands) == ["list", "take"]
