@@ -80,12 +80,14 @@ class Uplink:
     def _flush(self) -> None:
         gathered, self._gathered = self._gathered, {}
         for key, items in gathered.items():
+            # Calls that come together must not all go to the one worker that reads first.
+            entry_events = _ENTRY_EVENTS if items[0][1] else 1
             entry: list[Item] = []
             size_bytes = 0
             for item in items:
                 entry.append(item)
                 size_bytes += len(item[2].body)
-                if len(entry) >= _ENTRY_EVENTS or size_bytes > _ENTRY_BYTES:
+                if len(entry) >= entry_events or size_bytes > _ENTRY_BYTES:
                     self._append(key, entry)
                     entry, size_bytes = [], 0
             if entry:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from functools import partial
+from typing import Final
 
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFormat
@@ -18,6 +19,9 @@ from jambonz_workers.office import Office
 from jambonz_workers.sweeper import Sweeper
 
 log = logging.getLogger(__name__)
+
+# A burst of new calls is shared among the workers that wait: whoever reads first must not take all of it.
+_DISPATCH_COUNT: Final = 4
 
 
 class Consumer:
@@ -35,7 +39,7 @@ class Consumer:
         dispatch = StreamReader(
             endpoint,
             link,
-            StreamSource(keys.dispatch(app), member),
+            StreamSource(keys.dispatch(app), member, count=_DISPATCH_COUNT),
             partial(self.on_entries, Source.DISPATCH),
             name="dispatch",
         )
