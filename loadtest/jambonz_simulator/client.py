@@ -75,6 +75,7 @@ class LiveCall:
         self._sockets: dict[int, Socket] = {}
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._reaped: asyncio.Future[None] | None = None
+        self._has_left = False
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at_s: float | None = None
         self._watchers: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
@@ -281,7 +282,8 @@ class LiveCall:
         self._carry_out(self.core.start(monotonic()))
 
     async def leave(self) -> None:
-        """Give up: close nothing, drop all sockets. Safe to call more than once."""
+        """Give up: close nothing, drop all sockets, do nothing any more. Safe to call more than once."""
+        self._has_left = True
         if self._timer is not None:
             self._timer.cancel()
         opening = list(self._opening.values())
@@ -301,6 +303,8 @@ class LiveCall:
         return not self._sockets
 
     def _carry_out(self, effects: list[Effect]) -> None:
+        if self._has_left:
+            return
         for effect in effects:
             match effect:
                 case SendFrame(connection, payload):

@@ -251,6 +251,9 @@ async def _open_once(connection: int, url: str, credentials: tuple[str, str] | N
         raise OpenFailed(Failure("dns")) from None
     except ssl.SSLError:
         raise OpenFailed(Failure("tls")) from None
+    except ConnectionError:
+        # Also a server that ends the TLS handshake without a word: ECONNRESET in Node.
+        raise OpenFailed(Failure("reset")) from None
     except OSError:
         raise OpenFailed(Failure("connect_timeout")) from None
     try:

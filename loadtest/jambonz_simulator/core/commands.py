@@ -24,13 +24,12 @@ PARTICIPANT_ACTIONS: Final = ["tag", "untag", "coach", "uncoach", "hold", "unhol
 
 def receive_command(session: Session, connection: int, frame: CommandFrame) -> None:
     """Follow a command or ignore it, and write down which (PROTOCOL.md 3.1, 3.2)."""
+    if session.is_over:
+        # Sent before the server could know: nobody's fault.
+        session.world.command(connection, frame, "ignored", "the call is over")
+        return
     handler = _HANDLERS.get(frame.command) if isinstance(frame.command, str) else None
-    if handler is None:
-        reason = f"unknown command {frame.command!r}"
-    elif session.is_over:
-        reason = "the call is over"
-    else:
-        reason = handler(session, frame)
+    reason = f"unknown command {frame.command!r}" if handler is None else handler(session, frame)
     session.world.command(connection, frame, "ignored" if reason else "accepted", reason)
     if reason:
         session.world.anomaly(connection, "command_ignored", f"{frame.command}: {reason}")

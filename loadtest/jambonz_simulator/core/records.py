@@ -1,7 +1,7 @@
 """What a simulated call writes down: transcript, hooks, commands, anomalies, result. Pure."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 Who: TypeAlias = Literal["jambonz", "server", "caller"]
 DeadBy: TypeAlias = Literal["timeout", "drop"]
@@ -9,6 +9,9 @@ Verdict: TypeAlias = Literal["accepted", "lost", "ignored", "invalid"]
 OutcomeKind: TypeAlias = Literal[
     "completed", "rejected", "unanswered", "failed", "reconnect_failed", "deaf", "zombie", "crashed"
 ]
+
+# What crosses the close frame of jambonz on the wire is nobody's fault.
+INNOCENT_ANOMALIES: Final = frozenset({"frame_after_close"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,8 @@ class CallResult:
     @property
     def is_good(self) -> bool:
         """True if the call ended as it should and the server broke no rule."""
-        return self.outcome.kind in ("completed", "unanswered") and not self.anomalies
+        is_clean = all(anomaly.kind in INNOCENT_ANOMALIES for anomaly in self.anomalies)
+        return is_clean and self.outcome.kind in ("completed", "unanswered")
 
     def to_json(self) -> dict[str, Any]:
         """Give the whole result as JSON values."""

@@ -13,6 +13,7 @@ from rich.console import Console
 from websockets.asyncio.server import ServerConnection
 
 from jambonz_simulator import (
+    JAMBONZ_TIMING,
     CallOptions,
     Load,
     Press,
@@ -25,7 +26,7 @@ from jambonz_simulator import (
 )
 from jambonz_simulator.cli import run_simulate
 from jambonz_simulator.transcript import lines_of, print_call, print_summary
-from tests.integration.simulator.application_double import GOODBYE, WELCOME, Application
+from tests.integration.simulator.application_double import GOODBYE, WELCOME, Application, running_in_a_process
 
 FAST = CallOptions(speed=100)
 SHORT = Script(steps=(Press("1"),), patience_s=10)
@@ -57,7 +58,8 @@ async def test_calls_come_at_their_rate_even_if_the_server_is_slow() -> None:
                 await one.close(1000)
 
     async with Application(never).running() as app:
-        summary = await run_fleet(app.url, SHORT, Load(10, 100), FAST)
+        quick = CallOptions(timing=JAMBONZ_TIMING.scaled(0.1))
+        summary = await run_fleet(app.url, SHORT, Load(10, 100), quick)
     assert len(app.sockets) == 10
     assert summary.outcomes == {"rejected": 10}
 
@@ -135,7 +137,8 @@ async def test_transcript_tells_of_everything_unusual() -> None:
             await socket.send("no json")
             await app.ack(socket, {"msgid": "nobody"})
         elif kind == "session:redirect":
-            await app.ack(socket, frame, [{"verb": "redirect", "actionHook": f"ws://127.0.0.1:{app.port}/b"}])
+            there = [{"verb": "redirect", "actionHook": f"ws://127.0.0.1:{app.port}/b"}]
+            await app.ack(socket, frame, there if frame["hook"] == "/next" else GOODBYE)
 
     async with Application(answer).running() as app:
         rejected = await simulate_call(app.url, SHORT, FAST)

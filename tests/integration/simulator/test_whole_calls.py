@@ -480,6 +480,42 @@ async def test_leaving_while_a_socket_opens_is_clean() -> None:
         done.set()
 
 
+async def test_call_that_was_left_does_not_reconnect() -> None:
+    """Leaving drops the socket, which must not look like a lost one."""
+    async with Application().running() as app:
+        async with live_call(app.url, options=QUICK) as call:
+            await call.wait_for_verb("gather")
+        await until(lambda: app.socket.close_code is not None, "the server noticed")
+        # Well past the back-off of 0.05 s: nothing to wait for may happen.
+        await asyncio.sleep(0.2)
+    assert len(app.requests) == 1
+
+
+async def test_tls_to_a_server_that_speaks_something_else_fails_at_once() -> None:
+    """PROTOCOL.md 1.2."""
+
+    async def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example ESMTP\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with raw_server(babble) as url:
+        result = await simulate_call(url.replace("ws:", "wss:"), "hello", QUICK)
+    assert (result.outcome.kind, result.outcome.reason) == ("failed", "tls")
+
+
+async def test_server_that_ends_the_tls_handshake_without_a_word_is_a_reset() -> None:
+    """It is retried, as Node tells it like any reset."""
+
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    async with raw_server(hang_up) as url:
+        options = CallOptions(timing=JAMBONZ_TIMING.scaled(0.01))
+        result = await simulate_call(url.replace("ws:", "wss:") + "#rc=1", "hello", options)
+    assert result.outcome.reason in ("reset", "handshake timeout")
+
+
 async def test_caller_who_only_speaks_and_waits() -> None:
     """Steps that time out people, not the protocol."""
     script = Script(steps=(Wait(1), Speak("hello"), HangUp()))

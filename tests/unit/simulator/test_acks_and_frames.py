@@ -131,6 +131,9 @@ def test_message_in_the_closing_phase_is_not_read() -> None:
     stage.hang_up().advance(0.02)
     stage.receive({"type": "ack", "msgid": "x"}, connection=1)
     assert stage.anomalies() == ["frame_after_close"]
+    stage.server_closes(1006, 1)
+    assert stage.call.result is not None
+    assert stage.call.result.is_good, "it crossed the close frame on the wire"
 
 
 def test_oversize_message_in_the_closing_phase_kills_the_feature_server() -> None:
