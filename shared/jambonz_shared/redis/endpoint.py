@@ -37,13 +37,14 @@ class UrlEndpoint:
     def __init__(self, url: str) -> None:
         options: dict[str, Any] = dict(parse_url(url))
         self._connection_class: type[AbstractConnection] = options.pop("connection_class", Connection)
-        # RESP2: pushes and maintenance notices of RESP3 would come between the replies that we count.
+        # RESP2: pushes and maintenance notices of RESP3 would come between the replies that we count. No timeout of
+        # redis-py: whoever calls ``connect`` bounds all of it, and its own use of asyncio.wait_for swallows a
+        # cancellation now and then (Python 3.11, gh-86296).
         self._options = options | {
             "protocol": 2,
-            "socket_timeout": CONNECT_LIMIT_S,
+            "socket_timeout": None,
             "socket_connect_timeout": CONNECT_LIMIT_S,
             "decode_responses": False,
-            "driver_info": None,
         }
         parts = urlsplit(url)
         self._name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

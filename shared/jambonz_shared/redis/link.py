@@ -34,7 +34,8 @@ class Link:
 
     Replies and failures alike go to plain callbacks, in the order of the commands: the reply value, or an instance of
     ``ResponseError`` (Redis refused the command), ``LinkDown`` or ``LinkFull`` (no reply; see ``sent``). A callback
-    is never called from inside ``send``. One that raises is logged and counted, and stops nobody else.
+    is never called from inside ``send``. One that raises is logged and counted, and stops nobody else. No blocking
+    commands, please: they would hold up everybody, and after 1.5 s the connection is given up.
 
     Attributes:
         is_up: Whether commands are taken now.
@@ -227,6 +228,7 @@ class Link:
         self.is_up = True
         self.connects += 1
         self._up_event.set()
+        log.info("redis link is up", extra={"connection": self._name, "connects": self.connects})
         self._tell(self._up_listeners)
         try:
             await wire.watch(self._tick)

@@ -214,7 +214,8 @@ class StreamReader:
         client_id = await self._ask(wire, b"CLIENT", b"ID")
         if isinstance(client_id, ResponseError):
             raise client_id
-        assert isinstance(client_id, int)
+        if not isinstance(client_id, int):
+            raise WireLost("CLIENT ID gave no number")
         self._client_id = client_id
         if self._member is None:
             if self._last_id != BEGINNING and await self._is_stream_new(wire):

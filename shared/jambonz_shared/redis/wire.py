@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final, NoReturn, TypeAlias, cast
 
 import hiredis
@@ -39,6 +40,9 @@ SILENT_TICKS_LIMIT: Final = 6
 
 # A restarted Redis is found within 50 ms, and a hundred processes do not try it more than once a second each.
 RECONNECT: Final = Backoff(first_s=0.05, most_s=1.0, healthy_s=1.0)
+
+# One line when it begins, one when the reason changes, and about one a minute: a long failure must not fill the disk.
+FAILURES_PER_LINE: Final = 60
 
 # Weather: everything else that is raised while connecting or serving is a bug and ends the task.
 WEATHER: Final = (RedisError, ResponseError, LinkError, WireLost, OSError, TimeoutError)
@@ -165,7 +169,7 @@ async def keep_connected(
     connection after what was written.
     """
     loop = asyncio.get_running_loop()
-    failures = 0
+    failures, reason_before = 0, ""
     while True:
         started_s = loop.time()
         try:
@@ -174,30 +178,57 @@ async def keep_connected(
             failures = RECONNECT.failures_after(failures, loop.time() - started_s)
             # Jitter: processes that lost the same Redis must not all come back in the same millisecond.
             pause_s = RECONNECT.pause_s(failures) * random.uniform(0.5, 1.0)  # noqa: S311
-            log.warning(
-                "redis connection lost",
-                extra={
-                    "connection": name,
-                    "redis": endpoint.name,
-                    "reason": _reason(error),
-                    "failures": failures,
-                    "again_in_ms": round(pause_s * 1000),
-                },
-            )
+            reason = _reason(error)
+            if failures == 1 or failures % FAILURES_PER_LINE == 0 or reason != reason_before:
+                log.warning(
+                    "redis connection lost",
+                    extra={"connection": name, "redis": endpoint.name, "reason": reason, "failures": failures},
+                )
+            reason_before = reason
             await asyncio.sleep(pause_s)
 
 
 async def _connect_and_serve(
     endpoint: Endpoint, on_data: Callable[[hiredis.Reader], None], serve: Callable[[Wire], Awaitable[NoReturn]]
 ) -> NoReturn:
-    async with asyncio.timeout(CONNECT_LIMIT_S):
-        connection = await endpoint.connect()
+    connection = await _connected(endpoint)
     wire = Wire(on_data)
     wire.take_over(connection)
     try:
         await serve(wire)
     finally:
         wire.close()
+
+
+async def _connected(endpoint: Endpoint) -> AbstractConnection:
+    """Return an open connection; leave none behind when there is no time for it, or when cancelled.
+
+    A task of its own: libraries below may swallow a cancellation, which must not keep a process from ending.
+    """
+    opening = asyncio.ensure_future(endpoint.connect())
+    try:
+        await asyncio.wait((opening,), timeout=CONNECT_LIMIT_S)
+    except asyncio.CancelledError:
+        _give_up(opening)
+        raise
+    if not opening.done():
+        _give_up(opening)
+        raise TimeoutError
+    return opening.result()
+
+
+def _give_up(opening: "asyncio.Future[AbstractConnection]") -> None:
+    # It may be done already, at the same moment as we were cancelled; then the callback comes all the same.
+    opening.cancel()
+    opening.add_done_callback(_close_late)
+
+
+def _close_late(opening: "asyncio.Future[AbstractConnection]") -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        wire = Wire(lambda _: None)
+        with suppress(WireLost):
+            wire.take_over(opening.result())
+            wire.close()
 
 
 def _reason(error: BaseException) -> str:

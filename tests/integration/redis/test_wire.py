@@ -1,0 +1,224 @@
+"""Servers that misbehave: what they say at the wrong time, or in the wrong language."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.asyncio.connection import AbstractConnection
+
+from jambonz_cluster.embedded_redis import EmbeddedRedis
+from jambonz_shared.redis.admin import connect
+from jambonz_shared.redis.channels import Channels
+from jambonz_shared.redis.endpoint import UrlEndpoint
+from jambonz_shared.redis.errors import WireLost
+from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.streams import GroupMember, Source, StreamReader
+from jambonz_shared.redis.wire import Wire
+from tests.conditions import until
+from tests.integration.redis.conftest import Running
+from tests.integration.redis.desk import execute
+
+
+class Impostor:
+    """A TCP server that answers whatever comes with the same bytes. No Redis, only what one may look like."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+        self.port = 0
+        self.connections = 0
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator["Impostor"]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            await server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while data := await reader.read(65536):
+                # One answer per command, as far as redis-py's handshake goes.
+                writer.write(self.answer * max(1, data.count(b"SETINFO")))
+        except OSError:
+            pass
+        writer.transport.abort()
+
+
+class NoRedis:
+    """An Endpoint that is never there."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+        self.error: Exception = ConnectionRefusedError()
+
+    @property
+    def name(self) -> str:
+        return "nowhere"
+
+    async def connect(self) -> AbstractConnection:
+        self.tries += 1
+        raise self.error
+
+
+def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [vars(record)["reason"] for record in caplog.records if record.message == "redis connection lost"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"-LOADING Redis is loading the dataset in memory\r\n", "BusyLoadingError"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "InvalidResponse"),
+    ],
+    ids=["loading", "http"],
+)
+async def test_server_that_is_not_ready_is_tried_until_it_is(
+    running: Running, caplog: pytest.LogCaptureFixture, answer: bytes, reason: str
+) -> None:
+    """A Redis that loads its data, or a wrong port: no commands go there, and the log says why."""
+    async with Impostor(answer).listening() as impostor:
+        link = Link(UrlEndpoint(impostor.url))
+        task = running(link.run())
+        await until(lambda: impostor.connections >= 3, "the link has tried again")
+        assert not link.is_up
+        assert set(reasons(caplog)) == {reason}
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+async def test_gibberish_ends_the_connection(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    """After bytes that are no reply nobody can tell which reply is whose."""
+    async with Impostor(b"+OK\r\n").listening() as impostor:
+        link = Link(UrlEndpoint(impostor.url), scripts=())
+        task = running(link.run())
+        await link.wait_up()
+        impostor.answer = b"gibberish\r\n"
+        await until(lambda: "bytes that are not the Redis protocol" in reasons(caplog), "the connection is dropped")
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+async def test_long_failure_does_not_flood_the_log(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    """One line when it begins, one when its reason changes."""
+    nowhere = NoRedis()
+    running(Link(nowhere).run())
+    await until(lambda: nowhere.tries >= 4, "it has been tried often")
+    assert reasons(caplog) == ["ConnectionRefusedError"]
+    nowhere.error = TimeoutError()
+    tries = nowhere.tries
+    await until(lambda: nowhere.tries >= tries + 2, "it has been tried again")
+    assert reasons(caplog) == ["ConnectionRefusedError", "TimeoutError"]
+
+
+async def test_bug_in_an_endpoint_ends_the_task() -> None:
+    """Only weather is tried again; a mistake has to show."""
+    nowhere = NoRedis()
+    nowhere.error = AttributeError("a mistake")
+    with pytest.raises(AttributeError, match="a mistake"):
+        await Link(nowhere).run()
+
+
+async def test_connection_that_ended_after_its_handshake_is_not_taken_over(redis_url: str) -> None:
+    """The end of input came to redis-py's protocol, and nobody would tell ours."""
+    connection = await UrlEndpoint(redis_url).connect()
+    reader = connection._reader
+    assert reader is not None
+    reader.feed_eof()
+    wire = Wire(lambda _: None)
+    with pytest.raises(WireLost, match="closed after the handshake"):
+        wire.take_over(connection)
+    assert wire.is_lost
+    with pytest.raises(WireLost, match="closed after the handshake"):
+        Wire(lambda _: None).take_over(connection)
+
+
+async def test_callbacks_of_refused_commands_are_safe_too(caplog: pytest.LogCaptureFixture) -> None:
+    """A callback that raises at a failure must not end the loop's task."""
+    link = Link(NoRedis())
+
+    def fail(_: object) -> None:
+        raise LookupError
+
+    link.send(fail, "PING")
+    await until(lambda: link.failed_callbacks == 1, "the failure is counted")
+    assert "callback of a redis reply failed" in caplog.text
+
+
+async def test_channels_whose_callbacks_raise_go_on(redis_url: str, link: Link, running: Running) -> None:
+    """``on_ready`` and ``on_resubscribed`` are as safe as messages."""
+
+    def fail() -> None:
+        raise LookupError
+
+    channels = Channels(UrlEndpoint(redis_url), link, "jc:canary:test", fail)
+    running(channels.run())
+    channels.subscribe(b"a", lambda _: None, fail)
+    await until(lambda: channels.failed_callbacks == 1, "on_ready is counted")
+    await link.call("CLIENT", "KILL", "TYPE", "pubsub")
+    await until(lambda: channels.failed_callbacks == 2, "on_resubscribed is counted")
+    assert (channels.is_up, channels.connects) == (True, 2)
+
+
+@pytest.mark.parametrize("denied", ["client|id", "xgroup|create"])
+async def test_reader_without_permission_is_tried_again(
+    own_server: EmbeddedRedis, running: Running, denied: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An operator may mend it while the worker runs."""
+    admin = connect(own_server.url)
+    await execute(admin, "ACL", "SETUSER", "reader", "on", ">pw", "~*", "&*", "+@all", f"-{denied}")
+    link = Link(UrlEndpoint(own_server.url))
+    running(link.run())
+    source = Source("jc:dispatch:{ivr}", GroupMember("workers", "w1", lambda: 1))
+    url = own_server.url.replace("redis://", "redis://reader:pw@")
+    reader = StreamReader(UrlEndpoint(url), link, source, lambda _: None)
+    running(reader.run())
+    await until(lambda: "NOPERM" in reasons(caplog), "Redis has refused it")
+    assert not reader.is_up
+    await execute(admin, "ACL", "SETUSER", "reader", "+@all")
+    await until(lambda: reader.is_up, "the reader is up")
+    await admin.aclose()
+
+
+async def test_reader_without_permission_to_look_at_its_stream_is_tried_again(
+    own_server: EmbeddedRedis, running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a lost connection it must know whether the stream is still the same one."""
+    admin = connect(own_server.url)
+    await execute(admin, "ACL", "SETUSER", "reader", "on", ">pw", "~*", "&*", "+@all", "-xinfo|stream")
+    link = Link(UrlEndpoint(own_server.url))
+    running(link.run())
+    heard: list[object] = []
+    url = own_server.url.replace("redis://", "redis://reader:pw@")
+    reader = StreamReader(UrlEndpoint(url), link, Source("jc:inbox:{w1}"), heard.append)
+    running(reader.run())
+    await admin.xadd("jc:inbox:{w1}", {"e": "a"})
+    await until(lambda: len(heard) == 1, "the entry has come")
+    await execute(admin, "CLIENT", "KILL", "ID", str(reader._client_id))
+    await until(lambda: "NOPERM" in reasons(caplog), "Redis has refused it")
+    await execute(admin, "ACL", "SETUSER", "reader", "+@all")
+    await until(lambda: reader.is_up, "the reader is up")
+    assert len(heard) == 1
+    await admin.aclose()
+
+
+@pytest.mark.parametrize("answer", [b"+OK\r\n", b"gibberish\r\n"], ids=["no_number", "gibberish"])
+async def test_reader_that_cannot_prepare_tries_again(running: Running, answer: bytes) -> None:
+    """It asks who it is before it reads; without a sensible answer it reads nothing."""
+    async with Impostor(b"+OK\r\n").listening() as impostor:
+        reader = StreamReader(UrlEndpoint(impostor.url), Link(NoRedis()), Source("jc:inbox:{w1}"), lambda _: None)
+        task = running(reader.run())
+        await until(lambda: impostor.connections >= 1, "the reader has connected")
+        impostor.answer = answer
+        await until(lambda: impostor.connections >= 3, "the reader has tried again")
+        assert not reader.is_up
+        await reader.stop()
+        await asyncio.wait((task,))
