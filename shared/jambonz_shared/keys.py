@@ -22,7 +22,7 @@ class Keys:
         return f"{self.prefix}dispatch:{{{app}}}"
 
     def inbox(self, worker_id: str) -> str:
-        """Stream; Envelopes of the calls a worker owns. Gateways write (never create), it reads. TTL: lease."""
+        """Stream; Envelopes of the calls a worker owns. Gateways write (never create), it reads. TTL: 24 h."""
         return f"{self.prefix}inbox:{{{worker_id}}}"
 
     def call(self, call_sid: str) -> str:

@@ -18,7 +18,8 @@ from jambonz_workers.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
-# jc:owned outlives a hung worker long enough for others to adopt its calls, and no longer (architecture.md section 5).
+# What tells of a worker, its inbox above all, outlives it long enough to be adopted: when all workers have died, by the
+# first one that comes back. An inbox that ran out with the lease took the events of a hung worker with it.
 OWNED_TTL_MS: Final = 24 * 3600 * 1000
 
 
@@ -86,7 +87,7 @@ class Presence:
         link, keys, worker_id = self._link, self._keys, self._worker_id
         inbox = keys.inbox(worker_id)
         link.script(_ignore, script.HEARTBEAT, *heartbeat_args(keys.workers, worker_id, self._lease_ms))
-        link.send(self._inbox_renewed, b"PEXPIRE", inbox, self._lease_ms)
+        link.send(self._inbox_renewed, b"PEXPIRE", inbox, OWNED_TTL_MS)
         about: dict[str, str | int] = {
             "app": app,
             "host": socket.gethostname(),
@@ -103,11 +104,11 @@ class Presence:
     def _inbox_renewed(self, reply: Any) -> None:
         if reply != 0 or self.is_leaving:
             return
-        # Not there: the first beat, or Redis lost its data or was away for a lease, or the others took us for dead.
+        # Not there: the first beat, or Redis lost its data, or the others took us for dead.
         # Gateways write to existing inboxes only; making a group is the one way to make a stream without an entry.
         inbox = self._keys.inbox(self._worker_id)
         self._link.send(_ignore, b"XGROUP", b"CREATE", inbox, b"made", b"$", b"MKSTREAM")
-        self._link.send(_ignore, b"PEXPIRE", inbox, self._lease_ms)
+        self._link.send(_ignore, b"PEXPIRE", inbox, OWNED_TTL_MS)
         self._link.send(self._looked_for_adopter, b"DEL", self._keys.adopted(self._worker_id))
 
     def _looked_for_adopter(self, reply: Any) -> None:
