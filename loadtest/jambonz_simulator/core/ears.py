@@ -27,6 +27,11 @@ class Heard:
         """The verb:status event that tells of it."""
         return "dtmf-bargein-detected" if self.digits else "speech-bargein-detected"
 
+    @property
+    def barge_in_details(self) -> dict[str, Any]:
+        """More fields of that event."""
+        return {"dtmf": self.digits, "duration": 800} if self.digits else {}
+
     def to_results(self) -> dict[str, Any]:
         """Give the fields of a gather's actionHook (PROTOCOL.md 2.8)."""
         if self.digits:

@@ -259,7 +259,7 @@ class Session:
         """Take what the caller presses or says; false if nobody listens."""
         if self.ears.hear(heard):
             return True
-        if self.barge_in is None:
+        if self.barge_in is None or heard.input not in self.barge_in.get("input", ["digits", "speech"]):
             return False
         verb = {**self.barge_in, "verb": "gather"}
         self.world.kernel.spawn(self._barge_in(verb, heard))
@@ -267,7 +267,7 @@ class Session:
 
     def _barge_in(self, verb: Verb, heard: Heard) -> Steps[None]:
         """Clear the stack up to a config that ends the barge-in, then tell the app (2.8)."""
-        self.notify_playback(verb, heard.barge_in_event)
+        self.notify_playback(verb, heard.barge_in_event, **heard.barge_in_details)
         while self.stack and not _ends_barge_in(self.stack[0]):
             self.stack.pop(0)
         self.kill_current()

@@ -1,5 +1,6 @@
 """What jambonz reads from the URL of an application, its hash options included. Pure."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -61,11 +62,8 @@ def target_of(url: str) -> Target:
 
 def _max_sockets(text: str) -> int:
     """``min(abs(parseInt(rc) or 5), 5)``: 0 and nonsense give 5 (PROTOCOL.md 1.5, P45)."""
-    try:
-        asked = abs(int(text))
-    except ValueError:
-        asked = 0
-    return min(asked or MAX_SOCKETS, MAX_SOCKETS)
+    digits = re.match(r"\s*[+-]?(\d+)", text)
+    return min(int(digits[1]) if digits else 0, MAX_SOCKETS) or MAX_SOCKETS
 
 
 def is_absolute_ws(hook: str) -> bool:

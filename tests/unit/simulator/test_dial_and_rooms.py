@@ -208,6 +208,19 @@ def test_adulting_suffix_grows_with_each_adulting() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("url", "opened"),
+    [("ws://app.test/ivr?t=1", "ws://app.test/ivr?t=1/adulting"), ("ws://app.test/ivr#rc=2", "ws://app.test/ivr")],
+    ids=["behind_a_query", "behind_a_hash"],
+)
+def test_adulting_suffix_goes_to_the_very_end_of_the_url(url: str, opened: str) -> None:
+    """Section 2.7: behind a hash it is lost; parseInt still reads the 2 of ``rc=2/adulting``."""
+    stage = Stage(Script(dials=(Dial(talk_s=None),)), url=url).start()
+    stage.ack(stage.last(), [DIAL]).advance(2).command("redirect", {"child_call_hook": "/child"})
+    stage.ack(stage.last("session:redirect"), PAUSE)
+    assert stage.opened[-1].url == opened
+
+
 def test_adulting_leg_has_no_tts_buffer() -> None:
     """Section 2.7: the result is just the id."""
     stage = dialled(Dial(talk_s=None)).command("redirect", {"child_call_hook": "/child"})

@@ -280,6 +280,13 @@ def test_barge_in_kills_the_verb_and_clears_the_stack_up_to_its_end() -> None:
     assert not stage.press("9")
 
 
+def test_barge_in_takes_only_its_kinds_of_input() -> None:
+    barge_in = {"enable": True, "input": ["speech"], "actionHook": "/barge"}
+    stage = running([{"verb": "config", "bargeIn": barge_in}, *PAUSE])
+    assert not stage.press("9")
+    assert stage.speak("stop")
+
+
 def test_barge_in_interrupts_streamed_speech() -> None:
     """Section 4.4."""
     barge_in = {"enable": True, "actionHook": "/barge"}

@@ -87,13 +87,12 @@ def _prompt(session: Session, verb: Verb) -> Steps[Heard | None]:
             end: Promise[None] = playing(session, {**nested, "verb": name})
             heard = yield session.world.kernel.first(end, session.ears.next())
             if isinstance(heard, Heard):
-                session.notify_playback(verb, heard.barge_in_event)
                 return heard
     return None
 
 
 def _finish(session: Session, verb: Verb, first: Heard, limits: _Limits) -> Steps[dict[str, Any]]:
-    session.notify_playback(verb, first.barge_in_event)
+    session.notify_playback(verb, first.barge_in_event, **first.barge_in_details)
     if first.input == "speech":
         _partial(session, verb, first)
         return first.to_results()
