@@ -4,7 +4,7 @@ It behaves as the real one does towards a websocket application, quirks included
 code with the gateway and the workers, so that a misunderstanding cannot hide on both sides.
 """
 
-from jambonz_simulator.client import CallOptions, LiveCall, NotInTime, live_call, simulate_call
+from jambonz_simulator.client import CallOptions, LiveCall, live_call, simulate_call
 from jambonz_simulator.comparison import differences
 from jambonz_simulator.core.records import (
     Anomaly,
@@ -36,6 +36,7 @@ from jambonz_simulator.fleet import Load, run_fleet
 from jambonz_simulator.recording import Recording, load_recording, read_recording
 from jambonz_simulator.replay import FrameMatch, ReplayResult, replay
 from jambonz_simulator.script_files import built_in_scripts, load_script
+from jambonz_simulator.shell import NotInTime
 from jambonz_simulator.summary import Summary
 
 __all__ = [

@@ -1,7 +1,5 @@
-"""Plays one simulated call against a real server: the asyncio shell around the pure core."""
+"""Plays simulated calls against a real server, as a whole or driven by hand."""
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -9,21 +7,13 @@ from time import monotonic
 from typing import Any, Final
 
 from jambonz_simulator.core.call import Pace, SimulatedCall
-from jambonz_simulator.core.effects import (
-    AbortSocket,
-    CloseSocket,
-    Effect,
-    EndCall,
-    OpenSocket,
-    SendFrame,
-)
 from jambonz_simulator.core.records import Anomaly, CallResult, CommandRecord, HookRecord
 from jambonz_simulator.core.script import DropSocket, Script, SendHook, SendNotice, Step
 from jambonz_simulator.core.timing import JAMBONZ_TIMING, Timing
 from jambonz_simulator.core.verbs import Verb
 from jambonz_simulator.random_ids import RandomIds
 from jambonz_simulator.script_files import load_script
-from jambonz_simulator.sockets import OpenFailed, Socket, open_socket
+from jambonz_simulator.shell import CallShell, NotInTime
 
 DEFAULT_WAIT_S: Final = 10.0
 
@@ -55,30 +45,13 @@ class CallOptions:
 DEFAULT_OPTIONS: Final = CallOptions()
 
 
-class NotInTime(AssertionError):
-    """What a test waited for has not happened; the message holds the end of the transcript."""
-
-
-class LiveCall:
-    """A running simulated call, for tests that drive it by hand; see `live_call`.
-
-    Attributes:
-        core: The state machine, to look at.
-    """
+class LiveCall(CallShell):
+    """A running simulated call, for tests that drive it by hand; see `live_call`."""
 
     def __init__(self, url: str, script: Script, options: CallOptions) -> None:
         pace = Pace(options.timing, options.speed, options.keeps_entries)
         ids = RandomIds(options.seed)
-        self.core = SimulatedCall(url, script, ids, credentials=options.credentials, pace=pace)
-        self._options = options
-        self._loop = asyncio.get_running_loop()
-        self._sockets: dict[int, Socket] = {}
-        self._opening: dict[int, asyncio.Task[None]] = {}
-        self._reaped: asyncio.Future[None] | None = None
-        self._has_left = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._wakes_at_s: float | None = None
-        self._watchers: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
+        super().__init__(SimulatedCall(url, script, ids, credentials=options.credentials, pace=pace))
 
     # Looking.
 
@@ -132,18 +105,7 @@ class LiveCall:
         Raises:
             NotInTime: If it has not come true in time, or the call ended without it.
         """
-        if condition(self):
-            return
-        future: asyncio.Future[None] = self._loop.create_future()
-        watcher = (lambda: condition(self), future)
-        self._watchers.append(watcher)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await future
-        except TimeoutError:
-            raise NotInTime(f"not within {timeout_s} s: {what}; {self._story()}") from None
-        finally:
-            self._watchers.remove(watcher)
+        await self.wait_until(what, lambda: condition(self), timeout_s)
 
     async def wait_for_verb(self, name: str, timeout_s: float = DEFAULT_WAIT_S) -> Verb:
         """Wait until a verb of this name runs, and give it."""
@@ -262,113 +224,6 @@ class LiveCall:
         """Have the caller do a step of a script."""
         self._carry_out(self.core.do(step, monotonic()))
 
-    # Sockets (the Listener of sockets.py).
-
-    def frame_received(self, connection: int, payload: str | bytes) -> None:
-        """Feed a message of the server to the core."""
-        self._carry_out(self.core.frame_received(connection, payload, monotonic()))
-
-    def socket_closed(self, connection: int, code: int) -> None:
-        """Tell the core that a socket is gone."""
-        self._sockets.pop(connection, None)
-        if not self._sockets and self._reaped is not None and not self._reaped.done():
-            self._reaped.set_result(None)
-        self._carry_out(self.core.socket_closed(connection, code, monotonic()))
-
-    # The machinery.
-
-    def start(self) -> None:
-        """Let the call come in (or go out); call once."""
-        self._carry_out(self.core.start(monotonic()))
-
-    async def leave(self) -> None:
-        """Give up: close nothing, drop all sockets, do nothing any more. Safe to call more than once."""
-        self._has_left = True
-        if self._timer is not None:
-            self._timer.cancel()
-        opening = list(self._opening.values())
-        for task in opening:
-            task.cancel()
-        await asyncio.gather(*opening, return_exceptions=True)
-        for socket in list(self._sockets.values()):
-            socket.abort()
-
-    async def wait_for_reaping(self) -> bool:
-        """Wait until the server has closed what jambonz never closes; false if it does not in time."""
-        if self._sockets:
-            self._reaped = self._loop.create_future()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._options.orphan_linger_s):
-                    await self._reaped
-        return not self._sockets
-
-    def _carry_out(self, effects: list[Effect]) -> None:
-        if self._has_left:
-            return
-        for effect in effects:
-            match effect:
-                case SendFrame(connection, payload):
-                    if connection in self._sockets:
-                        self._sockets[connection].send_text(payload)
-                case OpenSocket(connection=connection):
-                    self._opening[connection] = asyncio.create_task(self._open(effect))
-                case CloseSocket(connection, code):
-                    if connection in self._sockets:
-                        self._sockets[connection].close(code)
-                case AbortSocket(connection):
-                    socket = self._sockets.pop(connection, None)
-                    if socket is not None:
-                        socket.abort()
-                case EndCall():
-                    pass
-        for socket in list(self._sockets.values()):
-            socket.flush()
-        self._look_around()
-        self._set_timer()
-
-    async def _open(self, effect: OpenSocket) -> None:
-        connection = effect.connection
-        try:
-            socket = await open_socket(connection, effect.url, effect.credentials, effect.within_s, self)
-        except OpenFailed as error:
-            self._carry_out(self.core.socket_failed(connection, error.failure, monotonic()))
-        else:
-            self._sockets[connection] = socket
-            self._carry_out(self.core.socket_opened(connection, monotonic()))
-            socket.release()
-        finally:
-            self._opening.pop(connection, None)
-
-    def _look_around(self) -> None:
-        for condition, future in self._watchers:
-            if future.done():
-                continue
-            if condition():
-                future.set_result(None)
-            elif self.core.result is not None:
-                outcome = self.core.result.outcome
-                future.set_exception(NotInTime(f"the call ended before: {outcome}; {self._story()}"))
-
-    def _set_timer(self) -> None:
-        wakes_at_s = self.core.wakes_at_s
-        if self._timer is not None:
-            if wakes_at_s == self._wakes_at_s:
-                return
-            self._timer.cancel()
-        self._wakes_at_s = wakes_at_s
-        self._timer = None
-        if wakes_at_s is not None:
-            # A loop may be a millisecond early (uvloop counts in them): the core then asks again.
-            self._timer = self._loop.call_later(max(0.0, wakes_at_s - monotonic()), self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        self._carry_out(self.core.tick(monotonic()))
-
-    def _story(self) -> str:
-        lines = [f"{e.t_s:.3f} #{e.connection} {e.who}: {e.frame}"[:300] for e in self.core.world.ledger.entries[-12:]]
-        return "the last lines:\n" + "\n".join(lines)
-
 
 @asynccontextmanager
 async def live_call(
@@ -401,7 +256,7 @@ async def simulate_call(url: str, script: Script | str = "hello", options: CallO
     call.start()
     try:
         result = await call.wait_for_end(timeout_s=None)
-        if await call.wait_for_reaping():
+        if await call.wait_for_reaping(options.orphan_linger_s):
             return result
         left_open = Anomaly(result.duration_s, 0, "orphan_not_reaped", "a socket that only jambonz left (P31)")
         return replace(result, anomalies=(*result.anomalies, left_open))

@@ -46,6 +46,8 @@ def _sentence(entry: Entry, sent_at_s: dict[str, tuple[float, str]]) -> str:
     match frame:
         case {"http": _, "path": path}:
             return f"opens {path}{on}"
+        case {"close": 1006}:
+            return f"socket lost (1006){on}"
         case {"close": code}:
             return f"closes with {code}{on}"
         case {"failed": why}:

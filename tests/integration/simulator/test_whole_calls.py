@@ -408,6 +408,8 @@ async def test_waiting_ends_with_the_call() -> None:
         call.hang_up()
         with pytest.raises(NotInTime, match="the call ended before"):
             await waiting
+        with pytest.raises(NotInTime, match="the call ended before"):
+            await call.wait_for_verb("dial")
 
 
 async def test_input_that_the_verb_does_not_take_is_told() -> None:
