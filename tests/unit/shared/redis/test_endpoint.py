@@ -2,7 +2,9 @@
 
 import pytest
 
+from jambonz_shared.redis.connect import endpoint_of
 from jambonz_shared.redis.endpoint import UrlEndpoint
+from jambonz_shared.redis.sentinel import SentinelEndpoint, SentinelUrl
 
 
 @pytest.mark.parametrize(
@@ -24,3 +26,37 @@ def test_bad_url_is_refused_at_once(url: str) -> None:
     """A typing error must not look like a Redis that is down."""
     with pytest.raises(ValueError, match=r"Redis URL|max_connections"):
         UrlEndpoint(url)
+
+
+def test_endpoint_is_chosen_by_the_scheme() -> None:
+    """One setting, every kind of Redis."""
+    assert isinstance(endpoint_of("rediss://host"), UrlEndpoint)
+    assert isinstance(endpoint_of("redis+sentinel://host/calls"), SentinelEndpoint)
+    with pytest.raises(ValueError, match="Cluster is not supported"):
+        endpoint_of("redis+cluster://host")
+
+
+def test_sentinel_url_has_its_parts() -> None:
+    """Password and options are those of the primary; Sentinels have a password of their own."""
+    url = "rediss+sentinel://u:p%40@a,b:1,[::1]:2/calls/3?sentinel_password=s%26s&socket_keepalive=yes"
+    parts = SentinelUrl.parse(url)
+    assert parts.sentinels == (("a", 26379), ("b", 1), ("::1", 2))
+    assert (parts.service, parts.sentinel_password) == ("calls", "s&s")
+    assert parts.primary == "rediss://u:p%40@{address}/3?socket_keepalive=yes"
+    assert SentinelEndpoint(url).name == "redis+sentinel://a:26379,b:1,::1:2/calls"
+
+
+def test_short_sentinel_url_has_defaults() -> None:
+    """Database 0, no login."""
+    assert SentinelUrl.parse("redis+sentinel://a/calls").primary == "redis://{address}/0"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis+sentinel://host", "redis+sentinel:///calls", "redis+sentinel://a,/calls", "redis://host/calls"],
+    ids=["no_service", "no_host", "empty_host", "other_scheme"],
+)
+def test_bad_sentinel_url_is_refused_at_once(url: str) -> None:
+    """As for any URL."""
+    with pytest.raises(ValueError, match="Redis URL"):
+        SentinelUrl.parse(url)

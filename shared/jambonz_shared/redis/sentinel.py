@@ -1,0 +1,140 @@
+"""A Redis whose primary the Sentinels name, so that connections follow a fail-over."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from jambonz_shared.redis.endpoint import UrlEndpoint
+
+SCHEMES: Final = ("redis+sentinel", "rediss+sentinel")
+_DEFAULT_PORT: Final = 26379
+
+# A third of the time a connection may take: two dead Sentinels must not keep the third from being asked.
+_ASK_LIMIT_S: Final = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class SentinelUrl:
+    """The parts of ``redis+sentinel://[user:password@]host[:port][,host[:port]...]/service[/db][?options]``.
+
+    Attributes:
+        sentinels: Host and port of each Sentinel.
+        service: Name under which they watch the primary.
+        primary: URL of the primary with ``{address}`` in place of host and port.
+        sentinel_password: Option ``sentinel_password``; the Sentinels' own, empty for none.
+    """
+
+    sentinels: tuple[tuple[str, int], ...]
+    service: str
+    primary: str
+    sentinel_password: str
+
+    @classmethod
+    def parse(cls, url: str) -> "SentinelUrl":
+        """Return the parts.
+
+        Raises:
+            ValueError: If the URL is not of this form; the text does not repeat it, it may hold a password.
+        """
+        parts = urlsplit(url)
+        service, _, db = parts.path.strip("/").partition("/")
+        credentials, _, hosts = parts.netloc.rpartition("@")
+        if parts.scheme not in SCHEMES or not service or not hosts:
+            raise ValueError("Redis URL: expected redis+sentinel://[user:password@]host[:port][,...]/service[/db]")
+        options = [
+            option for option in parts.query.split("&") if option and not option.startswith("sentinel_password=")
+        ]
+        scheme = parts.scheme.removesuffix("+sentinel")
+        login = f"{credentials}@" if credentials else ""
+        query = f"?{'&'.join(options)}" if options else ""
+        return cls(
+            sentinels=tuple(_host_and_port(host) for host in hosts.split(",")),
+            service=unquote(service),
+            primary=f"{scheme}://{login}{{address}}/{db or 0}{query}",
+            sentinel_password=_option(parts, "sentinel_password"),
+        )
+
+
+class SentinelEndpoint:
+    """The primary that the Sentinels of a URL name at each connect.
+
+    Raises:
+        ValueError: If the URL is not as ``SentinelUrl`` says.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = SentinelUrl.parse(url)
+        # Checks the options once, before there is a primary.
+        UrlEndpoint(self._url.primary.format(address="primary:6379"))
+        self._sentinels = list(self._url.sentinels)
+
+    @property
+    def name(self) -> str:
+        """Service and Sentinels, without credentials."""
+        hosts = ",".join(f"{host}:{port}" for host, port in self._url.sentinels)
+        return f"redis+sentinel://{hosts}/{self._url.service}"
+
+    async def connect(self) -> AbstractConnection:
+        """Return an open connection to the primary, as ``Endpoint.connect`` says."""
+        host, port = await self._primary()
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        connection = await UrlEndpoint(self._url.primary.format(address=address)).connect()
+        # A Sentinel that was cut off still names the old primary, which may know by now that it is none.
+        await connection.send_command("ROLE")
+        role = await connection.read_response()
+        if role[0] != b"master":
+            await connection.disconnect(nowait=True)
+            raise RedisConnectionError(f"{address} is no primary (any more)")
+        return connection
+
+    async def _primary(self) -> tuple[str, int]:
+        for sentinel in tuple(self._sentinels):
+            address = await self._ask(*sentinel)
+            if address is not None:
+                # Whoever knew it is asked first the next time.
+                self._sentinels.remove(sentinel)
+                self._sentinels.insert(0, sentinel)
+                return address
+        raise RedisConnectionError(f"no Sentinel knows the primary of {self._url.service!r}")
+
+    async def _ask(self, host: str, port: int) -> tuple[str, int] | None:
+        client = Redis(
+            host=host,
+            port=port,
+            password=self._url.sentinel_password or None,
+            protocol=2,
+            decode_responses=True,
+            socket_timeout=_ASK_LIMIT_S,
+            socket_connect_timeout=_ASK_LIMIT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+        try:
+            reply = await client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._url.service)  # type: ignore[no-untyped-call]
+        except (RedisError, OSError):
+            return None
+        finally:
+            await client.aclose()
+        return _address(reply)
+
+
+def _address(reply: Sequence[str] | None) -> tuple[str, int] | None:
+    return (str(reply[0]), int(reply[1])) if reply else None
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname:
+        raise ValueError(f"Redis URL: expected host[:port] of a Sentinel, got {text!r}")
+    return parts.hostname, parts.port or _DEFAULT_PORT
+
+
+def _option(parts: SplitResult, name: str) -> str:
+    return parse_qs(parts.query).get(name, [""])[0]

@@ -1,0 +1,103 @@
+"""Connections follow a fail-over, with real Sentinels."""
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis.exceptions import RedisError
+
+from jambonz_cluster.embedded_redis import EmbeddedRedis, free_port
+from jambonz_shared.redis.admin import connect
+from jambonz_shared.redis.connect import endpoint_of
+from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.sentinel import SentinelEndpoint
+from jambonz_shared.runtime.lifeline import die_with_parent
+from tests.conditions import until
+from tests.integration.redis.conftest import Running
+from tests.integration.redis.desk import execute
+from tests.redis_servers import available
+
+
+@pytest.fixture
+async def replica() -> AsyncIterator[EmbeddedRedis]:
+    server = EmbeddedRedis(available()["newest"])
+    await server.start_async()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def sentinel_port(own_server: EmbeddedRedis, replica: EmbeddedRedis, tmp_path: Path) -> AsyncIterator[int]:
+    """One Sentinel that watches ``own_server`` and has found its replica."""
+    async with connect(own_server.url) as client:
+        await client.config_set("repl-diskless-sync-delay", "0")
+    async with connect(replica.url) as client:
+        await execute(client, "REPLICAOF", "127.0.0.1", str(own_server.port))
+    port = free_port()
+    settings = tmp_path / "sentinel.conf"
+    settings.write_text(
+        f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\nsentinel monitor calls 127.0.0.1 {own_server.port} 1\n"
+        "sentinel down-after-milliseconds calls 500\nsentinel failover-timeout calls 5000\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        available()["newest"], settings, "--sentinel", stdout=subprocess.DEVNULL, preexec_fn=die_with_parent()
+    )
+    sentinel = connect(f"redis://127.0.0.1:{port}")
+
+    async def has_found_the_replica() -> bool:
+        try:
+            return "'slaves': 1" in str(await execute(sentinel, "INFO", "sentinel"))
+        except RedisError:
+            return False
+
+    try:
+        await until(has_found_the_replica, "the Sentinel knows primary and replica")
+        yield port
+    finally:
+        await sentinel.aclose()
+        process.kill()
+        await process.wait()
+
+
+async def test_link_follows_a_fail_over(
+    own_server: EmbeddedRedis, replica: EmbeddedRedis, sentinel_port: int, running: Running
+) -> None:
+    """Kill -9 of the primary: the Sentinel promotes the replica, and the Link finds it, with all data replicated."""
+    dead_sentinel = free_port()
+    link = Link(endpoint_of(f"redis+sentinel://127.0.0.1:{dead_sentinel},127.0.0.1:{sentinel_port}/calls"))
+    running(link.run())
+    await link.wait_up()
+    await link.call("SET", "jc:x", "1")
+
+    async def is_replicated() -> bool:
+        return await link.call("WAIT", 1, 100) == 1
+
+    await until(is_replicated, "the replica has the data")
+    own_server.kill()
+    await until(lambda: link.connects >= 2 and link.is_up, "the link is up at the new primary")
+    assert await link.call("GET", "jc:x") == b"1"
+    assert await link.call("SET", "jc:x", "2") == b"OK"
+    client = connect(replica.url)
+    assert await client.get("jc:x") == b"2"
+    await client.aclose()
+
+
+async def test_primary_that_is_a_replica_is_not_connected_to(
+    own_server: EmbeddedRedis, replica: EmbeddedRedis, sentinel_port: int
+) -> None:
+    """A Sentinel that was cut off names a server that is a replica by now."""
+    endpoint = SentinelEndpoint(f"redis+sentinel://127.0.0.1:{sentinel_port}/calls")
+    client = connect(own_server.url)
+    await execute(client, "REPLICAOF", "127.0.0.1", str(replica.port))
+    with pytest.raises(RedisError, match="no primary"):
+        await endpoint.connect()
+    await execute(client, "REPLICAOF", "NO", "ONE")
+    await client.aclose()
+
+
+async def test_unknown_service_is_weather(sentinel_port: int) -> None:
+    """Sentinels may learn of it later."""
+    with pytest.raises(RedisError, match="no Sentinel knows"):
+        await asyncio.wait_for(SentinelEndpoint(f"redis+sentinel://127.0.0.1:{sentinel_port}/other").connect(), 5)
