@@ -196,7 +196,7 @@ class App(Router):
             for candidate in session_paths(path, self.name):
                 if found := self.sessions.find(candidate):
                     return found
-        elif event.hook and (found := self.hooks.find(path_of(event.hook))):
+        elif event.hook and (found := self.hooks.exact(event.hook) or self.hooks.find(path_of(event.hook))):
             return found
         handler = self.kinds.get(event.kind)
         return (handler, {}) if handler else None

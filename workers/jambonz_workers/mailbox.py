@@ -96,8 +96,12 @@ class Mailbox:
 
     def wake_at_s(self) -> float | None:
         """Return when to ``take`` again although nothing new came, or None."""
-        gaps = [lane.gap_since_s for lane in self._lanes.values() if lane.gap_since_s is not None]
-        return min(gaps) + GAP_S if gaps else None
+        first = None
+        for lane in self._lanes.values():
+            since_s = lane.gap_since_s
+            if since_s is not None and (first is None or since_s < first):
+                first = since_s
+        return None if first is None else first + GAP_S
 
     def undone(self) -> list[Delivery]:
         """Return what waits, in order, and forget it."""
@@ -106,10 +110,12 @@ class Mailbox:
         return [delivery for _, delivery in sorted(waiting, key=lambda item: item[0])]
 
     def _first_ready(self) -> _Lane | None:
-        ready = [lane for lane in self._lanes.values() if lane.next_n in lane.waiting]
-        if len(ready) <= 1:
-            return ready[0] if ready else None
-        return min(ready, key=lambda lane: lane.waiting[lane.next_n][0])
+        first, arrived = None, 0
+        for lane in self._lanes.values():
+            found = lane.waiting.get(lane.next_n)
+            if found is not None and (first is None or found[0] < arrived):
+                first, arrived = lane, found[0]
+        return first
 
     def _skip_oldest_gap(self, now_s: float) -> _Lane | None:
         for lane in self._lanes.values():
@@ -122,5 +128,5 @@ class Mailbox:
 
     def _advance(self, lane: _Lane, now_s: float) -> None:
         lane.next_n += 1
-        is_hole = bool(lane.waiting) and lane.next_n not in lane.waiting
-        lane.gap_since_s = now_s if is_hole else None
+        waiting = lane.waiting
+        lane.gap_since_s = now_s if waiting and lane.next_n not in waiting else None

@@ -1,35 +1,23 @@
 """Metrics of a worker: names, sentences and units in one place."""
 
-from typing import Final
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
-from jambonz_shared.kinds import KINDS
-
-# A hook must be answered in 4 s (kinds.ACK_DEADLINE_S); what matters lies below.
-_HANDLER_BUCKETS_S: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 4.0, 10.0)
-
-
-def kind_label(kind: str) -> str:
-    """Return the kind, or ``other`` for one we do not know: labels have few values."""
-    return kind if kind in KINDS or kind.startswith("cluster:") else "other"
+from jambonz_workers.tally import Tally
 
 
 class WorkerMetrics:
-    """What a worker counts; each in its own registry, so that several fit into one process."""
+    """What a worker counts; each in its own registry, so that several fit into one process.
+
+    Attributes:
+        tally: What is counted for every event.
+    """
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
         prefix = "jambonz_worker_"
-        self.events = Counter(prefix + "events", "Events handled, by kind.", ["kind"], registry=registry)
-        self.handler_s = Histogram(
-            prefix + "handler_seconds",
-            "Time from the start of a handler to its commit, in seconds.",
-            buckets=_HANDLER_BUCKETS_S,
-            registry=registry,
-        )
+        self.tally = Tally(prefix)
+        registry.register(self.tally)
         self.failures = Counter(prefix + "handler_failures", "Handlers that raised.", registry=registry)
-        self.commits = Counter(prefix + "commits", "Commits by what became of them.", ["result"], registry=registry)
         self.unhandled = Counter(
             prefix + "unhandled", "Events that no handler takes, by kind.", ["kind"], registry=registry
         )

@@ -44,7 +44,6 @@ from jambonz_workers.event import Event, event_of
 from jambonz_workers.facts import decode_facts
 from jambonz_workers.forwarder import Forwarder
 from jambonz_workers.live import LiveCall
-from jambonz_workers.metrics import kind_label
 from jambonz_workers.outbox import Outbox
 from jambonz_workers.recovery import Recovery
 from jambonz_workers.runner import Runner
@@ -75,9 +74,7 @@ class Office:
         self._ids = itertools.count(1)
         self._running: set[asyncio.Task[None]] = set()
         self.recovery: Final = Recovery(outbox.link, self, grace_s=terms.grace_s)
-        self._commit_results = {
-            name: terms.metrics.commits.labels(name) for name in ("ok", "duplicate", "fenced", "gone", "failed")
-        }
+        self._tally: Final = terms.metrics.tally
 
     # What calls need (call.Office).
 
@@ -100,25 +97,25 @@ class Office:
     def _committed(self, live: LiveCall, event: tuple[int, int], on_committed: OnCommitted, reply: Any) -> None:
         if isinstance(reply, Exception):
             log.error("commit refused by redis", exc_info=reply, extra={"call_sid": live.call.sid})
-            self._commit_results["failed"].inc()
+            self._tally.commits["failed"] += 1
             on_committed(CallGone(live.call.sid))
             return
         sid = live.call.sid
         match commit_reply(reply):
             case Committed():
-                self._commit_results["ok"].inc()
+                self._tally.commits["ok"] += 1
                 _confirm(live, event)
                 on_committed(None)
             case Duplicate():
-                self._commit_results["duplicate"].inc()
+                self._tally.commits["duplicate"] += 1
                 _confirm(live, event)
                 on_committed(None)
             case Fenced(owner):
-                self._commit_results["fenced"].inc()
+                self._tally.commits["fenced"] += 1
                 self.lose(live, owner)
                 on_committed(CallLost(sid, owner))
             case Gone():
-                self._commit_results["gone"].inc()
+                self._tally.commits["gone"] += 1
                 self._over(live)
                 on_committed(CallGone(sid))
             case other:
@@ -239,7 +236,8 @@ class Office:
         finally:
             live.task = None
         if mailbox:
-            self._metrics.gaps.inc(mailbox.gaps - gaps)
+            if mailbox.gaps > gaps:
+                self._metrics.gaps.inc(mailbox.gaps - gaps)
             at_s = mailbox.wake_at_s()
             if at_s is not None and live.call.over is None:
                 self._wait(sid, at_s)
@@ -247,7 +245,7 @@ class Office:
     async def _handle(self, live: LiveCall, delivery: Delivery) -> None:
         envelope, call = delivery.envelope, live.call
         started_s = self._loop.time()
-        self._metrics.events.labels(kind_label(envelope.kind)).inc()
+        self._tally.event(envelope.kind)
         on_committed = partial(self._handled, delivery)
         try:
             if envelope.kind == ENDED:
@@ -271,7 +269,7 @@ class Office:
             # Our own fault: the event would block its call for ever, so it counts as handled.
             log.exception("event could not be handled", extra={"call_sid": call.sid, "kind": envelope.kind})
             self._commit_bare(call, envelope, on_committed)
-        self._metrics.handler_s.observe(self._loop.time() - started_s)
+        self._tally.handler(self._loop.time() - started_s)
 
     def _commit_bare(self, call: Call, envelope: Envelope, on_committed: OnCommitted) -> None:
         event = _bare_event(envelope)

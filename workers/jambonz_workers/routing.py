@@ -79,10 +79,15 @@ class RouteTable:
         else:
             self._exact[shape] = route
 
+    def exact(self, path: str) -> tuple[Route, dict[str, str]] | None:
+        """Return the route whose path is this very text; the quick way, tried before ``find``."""
+        route = self._exact.get(path)
+        return (route, {}) if route else None
+
     def find(self, path: str) -> tuple[Route, dict[str, str]] | None:
         """Return the route of ``path`` (see ``path_of``) with its variables, or None."""
-        if route := self._exact.get(path):
-            return route, {}
+        if found := self.exact(path):
+            return found
         for pattern, candidate in self._patterns.values():
             if match := pattern.fullmatch(path):
                 return candidate, match.groupdict()

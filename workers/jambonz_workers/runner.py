@@ -10,8 +10,9 @@ from jambonz_workers.app import App
 from jambonz_workers.call import Call, Handling, OnCommitted
 from jambonz_workers.effects import DECLINE_FAILED, DECLINE_UNKNOWN, bare_ack, is_inbound_start
 from jambonz_workers.event import Event
-from jambonz_workers.metrics import WorkerMetrics, kind_label
+from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.routing import Handler, Late, Route
+from jambonz_workers.tally import kind_label
 
 log = logging.getLogger(__name__)
 
