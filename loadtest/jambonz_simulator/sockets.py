@@ -64,6 +64,8 @@ class Socket(asyncio.Protocol):
         self._credentials = credentials
         self._transport: asyncio.Transport | None = None
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # A server may reset before `wait_open` is reached: then nobody asks for the exception.
+        self._opened.add_done_callback(lambda opened: opened.cancelled() or opened.exception())
         self._pieces: list[bytes | bytearray | memoryview] = []
         self._opcode = Opcode.TEXT
         self._close_timer: asyncio.TimerHandle | None = None
