@@ -143,8 +143,7 @@ class Dev:
 
     async def _welcome(self, ending: "asyncio.Task[int]") -> None:
         """Say that all is ready; have the visit, if there is one, unless the gateway ends before."""
-        host = "127.0.0.1" if self._settings.host == "0.0.0.0" else self._settings.host  # noqa: S104  no listening here
-        url = f"ws://{host}:{self._settings.port}"
+        url = websocket_url(self._settings.host, self._settings.port)
         self._say("dev", f"ready: {url}  (jambonz-cluster simulate {url}/PATH plays a call)")
         if self._visit is not None:
             visiting = asyncio.ensure_future(self._visit(url))
@@ -188,6 +187,13 @@ class Dev:
         await asyncio.gather(*(part.stop(shutdown.haste) for part in self._parts))
         if self._redis is not None:
             self._redis.stop()
+
+
+def websocket_url(host: str, port: int) -> str:
+    """Return where somebody on this machine reaches what listens on an address."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  nothing listens here
+    name = everywhere.get(host, host)
+    return f"ws://[{name}]:{port}" if ":" in name else f"ws://{name}:{port}"
 
 
 async def _changes() -> AsyncIterator[set[str]]:

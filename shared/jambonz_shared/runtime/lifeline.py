@@ -21,7 +21,7 @@ def die_with_parent(number: signal.Signals = signal.SIGKILL) -> Callable[[], Non
     """
     parent_pid = os.getpid()
 
-    def tie() -> None:
+    def tie() -> None:  # pragma: no cover  runs between fork and exec, where nothing can measure
         _LIBC.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
         # The parent may have died between fork and prctl; then nobody would ever send the signal.
         if os.getppid() != parent_pid:

@@ -1,5 +1,6 @@
 """`jambonz-cluster dev`, run as a developer would."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jambonz_cluster.dev import Dev, websocket_url
 from jambonz_cluster.embedded_redis import free_port
+from jambonz_shared.config import GatewaySettings
 from tests.conditions import until_now
 
 APPLICATION = """
@@ -87,8 +90,8 @@ def dev(tmp_path: Path) -> Iterator[DevRun]:
     run = DevRun(tmp_path)
     yield run
     if run.process is not None and run.is_running:
-        run.process.kill()
-        run.process.wait()
+        run.signal(signal.SIGTERM)
+        run.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -106,7 +109,7 @@ def test_all_is_up_and_all_is_gone_after_a_signal(dev: DevRun, number: signal.Si
 
 def test_output_of_each_part_has_its_name(dev: DevRun) -> None:
     """One terminal shows all, and tells who speaks; what the application prints is shown, too."""
-    dev.start("--no-reload")
+    dev.start("--no-reload", "--host", "127.0.0.1")
     dev.wait_for(" worker | application version 1\n")
     dev.wait_for("gateway | ")
     dev.wait_for("  redis | started on port ")
@@ -200,6 +203,43 @@ def test_no_part_outlives_a_dev_that_is_killed(dev: DevRun) -> None:
     dev.signal(signal.SIGKILL)
     dev.wait()
     until_now(lambda: not any(map(is_alive, parts)), "all parts have ended")
+
+
+async def test_gateway_that_dies_during_a_visit_ends_it() -> None:
+    """The demo does not wait for a call that nobody can answer."""
+
+    async def visit(url: str) -> int:
+        [gateway] = [child for child in psutil.Process().children() if " gateway " in " ".join(child.cmdline())]
+        gateway.kill()
+        await asyncio.Event().wait()
+        return 0
+
+    settings = GatewaySettings(host="127.0.0.1", port=free_port())
+    assert await Dev("examples.hello:app", settings, is_reloading=False, visit=visit).run() == 1
+
+
+async def test_worker_that_is_never_ready_ends_dev(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An application that hangs in its start is named instead of waited for."""
+    monkeypatch.setattr("jambonz_cluster.dev.READY_LIMIT_S", 0.01)
+    settings = GatewaySettings(host="127.0.0.1", port=free_port())
+    assert await Dev("examples.hello:app", settings, is_reloading=False).run() == 1
+    assert "the worker is not ready after 0.01 s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        pytest.param("127.0.0.1", "ws://127.0.0.1:3000", id="loopback"),
+        pytest.param("0.0.0.0", "ws://127.0.0.1:3000", id="everywhere"),
+        pytest.param("::", "ws://[::1]:3000", id="everywhere_ipv6"),
+        pytest.param("my-laptop", "ws://my-laptop:3000", id="name"),
+    ],
+)
+def test_url_shown_can_be_used_on_this_machine(host: str, url: str) -> None:
+    """An address to listen on is not always one to connect to."""
+    assert websocket_url(host, 3000) == url
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -6,7 +6,8 @@ import aiohttp
 import psutil
 import pytest
 
-from jambonz_cluster.processes import cause_of
+from jambonz_cluster.processes import cause_of, run_processes
+from jambonz_shared.config import WorkerSettings
 from jambonz_simulator.client import CallOptions, simulate_call
 from tests.cluster_fixture import Cluster, ClusterFactory, Member
 from tests.conditions import until
@@ -91,6 +92,18 @@ async def test_killed_process_tells_its_signal(cluster: ClusterFactory) -> None:
     await worker.restart()
     result = await simulate_call(f"{running.url}/hello", "hello", CallOptions(speed=50.0))
     assert result.is_good, result.outcome
+
+
+def test_unexpected_error_is_written_down_with_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1 lets the supervisor try again; the traceback lets people mend it."""
+
+    async def serve(process_index: int) -> None:
+        raise LookupError(f"process {process_index} is lost")
+
+    assert run_processes(WorkerSettings(), serve, None, []) == 1
+    error = capsys.readouterr().err
+    assert "ended by an error" in error
+    assert "LookupError: process 0 is lost" in error
 
 
 def test_cause_is_found_inside_groups_of_one() -> None:

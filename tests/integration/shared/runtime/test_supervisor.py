@@ -119,6 +119,17 @@ async def test_wish_to_end_during_a_pause_starts_nothing_more(tmp_path: Path) ->
     assert lines_of(notes) == ["ran"]
 
 
+async def test_child_that_starts_while_the_wish_comes_is_told_too(tmp_path: Path) -> None:
+    """No child is forgotten because it was born a moment too late."""
+    shutdown = Shutdown()
+
+    def argv_of(index: int) -> list[str]:
+        shutdown.request()
+        return argv_for(OBEDIENT_CHILD, tmp_path / "notes")(index)
+
+    assert await asyncio.wait_for(Supervisor(argv_of, 1).run_until(shutdown), 20) == 0
+
+
 def test_fewer_than_one_child_is_a_mistake() -> None:
     """Nothing to supervise is a wrong setting, not a quiet success."""
     with pytest.raises(ValueError, match="at least one child"):

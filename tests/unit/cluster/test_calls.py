@@ -1,0 +1,22 @@
+"""How live calls are listed."""
+
+from jambonz_cluster.calls import COLUMNS, table_text
+
+
+def row(*values: str) -> dict[str, str]:
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def test_columns_are_as_wide_as_they_have_to_be() -> None:
+    """A list can be read and cut into columns."""
+    rows = [row("c1", "ivr", "/ivr", "in-progress", "w1"), row("call-22", "x", "/", "", "")]
+    assert table_text(rows).splitlines() == [
+        "call_sid  app  path  status       owner",
+        "c1        ivr  /ivr  in-progress  w1",
+        "call-22   x    /",
+    ]
+
+
+def test_empty_list_says_so() -> None:
+    """Nothing printed could also be a mistake."""
+    assert table_text([]) == "no live calls"
