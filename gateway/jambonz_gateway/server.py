@@ -18,7 +18,7 @@ from jambonz_shared.config import GatewaySettings
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script, scripts
 from jambonz_shared.redis.channels import Channels
-from jambonz_shared.redis.endpoint import UrlEndpoint
+from jambonz_shared.redis.connect import endpoint_of
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.wire import Reply
 from jambonz_shared.runtime.http import internal_http
@@ -62,7 +62,7 @@ class _Server:
         keys = Keys(settings.key_prefix)
         gateway_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         identity = Identity(gateway_id, keys, int(settings.call_ttl_s * 1000), int(settings.call_grace_s * 1000))
-        endpoint = UrlEndpoint(settings.redis_url)
+        endpoint = endpoint_of(settings.redis_url)
         self._settings: Final = settings
         self._internal_port: Final = settings.internal_port_of(process_index)
         self._link: Final = Link(endpoint, name="gateway")
@@ -162,27 +162,30 @@ class _Server:
     # Beside the server.
 
     async def _beat(self) -> None:
-        """Show life in Redis: heartbeat, what this process is, and the lease of its keys."""
+        """Show life in Redis, from the moment it can be reached: who dies before its first beat is missed by nobody."""
+        self._link.on_up(self._beat_once)
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_s)
+            if self._link.is_up:
+                self._beat_once()
+
+    def _beat_once(self) -> None:
+        """Write the heartbeat, what this process is, and the lease of its keys."""
         settings, identity = self._settings, self.gateway.identity
         keys, gateway_id = identity.keys, identity.gateway_id
         lease_ms = int(settings.lease_s * 1000)
-        facts: dict[str, str | int] = {
+        self._link.script(_ignore, script.HEARTBEAT, *scripts.heartbeat_args(keys.gateways, gateway_id, lease_ms))
+        self._link.send(self._lease_renewed, b"PEXPIRE", keys.gateway(gateway_id), lease_ms)
+        about: dict[str, str | int] = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "started_at_ms": self._started_at_ms,
+            "calls": self.gateway.calls,
+            "capacity": settings.max_calls,
         }
-        while True:
-            if self._link.is_up:
-                self._link.script(
-                    _ignore, script.HEARTBEAT, *scripts.heartbeat_args(keys.gateways, gateway_id, lease_ms)
-                )
-                self._link.send(self._lease_renewed, b"PEXPIRE", keys.gateway(gateway_id), lease_ms)
-                about = facts | {"calls": self.gateway.calls, "capacity": settings.max_calls}
-                fields = [item for pair in about.items() for item in pair]
-                self._link.send(_ignore, b"HSET", keys.gateway(gateway_id), *fields)
-                self._link.send(_ignore, b"PEXPIRE", keys.gateway(gateway_id), lease_ms)
-                self._link.send(_ignore, b"EXPIRE", keys.held(gateway_id), _HELD_TTL_S)
-            await asyncio.sleep(settings.heartbeat_s)
+        self._link.send(_ignore, b"HSET", keys.gateway(gateway_id), *(item for pair in about.items() for item in pair))
+        self._link.send(_ignore, b"PEXPIRE", keys.gateway(gateway_id), lease_ms)
+        self._link.send(_ignore, b"EXPIRE", keys.held(gateway_id), _HELD_TTL_S)
 
     def _lease_renewed(self, reply: Reply) -> None:
         """The lease had run out: others may have taken this process for dead and have made its calls leave."""

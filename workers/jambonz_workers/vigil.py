@@ -49,6 +49,9 @@ class Vigil:
                 await self._poll()
             except (LinkError, ResponseError) as error:
                 log.warning("watching other processes failed; trying again", extra={"why": type(error).__name__})
+            except Exception:
+                # Our own fault, and a worker that no longer watches would only be missed when another one dies.
+                log.exception("watching other processes failed; trying again")
 
     async def _poll(self) -> None:
         if self._loop.time() >= self._looks_at_s:
