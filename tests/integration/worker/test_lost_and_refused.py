@@ -1,0 +1,127 @@
+"""Calls that are taken away in the middle of a handler, commits that Redis refuses, a worker's own frame."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.asyncio import Redis
+
+from jambonz_shared.config import WorkerSettings
+from jambonz_shared.runtime.signals import Shutdown
+from jambonz_workers import App, Call, CallGone, CallLost
+from jambonz_workers.worker import run
+from tests.conditions import until
+from tests.integration.worker.conftest import Start
+from tests.integration.worker.gateway_double import GatewayDouble
+
+SAY = {"verb": "say", "text": "Hello"}
+
+
+async def test_a_handler_is_cancelled_when_its_call_is_lost(start: Start, gateway: GatewayDouble, redis: Redis) -> None:
+    """A command finds it out; the event is handled again by the new owner, who sees nothing of it."""
+    app = App()
+    app.on("session:new")(_welcome)
+    runs: list[str] = []
+
+    @app.hook("/wait")
+    async def wait(call: Call) -> object:
+        runs.append("begun")
+        call.state["half"] = True
+        if len(runs) > 1:
+            return {"verb": "tag", "data": dict(call.state)}
+        try:
+            await asyncio.Event().wait()
+        finally:
+            runs.append("cancelled")
+        return SAY
+
+    running = await start(app)
+    line = await gateway.open()
+    await line.start()
+    msgid = await line.send("verb:hook", hook="/wait")
+    await until(lambda: runs == ["begun"], "the handler runs")
+    # Nobody owns it: what an adopter leaves behind that took this worker for dead.
+    key = gateway.keys.call(line.sid)
+    await redis.hset(key, "owner", "")
+    await redis.hincrby(key, "fence", 1)
+    line.owner = ""
+    (live,) = running.worker.office.live.values()
+    with pytest.raises(CallLost):
+        await live.call.mute()
+    assert await line.answer(msgid) == [{"verb": "tag", "data": {"half": True}}]
+    assert runs == ["begun", "cancelled", "begun"]
+    await line.end()
+
+
+async def _welcome(call: Call) -> object:
+    return SAY
+
+
+async def test_a_commit_that_redis_refuses_is_logged_and_loses_no_other_call(
+    start: Start, gateway: GatewayDouble, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A log key of the wrong type stands for whatever no repetition would cure."""
+    app = App()
+    app.on("session:new")(_welcome)
+    running = await start(app)
+    broken, sound = await gateway.open(), await gateway.open()
+    await redis.set(gateway.keys.log(broken.sid), "no stream")
+    await broken.send("session:new", {"direction": "inbound"})
+    await until(lambda: running.worker.metrics.tally.commits["failed"] == 1, "the refusal is counted")
+    assert any(record.message == "commit refused by redis" for record in caplog.records)
+    assert await sound.start() == [SAY]
+    await redis.delete(gateway.keys.log(broken.sid))
+    await broken.end()
+    await sound.end()
+
+
+async def test_a_command_to_a_call_that_is_over_raises(start: Start, gateway: GatewayDouble) -> None:
+    """A reference to the Call may be kept longer than the call."""
+    app, kept = App(), list[Call]()
+
+    @app.on("session:new")
+    async def welcome(call: Call) -> object:
+        kept.append(call)
+        return SAY
+
+    await start(app)
+    line = await gateway.open()
+    await line.start()
+    await line.end()
+    with pytest.raises(CallGone):
+        await kept[0].hangup()
+    work = kept[0].spawn(_forever())
+    assert work.is_done
+
+
+async def _forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_a_worker_opens_the_lifespan_before_it_takes_calls(redis_url: str, gateway: GatewayDouble) -> None:
+    """And closes it after the last one was handed over."""
+    seen: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(app: App) -> AsyncIterator[None]:
+        seen.append(f"open, a call lives: {await app.calls.exists('c')}")
+        yield
+        seen.append("close")
+
+    app = App(lifespan=lifespan)
+
+    @app.on("session:new")
+    async def welcome(call: Call) -> object:
+        seen.append("call")
+        return SAY
+
+    shutdown = Shutdown()
+    settings = WorkerSettings.model_validate({"redis_url": redis_url, "internal_port": 0})
+    task = asyncio.create_task(run(app, settings, shutdown))
+    line = await gateway.open()
+    await line.start()
+    await line.end()
+    shutdown.request()
+    await task
+    assert seen == ["open, a call lives: False", "call", "close"]
