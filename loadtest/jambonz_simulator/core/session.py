@@ -271,9 +271,13 @@ class Session:
         while self.stack and not _ends_barge_in(self.stack[0]):
             self.stack.pop(0)
         self.kill_current()
+        self.interrupt_speech()
+        yield from self.action(verb, heard.to_results())
+
+    def interrupt_speech(self) -> None:
+        """The caller barged in: streamed speech is dropped and the app told (PROTOCOL.md 4.4)."""
         if self.tts.interrupt():
             self.notice("tts:streaming-event", {"event_type": "user_interruption"})
-        yield from self.action(verb, heard.to_results())
 
     # The end.
 

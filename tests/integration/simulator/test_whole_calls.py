@@ -36,6 +36,9 @@ QUICK = replace(
     PATIENT, timing=replace(JAMBONZ_TIMING, first_backoff_s=0.05, backoff_step_s=0.2, failed_dial_close_s=0.2)
 )
 
+# Six attempts to connect in 0.14 s instead of 13.5 s.
+SWIFT = replace(PATIENT, timing=replace(JAMBONZ_TIMING, first_backoff_s=0.005, backoff_step_s=0.02))
+
 
 async def test_ivr_call_runs_to_its_end() -> None:
     async with Application().running() as app:
@@ -139,8 +142,7 @@ async def test_refused_connection_is_retried_and_found_when_the_server_is_back()
 async def test_connection_nobody_takes_fails_after_six_attempts() -> None:
     with sockets.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    options = CallOptions(timing=JAMBONZ_TIMING.scaled(0.01))
-    result = await simulate_call(f"ws://127.0.0.1:{port}/", "hello", options)
+    result = await simulate_call(f"ws://127.0.0.1:{port}/", "hello", SWIFT)
     assert (result.outcome.kind, result.outcome.reason) == ("failed", "refused")
     assert sum("failed" in entry.frame for entry in result.entries) == 6
 
@@ -183,7 +185,7 @@ async def test_server_that_resets_before_the_answer_is_tried_again() -> None:
         writer.transport.abort()
 
     async with raw_server(hang_up) as url:
-        result = await simulate_call(url, "hello", CallOptions(timing=JAMBONZ_TIMING.scaled(0.01)))
+        result = await simulate_call(url, "hello", SWIFT)
     assert (result.outcome.reason, attempts) == ("reset", 6)
 
 
@@ -194,7 +196,7 @@ async def test_server_that_speaks_no_http_fails() -> None:
         writer.close()
 
     async with raw_server(babble) as url:
-        result = await simulate_call(url, "hello", CallOptions(timing=JAMBONZ_TIMING.scaled(0.01)))
+        result = await simulate_call(url, "hello", SWIFT)
     assert result.outcome.kind == "failed"
 
 
@@ -513,9 +515,8 @@ async def test_server_that_ends_the_tls_handshake_without_a_word_is_a_reset() ->
         writer.transport.abort()
 
     async with raw_server(hang_up) as url:
-        options = CallOptions(timing=JAMBONZ_TIMING.scaled(0.01))
-        result = await simulate_call(url.replace("ws:", "wss:") + "#rc=1", "hello", options)
-    assert result.outcome.reason in ("reset", "handshake timeout")
+        result = await simulate_call(url.replace("ws:", "wss:") + "#rc=1", "hello", SWIFT)
+    assert result.outcome.reason == "reset"
 
 
 async def test_caller_who_only_speaks_and_waits() -> None:

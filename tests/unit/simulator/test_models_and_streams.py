@@ -323,6 +323,15 @@ def test_streaming_say_of_a_vendor_that_refuses_goes_on() -> None:
     assert running([verb, *PAUSE]).advance(1).verb == "pause"
 
 
+def test_gather_interrupts_streamed_speech() -> None:
+    """Section 4.4: the buffer is cleared already."""
+    stage = running([{"verb": "config", "ttsStream": {"enable": True}}, *GATHER]).advance(0.1)
+    tokens(stage, "one two three")
+    stage.press("1")
+    assert stage.last("tts:streaming-event")["data"] == {"event_type": "user_interruption"}
+    assert stage.call.session.tts.size_chars == 0
+
+
 def test_timer_of_the_buffer_after_switching_off_is_nothing() -> None:
     stage = streaming()
     tokens(stage, "one two")

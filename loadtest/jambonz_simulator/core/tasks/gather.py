@@ -93,6 +93,7 @@ def _prompt(session: Session, verb: Verb) -> Steps[Heard | None]:
 
 def _finish(session: Session, verb: Verb, first: Heard, limits: _Limits) -> Steps[dict[str, Any]]:
     session.notify_playback(verb, first.barge_in_event, **first.barge_in_details)
+    session.interrupt_speech()
     if first.input == "speech":
         _partial(session, verb, first)
         return first.to_results()
