@@ -158,6 +158,25 @@ def hangup_call(call_sid: str, *, as_json: bool, **flags: str | None) -> None:
     sys.exit(calls.command_call(settings, call_sid, lambda call: call.hangup(), as_json=as_json))
 
 
+@main.command()
+@click.option("--serve", "port", type=click.IntRange(0, 65535), default=None, help="Serve a page and JSON on PORT.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address the page is served on.")
+@_calls_options
+def status(port: int | None, host: str, *, as_json: bool, **flags: str | None) -> None:
+    """Tell which gateways and workers live, their calls, and what waits for them.
+
+    Exits with 1 if no call could be taken. With --serve it goes on until it is told to end.
+    """
+    settings = settings_or_exit(CommonSettings, flags)
+    if port is None:
+        from jambonz_cluster.status import show_status
+
+        sys.exit(show_status(settings, as_json=as_json))
+    from jambonz_cluster.status_page import run_page
+
+    sys.exit(run_page(settings, host, port))
+
+
 def _application_or_exit(target: str) -> Any:
     from jambonz_cluster.application import BadApplication, load_application
     from jambonz_workers import App

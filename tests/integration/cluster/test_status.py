@@ -1,0 +1,82 @@
+"""`jambonz-cluster status`, against real processes."""
+
+import asyncio
+import json
+import sys
+
+import aiohttp
+
+from jambonz_cluster.embedded_redis import EmbeddedRedis
+from jambonz_cluster.status_page import status_http
+from jambonz_shared.config import CommonSettings
+from jambonz_simulator.client import live_call
+from jambonz_simulator.core.script import Script
+from tests.cluster_fixture import REPO, ClusterFactory
+from tests.conditions import until
+
+
+async def run(*arguments: str) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "jambonz_cluster", "status", *arguments),
+        cwd=REPO,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_status_counts_processes_and_calls(cluster: ClusterFactory, redis_url: str) -> None:
+    """The numbers are those of the processes that run."""
+    running = await cluster("tests.apps.waiting:app", gateways=2, workers=1)
+    async with live_call(f"{running.url}/waiting", Script(name="waiting")) as call:
+        await call.wait_for_verb("pause")
+
+        async def shows_the_call() -> bool:
+            _, out, _ = await run("--json", "--redis-url", redis_url)
+            return json.loads(out)["calls"] == 1
+
+        await until(shows_the_call, "the status counts the call")
+        code, out, _ = await run("--json", "--redis-url", redis_url)
+        told = json.loads(out)
+        call.hang_up()
+        await call.wait_for_end()
+    assert code == 0
+    assert (len(told["gateways"]), len(told["workers"])) == (2, 1)
+    assert [(app["name"], app["workers"]) for app in told["apps"]] == [("waiting", 1)]
+
+
+async def test_status_of_an_empty_redis_fails_and_says_why(redis_url: str) -> None:
+    """Exit code 1 stops a deployment that has started nothing."""
+    code, out, _ = await run("--redis-url", redis_url)
+    assert code == 1
+    assert out.splitlines()[1:] == ["problem  no gateway lives", "problem  no app is known: start a worker"]
+
+
+async def test_status_without_redis_is_one_sentence() -> None:
+    """No traceback at the moment when nerves are thin."""
+    code, out, err = await run("--redis-url", "redis://127.0.0.1:1/0")
+    assert (code, out, err) == (1, "", "error: Redis does not answer\n")
+
+
+async def test_page_tells_of_a_redis_that_goes_away(redis_server: EmbeddedRedis) -> None:
+    """The page outlives Redis: it answers 503 and says what is missing."""
+    settings = CommonSettings(redis_url=redis_server.url)
+    async with status_http(settings, "127.0.0.1", 0) as http, aiohttp.ClientSession() as client:
+
+        async def answer(path: str) -> tuple[int, str]:
+            async with client.get(f"http://127.0.0.1:{http.port}{path}") as response:
+                return response.status, await response.text()
+
+        async def is_up() -> bool:
+            return (await answer("/status.json"))[0] == 200
+
+        await until(is_up, "the page has reached Redis")
+        assert "no gateway lives" in (await answer("/"))[1]
+        redis_server.kill()
+        status, text = await answer("/status.json")
+        assert (status, json.loads(text)) == (503, {"problems": ["Redis does not answer"]})
+        assert (await answer("/"))[0] == 503
+        assert (await answer("/healthz"))[0] == 200
