@@ -153,9 +153,11 @@ input()
 """
 
 
-def test_server_dies_with_an_owner_that_is_killed() -> None:
+def test_server_dies_with_an_owner_that_is_killed(tmp_path: Path) -> None:
     """A test run that is killed leaves no server behind."""
-    with subprocess.Popen([sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", OWNER]
+    with subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
         assert owner.stdout is not None
         server = psutil.Process(int(owner.stdout.readline()))
         assert server.is_running()
