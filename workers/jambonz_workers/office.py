@@ -15,6 +15,7 @@ from jambonz_shared.errors import BadFrame, CallGone, CallLost, ClusterError
 from jambonz_shared.kinds import DETACHED, ENDED, TAKEOVER
 from jambonz_shared.redis import script
 from jambonz_shared.redis.scripts import (
+    NO_CHANGES,
     CallKeys,
     CallRecord,
     Changes,
@@ -89,7 +90,8 @@ class Office:
             self._loop.call_soon(on_committed, call.over or CallGone(call.sid))
             return
         batch = encode_batch(commit.directives) if commit.directives else b""
-        changes = Changes(commit.facts, commit.status, dict(commit.state))
+        has_changes = commit.state or commit.facts or commit.status
+        changes = Changes(commit.facts, commit.status, dict(commit.state)) if has_changes else NO_CHANGES
         keys, args = commit_args(live.ownership, commit.series, commit.n, batch, changes)
         on_answer = partial(self._committed, live, (commit.series, commit.n), on_committed)
         self._outbox.script(on_answer, script.COMMIT, keys, args)

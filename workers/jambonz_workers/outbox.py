@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Final
 
 from jambonz_shared.redis.errors import LinkError, ResponseError
@@ -27,6 +26,41 @@ _CODES_OF_WEATHER: Final = frozenset(
 _RETRY_S: Final = 0.1
 
 
+class _Errand:
+    """A command until it has happened; it is its own callback, so that it costs one object."""
+
+    __slots__ = ("args", "keys", "on_answer", "outbox", "script")
+
+    def __init__(
+        self,
+        outbox: "Outbox",
+        on_answer: OnAnswer,
+        args: Sequence[Argument],
+        script: Script | None = None,
+        keys: Sequence[Argument] = (),
+    ) -> None:
+        self.outbox = outbox
+        self.on_answer = on_answer
+        self.args = args
+        self.script = script
+        self.keys = keys
+
+    def start(self, link: Link) -> None:
+        """Send it, once more if need be."""
+        if self.script is None:
+            link.send(self, *self.args)
+        else:
+            link.script(self, self.script, self.keys, self.args)
+
+    def __call__(self, reply: Any) -> None:
+        """Take the reply."""
+        # Replies come in the order of the commands, so what is held stays in order.
+        if isinstance(reply, Exception) and _is_weather(reply):
+            self.outbox.hold(self)
+        else:
+            self.on_answer(reply)
+
+
 class Outbox:
     """Sends commands over the Link and repeats those whose fate is unknown, in the order they were given.
 
@@ -37,7 +71,7 @@ class Outbox:
     def __init__(self, link: Link) -> None:
         self.link: Final = link
         self._loop = asyncio.get_running_loop()
-        self._held: deque[tuple[Callable[..., None], OnAnswer]] = deque()
+        self._held: deque[_Errand] = deque()
         self._retry: asyncio.TimerHandle | None = None
         link.on_up(self._flush)
 
@@ -48,11 +82,11 @@ class Outbox:
 
     def send(self, on_answer: OnAnswer, *args: Argument) -> None:
         """Send a command; ``on_answer`` is called once it has happened."""
-        self._put(lambda on_reply: self.link.send(on_reply, *args), on_answer)
+        self._put(_Errand(self, on_answer, args))
 
     def script(self, on_answer: OnAnswer, script: Script, keys: Sequence[Argument], args: Sequence[Argument]) -> None:
         """Run a script; ``on_answer`` is called once it has run."""
-        self._put(lambda on_reply: self.link.script(on_reply, script, keys, args), on_answer)
+        self._put(_Errand(self, on_answer, args, script, keys))
 
     async def settled(self) -> None:
         """Return when all that was given before has happened."""
@@ -60,23 +94,17 @@ class Outbox:
         self.send(lambda _: None if future.done() else future.set_result(None), b"PING")
         await future
 
-    def _put(self, attempt: Callable[..., None], on_answer: OnAnswer) -> None:
-        if self._held or not self.link.is_up or self.link.in_flight > _IN_FLIGHT_LIMIT:
-            self._hold(attempt, on_answer)
-        else:
-            attempt(partial(self._replied, attempt, on_answer))
-
-    def _replied(self, attempt: Callable[..., None], on_answer: OnAnswer, reply: Any) -> None:
-        # Replies come in the order of the commands, so what is held stays in order.
-        if isinstance(reply, LinkError) or (isinstance(reply, ResponseError) and reply.code in _CODES_OF_WEATHER):
-            self._hold(attempt, on_answer)
-            return
-        on_answer(reply)
-
-    def _hold(self, attempt: Callable[..., None], on_answer: OnAnswer) -> None:
-        self._held.append((attempt, on_answer))
+    def hold(self, errand: _Errand) -> None:
+        """Keep a command that did not happen, behind those that are kept already."""
+        self._held.append(errand)
         if self._retry is None:
             self._retry = self._loop.call_later(_RETRY_S, self._flush)
+
+    def _put(self, errand: _Errand) -> None:
+        if self._held or not self.link.is_up or self.link.in_flight > _IN_FLIGHT_LIMIT:
+            self.hold(errand)
+        else:
+            errand.start(self.link)
 
     def _flush(self) -> None:
         if self._retry:
@@ -85,7 +113,10 @@ class Outbox:
         if not self.link.is_up:
             return
         while self._held and self.link.in_flight <= _IN_FLIGHT_LIMIT:
-            attempt, on_answer = self._held.popleft()
-            attempt(partial(self._replied, attempt, on_answer))
+            self._held.popleft().start(self.link)
         if self._held:
             self._retry = self._loop.call_later(_RETRY_S, self._flush)
+
+
+def _is_weather(error: Exception) -> bool:
+    return isinstance(error, LinkError) or (isinstance(error, ResponseError) and error.code in _CODES_OF_WEATHER)
