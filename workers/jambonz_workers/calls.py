@@ -16,7 +16,7 @@ from jambonz_shared.errors import CallGone
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script
 from jambonz_shared.redis.channels import Channels
-from jambonz_shared.redis.endpoint import UrlEndpoint
+from jambonz_shared.redis.connect import endpoint_of
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import CallKeys, CallRecord, Gone, call_record, send_args, send_reply
 from jambonz_workers.controls import NORMAL_CLOSURE, Controls, Sending
@@ -65,7 +65,7 @@ class Calls:
         Raises:
             TimeoutError: If Redis does not answer within ``connect_wait_s``.
         """
-        endpoint = UrlEndpoint(redis_url)
+        endpoint = endpoint_of(redis_url)
         process_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         keys = Keys(key_prefix)
         link = Link(endpoint, name="calls")
