@@ -99,7 +99,9 @@ class Runner:
         else:
             try:
                 verbs = await self._invoke(on_error, call, event, error)
-                self._commit(handling, verbs or _verbs_of_failure(event), on_committed)
+                if verbs is None and not handling.is_acked:
+                    verbs = _verbs_of_failure(event)
+                self._commit(handling, verbs, on_committed)
             except Exception as second:  # noqa: BLE001 the hook must be acked even so
                 call.abandon(handling)
                 _log_failure("handler failed", event, handler, error)

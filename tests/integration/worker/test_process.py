@@ -1,10 +1,11 @@
 """A worker as the process it is: settings, pages, signals, lifespan."""
 
 import asyncio
+import os
 import signal
 import socket
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,10 @@ from pathlib import Path
 import aiohttp
 from redis.asyncio import Redis
 
+from jambonz_shared.directive import Outcome, OutcomeKind
+from jambonz_workers import App, Call
 from tests.conditions import until
+from tests.integration.worker.conftest import Start
 from tests.integration.worker.gateway_double import GatewayDouble
 
 REPO = Path(__file__).resolve().parents[3]
@@ -82,3 +86,40 @@ async def test_a_worker_process_answers_calls_and_leaves_with_exit_code_0(
 
 async def _is_unready(port: int) -> bool:
     return (await page(port, "/readyz"))[0] == 503
+
+
+async def supervisor(redis_url: str, *arguments: str) -> tuple[int, str]:
+    """Run the example as a process of its own."""
+    environment = {**os.environ, "REDIS_URL": redis_url}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "examples/supervisor.py", *arguments, cwd=REPO, env=environment, stdout=PIPE, stderr=STDOUT
+    )
+    output, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+async def test_a_supervisor_sees_a_live_call_and_takes_it_over(
+    redis_url: str, start: Start, gateway: GatewayDouble
+) -> None:
+    """P5, from a process that is no worker."""
+    app = App()
+
+    @app.session("/ivr")
+    async def welcome(call: Call) -> object:
+        call.state["tries"] = 0
+        return [{"verb": "pause", "length": 60}]
+
+    await start(app)
+    line = await gateway.open()
+    await line.start({"call_status": "trying"})
+    assert await supervisor(redis_url, "list") == (0, f"{line.sid}  default  trying  state: ['tries']\n")
+    assert await supervisor(redis_url, "list", "--app", "other") == (0, "")
+    assert await supervisor(redis_url, "take", line.sid, "--say", "Bye") == (0, "sent\n")
+    assert line.frames[-1]["data"][0] == {"verb": "say", "text": "Bye"}
+    gateway.outcome = lambda it: Outcome(it.id, OutcomeKind.REFUSED, "the call is over")
+    assert await supervisor(redis_url, "take", line.sid) == (1, "refused the call is over\n")
+    await line.end()
+    code, output = await supervisor(redis_url, "take", line.sid)
+    assert code == 1
+    assert "too late" in output

@@ -352,6 +352,34 @@ async def test_an_early_ack_is_given_once_and_only_to_hooks() -> None:
     assert len(texts) == 1
 
 
+@pytest.mark.parametrize("has_error_handler", [True, False])
+async def test_a_handler_that_fails_after_its_early_ack_keeps_what_was_acked(
+    has_error_handler: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rest is forgotten, and there is no second answer."""
+    app = App()
+    seen: list[Exception] = []
+
+    @app.session("/")
+    async def start(call: Call) -> object:
+        call.state["acked"] = True
+        await call.ack(SAY)
+        call.state["lost"] = True
+        call.mute()
+        raise RuntimeError("broken")
+
+    async def failed(call: Call, event: Event, error: Exception) -> None:
+        seen.append(error)
+
+    if has_error_handler:
+        app.on_error(failed)
+    async with AppClient(app) as client:
+        assert await client.session_new() == Reaction([SAY])
+        assert client.state == {"acked": True}
+    assert len(seen) == int(has_error_handler)
+    assert [record.message for record in caplog.records] == ([] if has_error_handler else ["handler failed"])
+
+
 async def test_background_work_starts_after_the_commit_and_acts_at_once() -> None:
     """So it can never overtake the ack of the handler that started it."""
     app = App()
