@@ -17,11 +17,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-WELCOME = [
+WELCOME: list[dict[str, Any]] = [
     {"verb": "say", "text": "Hello"},
     {"verb": "gather", "input": ["digits"], "numDigits": 1, "timeout": 5, "actionHook": "/menu"},
 ]
-GOODBYE = [{"verb": "say", "text": "Goodbye"}, {"verb": "hangup"}]
+GOODBYE: list[dict[str, Any]] = [{"verb": "say", "text": "Goodbye"}, {"verb": "hangup"}]
 
 Answer = Callable[["Application", ServerConnection, dict[str, Any]], Awaitable[None]]
 
