@@ -79,7 +79,7 @@ def _verbs(fallback: object) -> bytes:
 
 
 class Apps:
-    """All apps known now. Empty until the first manifest has been read: then every path is taken."""
+    """All apps known now. Empty until the first manifest has been read: then no path is known."""
 
     __slots__ = ("_apps",)
 
@@ -102,11 +102,13 @@ class Apps:
         The first segment may name the app; the rest, or else the whole path, must be one of its sessions.
         Adulting suffixes do not count.
         """
-        if not self._apps:
-            return KnownApp(DEFAULT_APP)
         plain = _ADULTING.sub("", path) or "/"
         first, _, rest = plain[1:].partition("/")
         if (named := self._apps.get(first)) and (named.takes(f"/{rest}") or named.takes(plain)):
             return named
         candidates = [self._apps[DEFAULT_APP]] if DEFAULT_APP in self._apps else list(self._apps.values())
         return next((app for app in candidates if app.takes(plain)), None)
+
+
+# As long as no worker has ever said what it is, calls wait for the app without a name, and hear the fallback.
+ANY_PATH: Final = Apps([KnownApp(DEFAULT_APP, takes_any_path=True)])

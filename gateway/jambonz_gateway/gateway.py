@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from websockets.http11 import Request
 
-from jambonz_gateway.apps import Apps, KnownApp, read_manifest
+from jambonz_gateway.apps import ANY_PATH, Apps, KnownApp, read_manifest
 from jambonz_gateway.connection import Connection, Cut
 from jambonz_gateway.downlink import Downlink, Identity
 from jambonz_gateway.effects import (
@@ -103,7 +103,7 @@ class Gateway:
 
     def requested(self, connection: Connection, request: Request) -> None:
         """Decide on an HTTP request; an unknown path waits for newer manifests first."""
-        decision = self._decide(request)
+        decision = self._decide(request, self.apps)
         if isinstance(decision, UnknownPath):
             task = self._loop.create_task(self._decide_again(connection, request))
             self._tasks.add(task)
@@ -189,14 +189,14 @@ class Gateway:
 
     # Inside.
 
-    def _decide(self, request: Request) -> Welcome | Answer | UnknownPath:
-        return decide(request.method, request.path, request.headers, apps=self.apps, credentials=self._credentials)
+    def _decide(self, request: Request, apps: Apps) -> Welcome | Answer | UnknownPath:
+        return decide(request.method, request.path, request.headers, apps=apps, credentials=self._credentials)
 
     async def _decide_again(self, connection: Connection, request: Request) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_MANIFEST_LIMIT_S):
                 await self.refresh_apps()
-        decision = self._decide(request)
+        decision = self._decide(request, self.apps or ANY_PATH)
         self._carry_out(
             connection, request, not_found(decision.path) if isinstance(decision, UnknownPath) else decision
         )

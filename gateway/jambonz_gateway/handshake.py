@@ -92,7 +92,7 @@ def decide(
         return Answer(400, f"Expected a query of at most {_QUERY_FIELDS_MAX} fields.\n".encode())
     if method == "OPTIONS":
         app = apps.find(path)
-        return Answer(200, orjson.dumps(app.env), "application/json", _CORS) if app else UnknownPath(path)
+        return _environment(app) if app else UnknownPath(path)
     if credentials and not credentials.match(headers.get("Authorization")):
         return Answer(
             401,
@@ -110,6 +110,13 @@ def decide(
     call_sid = next(iter(query.get(_CALL_SID_QUERY, [])), "")
     # One that is none is left out: behind an adulting leg's URL it is the parent's, with a text appended (2.7).
     return Welcome(app, path, call_sid if is_call_sid(call_sid) else "")
+
+
+def _environment(app: KnownApp) -> Answer:
+    """Return the declared variables; the portal takes an empty object for a bad one, 204 for none (PROTOCOL.md 8.1)."""
+    if not app.env:
+        return Answer(204, b"", "application/json", _CORS)
+    return Answer(200, orjson.dumps(app.env), "application/json", _CORS)
 
 
 def not_found(path: str) -> Answer:

@@ -193,8 +193,12 @@ class _Server:
             self.gateway.downlink.attach_again()
 
     async def _follow_apps(self) -> None:
+        """Read the manifests when a worker says that its own has changed; and now and then, should nobody be heard."""
+        changed = asyncio.Event()
+        self._channels.subscribe(self.gateway.identity.keys.apps_changed.encode(), lambda _: changed.set())
         while True:
-            await asyncio.sleep(_APPS_EVERY_S)
+            await _wait(changed, _APPS_EVERY_S)
+            changed.clear()
             await self.gateway.refresh_apps()
 
     async def _renew(self) -> None:

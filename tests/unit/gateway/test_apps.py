@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from jambonz_gateway.apps import DEFAULT_APP, Apps, KnownApp, read_manifest
+from jambonz_gateway.apps import ANY_PATH, DEFAULT_APP, Apps, KnownApp, read_manifest
 from jambonz_gateway.owed import Fallbacks
 from jambonz_shared.errors import BadFormat
 from jambonz_shared.wire import MAX_MESSAGE_BYTES
@@ -82,7 +82,8 @@ def test_error_of_a_manifest_shows_no_content() -> None:
 
 def test_every_path_is_taken_while_no_manifest_is_known() -> None:
     """A fresh cluster, or Redis away at the start: a call that waits is better than a 480."""
-    assert found(Apps(), "/anything") == DEFAULT_APP
+    assert found(ANY_PATH, "/anything") == DEFAULT_APP
+    assert found(Apps(), "/anything") is None, "the gateway asks Redis first, and only then takes any path"
     assert not Apps()
 
 
