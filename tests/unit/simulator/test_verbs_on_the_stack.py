@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from jambonz_simulator.core.effects import Failure
 from jambonz_simulator.core.script import Script
 from jambonz_simulator.core.verbs import InvalidVerbs, hook_path, number, read_verbs
 from tests.unit.simulator.stage import GATHER, HELLO, PAUSE, Stage, running
@@ -114,79 +113,6 @@ def test_verb_id_returns_in_the_hook() -> None:
     stage = running([{**GATHER[0], "id": "menu-1"}])
     stage.press("2")
     assert stage.last("verb:hook")["data"]["verb_id"] == "menu-1"
-
-
-@pytest.mark.parametrize("verbs", [[{"verb": "nonsense"}], None], ids=["invalid", "late"])
-def test_gather_reports_a_late_or_invalid_ack_and_goes_on(verbs: Any) -> None:
-    """Section 2.8: jambonz:error and call:status with error; P7."""
-    stage = running([{**GATHER[0], "id": "g"}, *PAUSE])
-    stage.press("2")
-    if verbs is None:
-        stage.advance(5)
-    else:
-        stage.ack(stage.last("verb:hook"), verbs)
-    error = stage.last("jambonz:error")["data"]
-    assert (error["msg"], error["verb"], error["id"]) == ("invalid actionHook response", "gather", "g")
-    assert "error" in stage.last("call:status")["data"]
-    assert stage.verb == "pause"
-
-
-def test_gather_without_a_hook_goes_on() -> None:
-    stage = running([{"verb": "gather", "input": ["digits"], "numDigits": 1}, *PAUSE])
-    assert stage.press("1")
-    assert stage.verb == "pause"
-
-
-def test_gather_times_out_after_its_prompt() -> None:
-    prompt = {"text": "x" * 100}
-    stage = running([{**GATHER[0], "timeout": 3, "say": prompt}]).advance(6 + 2.9)
-    assert stage.sent("verb:hook") == []
-    assert stage.advance(0.2).last("verb:hook")["data"]["reason"] == "timeout"
-
-
-def test_gather_with_timeout_0_waits_for_ever() -> None:
-    stage = running([{**GATHER[0], "timeout": 0, "play": {"url": "a.wav"}}]).advance(3600)
-    assert stage.verb == "gather"
-
-
-def test_digits_cut_the_prompt_short() -> None:
-    stage = running([{**GATHER[0], "say": {"text": "x" * 100}}]).advance(1)
-    assert stage.press("1")
-    assert stage.last("verb:hook")["data"]["digits"] == "1"
-
-
-def test_digits_are_collected_up_to_the_finish_key() -> None:
-    stage = running([{"verb": "gather", "finishOnKey": "#", "actionHook": "/d"}])
-    stage.press("12")
-    assert stage.sent("verb:hook") == []
-    stage.press("3#")
-    assert stage.last("verb:hook")["data"]["digits"] == "123"
-
-
-def test_digits_are_collected_up_to_the_inter_digit_timeout() -> None:
-    stage = running([{"verb": "gather", "interDigitTimeout": 2, "actionHook": "/d"}])
-    stage.press("12")
-    stage.advance(1.9)
-    assert stage.sent("verb:hook") == []
-    assert stage.advance(0.2).last("verb:hook")["data"]["digits"] == "12"
-
-
-def test_hash_is_a_digit_if_no_finish_key_is_set() -> None:
-    """As in the recording `call-llm`."""
-    stage = running(GATHER)
-    stage.press("#")
-    assert stage.last("verb:hook")["data"]["digits"] == "#"
-
-
-def test_speech_comes_as_alternatives_and_partial_results_want_an_ack() -> None:
-    """Section 2.8: nobody waits for the ack of the partial hook, but it is wanted."""
-    verb = {"verb": "gather", "input": ["speech"], "actionHook": "/said", "partialResultHook": "/partial"}
-    stage = running([verb])
-    assert not stage.press("1")
-    assert stage.speak("hello there")
-    assert stage.last("verb:hook", "/partial")["data"]["speech"]["is_final"] is False
-    speech = stage.last("verb:hook", "/said")["data"]["speech"]
-    assert speech["alternatives"] == [{"transcript": "hello there", "confidence": 0.8}]
 
 
 def test_play_tells_its_hook_how_long_it_played() -> None:
@@ -341,113 +267,6 @@ def test_hooks_may_be_objects() -> None:
 @pytest.mark.parametrize("value", [True, -1, "7", None])
 def test_odd_numbers_of_verbs_are_the_default(value: Any) -> None:
     assert number(value, 5.0) == 5.0
-
-
-def test_redirect_verb_asks_the_path_on_the_same_socket() -> None:
-    """Section 2.5."""
-    stage = running([{"verb": "redirect", "actionHook": "/next"}])
-    frame = stage.last("session:redirect")
-    assert (frame["hook"], frame["call_sid"]) == ("/next", stage.call.info.call_sid)
-    assert stage.ack(frame, GATHER).verb == "gather"
-
-
-def test_redirect_verb_without_verbs_goes_on() -> None:
-    stage = running([{"verb": "redirect", "actionHook": "/next"}, *PAUSE])
-    assert stage.ack(stage.last("session:redirect"), []).verb == "pause"
-
-
-@pytest.mark.parametrize("verbs", [None, [{"verb": "nonsense"}]], ids=["late", "invalid"])
-def test_redirect_verb_without_a_usable_ack_ends_the_call(verbs: Any) -> None:
-    """Section 2.5, P7."""
-    stage = running([{"verb": "answer"}, {"verb": "redirect", "actionHook": "/next"}])
-    if verbs is None:
-        stage.advance(5)
-    else:
-        stage.ack(stage.last("session:redirect"), verbs)
-    assert stage.advance(1).outcome == "completed"
-    assert stage.statuses()[-1] == "completed"
-
-
-def test_absolute_redirect_opens_another_socket_without_call_sid_and_credentials() -> None:
-    """Section 2.5: the old socket stays open and keeps getting call:status."""
-    stage = running([{"verb": "redirect", "actionHook": "ws://b.test/app?cid=1"}], credentials=("u", "p"))
-    assert (stage.opened[1].url, stage.opened[1].credentials) == ("ws://b.test/app?cid=1", None)
-    frame = stage.last("session:redirect")
-    assert frame["hook"] == "ws://b.test/app?cid=1"
-    assert "call_sid" not in frame
-    stage.ack(frame, PAUSE)
-    assert stage.command("redirect", [], connection=1).verdicts() == [("redirect", "ignored")]
-    stage.hang_up().advance(1)
-    assert stage.frames[-1][0] == 1
-    assert sorted(stage.closed) == [(1, 1000), (2, 1000)]
-
-
-def test_reconnect_of_a_redirect_socket_has_no_data() -> None:
-    """Section 2.5."""
-    stage = running([{"verb": "redirect", "actionHook": "ws://b.test/"}])
-    stage.ack(stage.last("session:redirect"), PAUSE).server_closes(1006, 2).advance(0.5)
-    assert stage.last("session:reconnect")["data"] == {}
-
-
-@pytest.mark.parametrize(("status_hook", "connection"), [("/s", 2), ("ws://c.test/s", 3)])
-def test_status_hook_of_a_redirect_moves_the_statuses(status_hook: str, connection: int) -> None:
-    """Section 2.5: an absolute one gets a socket of its own."""
-    verb = {"verb": "redirect", "actionHook": "ws://b.test/", "statusHook": status_hook}
-    stage = running([verb])
-    stage.ack(stage.last("session:redirect"), HELLO, connection=2)
-    assert [number for number, frame in stage.frames if frame["type"] == "call:status"] == [1, connection]
-    assert stage.hang_up().advance(1).outcome == "completed"
-
-
-def test_listen_runs_until_killed_and_then_sends_its_hook() -> None:
-    """Recording `call-listen`: the hook comes after the final status."""
-    stage = running([{"verb": "listen", "url": "ws://x/", "actionHook": "/done"}]).advance(7)
-    stage.hang_up()
-    assert [frame["type"] for frame in stage.sent()][-2:] == ["call:status", "verb:hook"]
-    assert stage.last()["data"]["dial_call_duration"] == 7
-    stage.ack(stage.last(), HELLO).advance(1)
-    assert stage.outcome == "completed"
-
-
-def test_listen_ends_at_its_limit() -> None:
-    stage = running([{"verb": "listen", "url": "ws://x/", "maxLength": 3, "actionHook": "/done"}, *PAUSE]).advance(3)
-    assert stage.ack(stage.last("verb:hook"), []).verb == "pause"
-
-
-def test_last_words_without_a_hook_are_not_spoken() -> None:
-    stage = running([{"verb": "listen", "url": "ws://x/"}]).command("redirect", PAUSE)
-    assert stage.sent("verb:hook") == []
-
-
-def test_sip_refer_tells_progress_and_end() -> None:
-    stage = running([{"verb": "sip:refer", "referTo": "x", "eventHook": "/e", "actionHook": "/a"}]).advance(1)
-    assert stage.last("verb:hook", "/e")["data"]["event"] == "transfer-status"
-    assert stage.last("verb:hook", "/a")["data"]["refer_status"] == 202
-
-
-def test_sip_refer_needs_no_event_hook() -> None:
-    assert running([{"verb": "sip:refer", "referTo": "x"}, *PAUSE]).advance(1).verb == "pause"
-
-
-def test_sip_request_whose_hook_fails_ends_the_call() -> None:
-    """Section 2.8."""
-    stage = running([{"verb": "sip:request", "method": "INFO", "actionHook": "/a"}]).advance(6)
-    assert stage.outcome == "completed"
-    assert running([{"verb": "sip:request", "method": "INFO"}, *PAUSE]).advance(1).verb == "pause"
-
-
-def test_message_does_not_await_its_hook() -> None:
-    stage = running([{"verb": "message", "to": "1", "from": "2", "actionHook": "/m"}, *PAUSE]).advance(1)
-    assert stage.last("verb:hook")["data"]["message_status"] == "success"
-    assert stage.verb == "pause"
-    assert running([{"verb": "message", "to": "1", "from": "2"}, *PAUSE]).advance(1).verb == "pause"
-
-
-def test_message_to_an_application_that_is_gone_is_given_up() -> None:
-    """A dead first connect of another socket is told to the verb, and ends the call."""
-    stage = running([{"verb": "pause", "length": 1}, {"verb": "redirect", "actionHook": "ws://b.test/#rp=ct"}])
-    stage.failure = Failure("dns")
-    assert stage.advance(2).outcome == "completed"
 
 
 def test_script_of_a_queued_file_length_is_used() -> None:
