@@ -19,6 +19,7 @@ class LiveCall:
             handlers wait.
         delivery: The event that runs now.
         committed: Highest n that Redis has confirmed, by epoch.
+        sent: Highest n that was sent to Redis, by epoch.
     """
 
     call: Call
@@ -27,3 +28,4 @@ class LiveCall:
     timer: asyncio.TimerHandle | None = None
     delivery: Delivery | None = None
     committed: dict[int, int] = field(default_factory=dict)
+    sent: dict[int, int] = field(default_factory=dict)

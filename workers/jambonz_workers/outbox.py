@@ -90,9 +90,13 @@ class Outbox:
 
     async def settled(self) -> None:
         """Return when all that was given before has happened."""
-        future: asyncio.Future[None] = self._loop.create_future()
-        self.send(lambda _: None if future.done() else future.set_result(None), b"PING")
-        await future
+        await self.call(b"PING")
+
+    async def call(self, *args: Argument) -> Any:
+        """Send a command and return its answer, however long Redis is away; cancelling forgets the answer only."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self.send(lambda answer: None if future.done() else future.set_result(answer), *args)
+        return await future
 
     def hold(self, errand: _Errand) -> None:
         """Keep a command that did not happen, behind those that are kept already."""

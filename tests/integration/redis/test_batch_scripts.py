@@ -5,8 +5,9 @@ import asyncio
 import pytest
 import redis.asyncio
 
+from jambonz_shared.redis import script
 from jambonz_shared.redis.link import Link
-from jambonz_shared.redis.scripts import Changes, Committed, Duplicate, Fenced, Gone, Queued
+from jambonz_shared.redis.scripts import EARLY, Changes, Committed, Duplicate, Fenced, Gone, Queued, commit_args
 from tests.integration.redis.desk import GRACE_MS, TTL_MS, Desk
 
 pytestmark = pytest.mark.both_redis
@@ -49,6 +50,20 @@ async def test_event_is_committed_once(desk: Desk) -> None:
     assert await desk.commit(owner, 1, 1, b"earlier", again) == Duplicate(1)
     assert await desk.log() == [(b"1-0", b"batch")]
     assert (await desk.field("s:a"), await desk.field("facts"), await desk.field("status")) == (b"1", None, None)
+
+
+async def test_commit_waits_for_its_predecessor_that_redis_refused(desk: Desk) -> None:
+    """A commit refused for a while (out of memory) is repeated; one behind it must not take its effects for done."""
+    ownership = await desk.owned()
+    assert isinstance(await desk.commit(ownership, 1, 1), Committed)
+
+    async def commit(n: int, previous: int) -> object:
+        args = commit_args(ownership, 1, n, b"batch", previous=previous)
+        return await desk.link.script_call(script.COMMIT, *args)
+
+    assert await commit(3, previous=2) == EARLY
+    assert await commit(2, previous=1) == [b"ok", 1]
+    assert await commit(3, previous=2) == [b"ok", 2]
 
 
 async def test_events_are_counted_per_epoch(desk: Desk) -> None:

@@ -1,10 +1,13 @@
 -- The effects of one handler run, all or nothing: state, facts, and a batch of Directives. Runs for every event.
 -- KEYS: call, log, chan.
--- ARGV: worker_id, fence, epoch, n, ttl_ms, batch, facts, status, k, then k pairs of a state field and its JSON.
--- Reply: {"gone"}, {"fenced", owner}, {"dup", seq}, or {"ok", seq}.
+-- ARGV: worker_id, fence, epoch, n, ttl_ms, batch, facts, status, previous, k, then k pairs of a state field and its
+-- JSON.
+-- Reply: {"gone"}, {"fenced", owner}, {"early"}, {"dup", seq}, or {"ok", seq}.
 --
 -- Refused for anyone but the owner of this fence; skipped if event n of this epoch was committed before (n 0 is no
--- event). Empty facts, status, batch: unchanged, none. Empty JSON deletes the field.
+-- event). Early if the owner has sent event `previous` of this epoch before and it is not here: Redis refused it for
+-- a while (out of memory), it is repeated, and must not find its number taken. Empty facts, status, batch: unchanged,
+-- none. Empty JSON deletes the field.
 local call, log = KEYS[1], KEYS[2]
 local d = 'd:' .. ARGV[3]
 local n, batch = tonumber(ARGV[4]), ARGV[6]
@@ -20,6 +23,9 @@ local seq = tonumber(old[3] or 0)
 if n > 0 and old[5] and n <= tonumber(old[5]) then
   return {'dup', seq}
 end
+if n > 0 and tonumber(ARGV[9]) > tonumber(old[5] or 0) then
+  return {'early'}
+end
 
 local set, deleted = {}, {}
 if n > 0 then
@@ -34,7 +40,7 @@ if ARGV[8] ~= '' then
   set[#set + 1] = 'status'
   set[#set + 1] = ARGV[8]
 end
-for i = 10, 8 + 2 * tonumber(ARGV[9]), 2 do
+for i = 11, 9 + 2 * tonumber(ARGV[10]), 2 do
   if ARGV[i + 1] == '' then
     deleted[#deleted + 1] = 's:' .. ARGV[i]
   else

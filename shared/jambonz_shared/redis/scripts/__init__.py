@@ -19,6 +19,7 @@ from jambonz_shared.redis.scripts.attachment import (
     detach_reply,
 )
 from jambonz_shared.redis.scripts.batches import (
+    EARLY,
     NO_CHANGES,
     Changes,
     Committed,
@@ -58,6 +59,7 @@ from jambonz_shared.redis.scripts.recovery import (
 )
 
 __all__ = [
+    "EARLY",
     "GONE",
     "NO_CHANGES",
     "Abandoned",

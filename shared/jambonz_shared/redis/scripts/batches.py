@@ -40,8 +40,17 @@ class Duplicate:
     seq: int
 
 
-def commit_args(ownership: Ownership, epoch: int, n: int, batch: bytes, changes: Changes = NO_CHANGES) -> KeysAndArgs:
-    """Return what ``commit`` needs; ``n`` 0 is no event, an empty batch no Directive."""
+EARLY: Final = [b"early"]
+"""Reply to a commit whose predecessor Redis has refused: repeat it behind that one, do not read it."""
+
+
+def commit_args(
+    ownership: Ownership, epoch: int, n: int, batch: bytes, changes: Changes = NO_CHANGES, *, previous: int = 0
+) -> KeysAndArgs:
+    """Return what ``commit`` needs; ``n`` 0 is no event, an empty batch no Directive.
+
+    ``previous`` is the n of this epoch that was sent before this one, 0 if none; see ``EARLY``.
+    """
     head = (
         ownership.worker_id,
         ownership.fence,
@@ -51,6 +60,7 @@ def commit_args(ownership: Ownership, epoch: int, n: int, batch: bytes, changes:
         batch,
         changes.facts,
         changes.status,
+        previous,
         len(changes.state),
     )
     if not changes.state:

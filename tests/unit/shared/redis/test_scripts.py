@@ -150,10 +150,10 @@ def test_arguments_are_in_the_order_of_the_scripts() -> None:
 def test_commit_takes_its_changes_as_pairs() -> None:
     """The number of pairs comes before them."""
     keys, args = scripts.commit_args(OWNERSHIP, 2, 3, b"batch")
-    assert (keys, args) == (ALL_KEYS, ("w1", 7, 2, 3, 1000, b"batch", b"", "", 0))
+    assert (keys, args) == (ALL_KEYS, ("w1", 7, 2, 3, 1000, b"batch", b"", "", 0, 0))
     changes = Changes(b"{}", "ringing", {"a": b"1", "b": b""})
-    _, args = scripts.commit_args(OWNERSHIP, 2, 3, b"", changes)
-    assert args == ("w1", 7, 2, 3, 1000, b"", b"{}", "ringing", 2, "a", b"1", "b", b"")
+    _, args = scripts.commit_args(OWNERSHIP, 2, 3, b"", changes, previous=1)
+    assert args == ("w1", 7, 2, 3, 1000, b"", b"{}", "ringing", 1, 2, "a", b"1", "b", b"")
 
 
 def test_memory_goes_as_pairs_of_numbers_and_of_fields() -> None:
