@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, assert_never
 
 from jambonz_gateway.effects import CloseSocket, Count, Delivered, Effect, MarkAcked, Report, Send
 from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks, fallback_data
@@ -22,6 +22,7 @@ class Delivery:
 
     Attributes:
         is_over: The primary Call has had its final status: acks still go out, commands do not (ADR 0002).
+        is_closing: The socket is being closed: what has not been written stays in the log for the next Connection.
         is_acked: ``session:new`` has been acked, here or on an earlier socket.
         bounce_at_s: When the socket must be closed with 1012 to cure a deaf call (PROTOCOL.md 2.6.3).
     """
@@ -36,6 +37,7 @@ class Delivery:
         "_waiting",
         "bounce_at_s",
         "is_acked",
+        "is_closing",
         "is_over",
     )
 
@@ -49,6 +51,7 @@ class Delivery:
         self._inherited = ""
         self.bounce_at_s: float | None = None
         self.is_acked = False
+        self.is_closing = False
         self.is_over = False
 
     @property
@@ -93,17 +96,15 @@ class Delivery:
 
         One that cannot be read is skipped: a worker of another version must not block the call.
         """
+        if self.is_closing:
+            return
         try:
             directives = decode_batch(raw)
         except BadFormat:
             yield Count("bad_batch")
             directives = []
         for directive in directives:
-            match directive:
-                case Ack():
-                    yield from self._ack(route, directive, seq, now_s)
-                case Command() | Close():
-                    yield from self._command(route, directive, seq, now_s)
+            yield from self._one(route, directive, seq, now_s)
         route.delivered_seq = seq
         if route.is_newest and not self._waits(route, seq):
             yield Delivered(route.call_sid, seq)
@@ -112,11 +113,14 @@ class Delivery:
         """Send what waited for the gate; bounce the socket when it is time."""
         while self._waiting and now_s >= self._gate_opens_at_s:
             route, seq, directive = self._waiting.popleft()
-            yield from self._write(directive, route)
+            yield from _behind_a_close(directive) if self.is_closing else self._write(directive, route)
+            if self.is_closing:
+                self._waiting = deque(it for it in self._waiting if it[0] is route and it[1] == seq)
             if route.is_newest and not self._waits(route, seq):
                 yield Delivered(route.call_sid, seq)
         if self.bounce_at_s is not None and now_s >= self.bounce_at_s:
             self.bounce_at_s = None
+            self.is_closing = True
             yield Count("bounced")
             yield CloseSocket(1012, "reconnect once more so that jambonz releases its queue")
 
@@ -124,6 +128,14 @@ class Delivery:
         """Answer a Hook that nobody has answered in time; it must not be owed any more."""
         yield Count("fallback_ack")
         yield from self._answer(owed, fallback_data(owed, fallbacks), now_s)
+
+    def _one(self, route: Route, directive: Directive, seq: int, now_s: float) -> Iterator[Effect]:
+        if self.is_closing:
+            yield from _behind_a_close(directive)
+        elif isinstance(directive, Ack):
+            yield from self._ack(route, directive, seq, now_s)
+        else:
+            yield from self._command(route, directive, seq, now_s)
 
     def _ack(self, route: Route, ack: Ack, seq: int, now_s: float) -> Iterator[Effect]:
         if ack.epoch != route.epoch:
@@ -196,10 +208,13 @@ class Delivery:
             case Close(_, code):
                 refusal = "" if code in _CLOSE_CODES else f"{code} is no close code a server may send"
                 effect = CloseSocket(code, "the application asked for it")
+            case _:
+                assert_never(directive)
         if refusal:
             yield Count("command_refused")
             yield from _report(directive, OutcomeKind.REFUSED, refusal)
             return
+        self.is_closing = isinstance(directive, Close)
         yield effect
         yield from _report(directive, OutcomeKind.SENT)
 
@@ -210,6 +225,12 @@ class Delivery:
 def _refusal(frame: bytes) -> str:
     """Return why ``frame`` must not be sent, or nothing."""
     return f"{len(frame)} bytes are over {wire.MAX_MESSAGE_BYTES}" if len(frame) > wire.MAX_MESSAGE_BYTES else ""
+
+
+def _behind_a_close(directive: Directive) -> Iterator[Effect]:
+    """Refuse what stands behind a Close in one batch: left in the log, the Close would be found again with it."""
+    yield Count("command_refused")
+    yield from _report(directive, OutcomeKind.REFUSED, "it stands behind a close of the websocket")
 
 
 def _report(directive: Directive, kind: OutcomeKind, reason: str = "") -> Iterator[Effect]:

@@ -47,9 +47,6 @@ class OwedAcks:
         self._lapsed: dict[str, OwedAck] = {}
         self._newest_deadline_s = float("-inf")
 
-    def __bool__(self) -> bool:
-        return bool(self._owed)
-
     def __len__(self) -> int:
         return len(self._owed)
 

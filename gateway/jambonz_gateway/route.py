@@ -7,7 +7,7 @@ from typing import Final
 
 from jambonz_gateway.effects import Count, Effect, Publish, ReadLog
 from jambonz_shared import kinds
-from jambonz_shared.directive import ConnectionAttached
+from jambonz_shared.directive import ConnectionAttached, ConnectionLeft
 from jambonz_shared.envelope import Envelope
 
 
@@ -75,7 +75,7 @@ class Route:
         self.delivered_seq = 0
         self.held_bytes = 0
         self.is_over = False
-        self.announced: list[ConnectionAttached] = []
+        self.announced: list[ConnectionAttached | ConnectionLeft] = []
         self._offer_to = offer_to
         self._fence = -1
         self._n = 0
@@ -97,11 +97,6 @@ class Route:
     def fence(self) -> int:
         """The owner's fence, 0 if nobody has claimed the Call."""
         return max(self._fence, 0)
-
-    @property
-    def held_count(self) -> int:
-        """Events that wait for an owner."""
-        return len(self._held) + len(self._returned)
 
     def add(self, event: Event, gateway_id: str, limit_bytes: int) -> Iterator[Effect]:
         """Take the next event of the Call; over ``limit_bytes`` of held events the oldest Notices are dropped."""

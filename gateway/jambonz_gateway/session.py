@@ -102,6 +102,11 @@ class Session:
         return self._is_closed and not self._routes
 
     @property
+    def _is_deaf(self) -> bool:
+        """True when nothing that is written reaches jambonz any more."""
+        return self._is_closed or self._delivery.is_closing
+
+    @property
     def owed_count(self) -> int:
         """Hooks jambonz waits for."""
         return len(self._owed) + self._reconnection.is_owed
@@ -121,7 +126,7 @@ class Session:
         """When ``tick`` has something to do; ``None`` if nothing is timed."""
         reconnection = self._reconnection.wake_at_s
         times = (self._owed.next_deadline_s, self._delivery.wake_at_s, self._close_at_s, reconnection)
-        return None if self._is_closed else min((at for at in times if at is not None), default=None)
+        return None if self._is_deaf else min((at for at in times if at is not None), default=None)
 
     def receive(self, frame: bytes, now_s: float, now_ms: int) -> list[Effect]:
         """Take one message from jambonz; ``now_ms`` is Unix time, for the Envelope."""
@@ -156,7 +161,7 @@ class Session:
         self._bad_frames += 1
         effects: list[Effect] = [Count("bad_frame")]
         if not self.line or self._bad_frames > _BAD_FRAMES_TOLERATED:
-            effects.append(CloseSocket(1008, reason))
+            effects.append(self._close(1008, reason))
         return effects
 
     def attached(self, call_sid: str, attachment: Attachment) -> list[Effect]:
@@ -170,7 +175,7 @@ class Session:
             effects = [*self._reconnection.attached(attachment), *effects]
         announced, route.announced = route.announced, []
         for notice in announced:
-            effects += self._another_attached(route, notice)
+            effects += self._connections_changed(route, notice)
         if self._is_closed or (route.is_over and call_sid != self.primary):
             self._leave(route, effects)
         return self._settled(effects)
@@ -180,7 +185,7 @@ class Session:
         self._routes.pop(call_sid, None)
         effects: list[Effect] = [Count("foreign_call"), Forget(call_sid)]
         if call_sid == self.primary:
-            effects.append(CloseSocket(1008, "the call belongs to another application"))
+            effects.append(self._close(1008, "the call belongs to another application"))
         return effects
 
     def channel(self, call_sid: str, message: ChannelMessage, now_s: float) -> list[Effect]:
@@ -190,20 +195,15 @@ class Session:
             return []
         match message:
             case BatchSent(seq, raw):
-                if self._is_closed:
+                if self._is_deaf:
                     return []
                 if not route.is_next(seq):
                     return list(route.read_log())
                 return self._settled(list(self._delivery.batch(route, seq, raw, now_s)))
             case OwnerChanged(fence, worker_id):
                 return list(route.owner_changed(worker_id, fence, self.gateway_id))
-            case ConnectionAttached():
-                return self._another_attached(route, message)
-            case ConnectionLeft(epoch):
-                was_newest = route.is_newest
-                route.live_epochs.discard(epoch)
-                became_newest = route.is_newest and not was_newest
-                return list(route.reread_log()) if became_newest and not self._is_closed else []
+            case ConnectionAttached() | ConnectionLeft():
+                return self._connections_changed(route, message)
             case CallEnded():
                 return []
             case _:
@@ -239,7 +239,7 @@ class Session:
 
     def tick(self, now_s: float) -> list[Effect]:
         """Do what is due: fallback acks, the gate, the bounce, the closing of idle sockets."""
-        if self._is_closed:
+        if self._is_deaf:
             return []
         effects: list[Effect] = []
         for owed in self._owed.due(now_s):
@@ -250,7 +250,7 @@ class Session:
             # Not before the last hook has its ack (P1).
             self._close_at_s = self._owed.next_deadline_s
             if self._close_at_s is None:
-                effects.append(CloseSocket(1000 if self.is_over else 1008, self._close_reason))
+                effects.append(self._close(1000 if self.is_over else 1008, self._close_reason))
         return self._settled(effects)
 
     def drain(self, now_s: float) -> list[Effect]:
@@ -328,7 +328,7 @@ class Session:
 
     def _keep_unbound(self, event: Event) -> list[Effect]:
         if len(self._unbound) >= _UNBOUND_MAX or self.held_bytes + len(event.body) > self._policy.max_held_bytes:
-            return [Count("event_dropped"), CloseSocket(1008, self._close_reason)]
+            return [Count("event_dropped"), self._close(1008, self._close_reason)]
         self._unbound.append(event)
         return []
 
@@ -362,11 +362,18 @@ class Session:
             effects += route.flush(self.gateway_id, everything=True)
             effects.append(Detach(route.call_sid, route.epoch))
 
-    def _another_attached(self, route: Route, notice: ConnectionAttached) -> list[Effect]:
+    def _connections_changed(self, route: Route, notice: ConnectionAttached | ConnectionLeft) -> list[Effect]:
         if not route.epoch:
             # Our own notice comes before the answer that tells our epoch: ``attached`` looks again.
             route.announced.append(notice)
             return []
+        if isinstance(notice, ConnectionAttached):
+            return self._another_attached(route, notice)
+        was_newest = route.is_newest
+        route.live_epochs.discard(notice.epoch)
+        return list(route.reread_log()) if route.is_newest and not was_newest and not self._is_deaf else []
+
+    def _another_attached(self, route: Route, notice: ConnectionAttached) -> list[Effect]:
         if notice.epoch <= route.epoch:
             return []
         route.live_epochs.add(notice.epoch)
@@ -375,17 +382,18 @@ class Session:
             return []
         # jambonz holds one socket per line, so ours is half-open: it has reconnected elsewhere.
         route.live_epochs.discard(route.epoch)
-        return [Count("replaced"), CloseSocket(1001, "jambonz has reconnected on another socket")]
+        return [Count("replaced"), self._close(1001, "jambonz has reconnected on another socket")]
 
     def _settled(self, effects: list[Effect]) -> list[Effect]:
-        """Close a draining socket once nothing is owed and no command waits.
-
-        One that has not said anything waits as well: its ``session:new`` is on the way, and a call whose socket
-        drops before that is acked is deaf (PROTOCOL.md 2.6.3).
-        """
-        if not self._is_draining or self._is_closed or self.is_over or not (self.line or self._unbound):
+        """Close a draining socket once nothing is owed and no command waits."""
+        # One that is silent yet waits: its session:new is on the way; dropped before the ack, the call is deaf (2.6.3).
+        if not self._is_draining or self._is_deaf or self.is_over or not (self.line or self._unbound):
             return effects
         if not self.owed_count and not self._delivery.waiting_count:
             self._is_draining = False
-            effects.append(CloseSocket(_DRAIN_CODE, "this gateway is going away; reconnect to another"))
+            effects.append(self._close(_DRAIN_CODE, "this gateway is going away; reconnect to another"))
         return effects
+
+    def _close(self, code: int, reason: str) -> CloseSocket:
+        self._delivery.is_closing = True
+        return CloseSocket(code, reason)

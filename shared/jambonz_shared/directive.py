@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, assert_never
 
 from jambonz_shared.errors import BadFormat
 
@@ -100,6 +100,8 @@ def encode(directive: Directive) -> bytes:
             op, epoch, ref, flags = "C", NEWEST, "", ""
         case Close(id, code, reply_to):
             op, epoch, ref, flags, body = "X", NEWEST, str(code), "", b""
+        case _:
+            assert_never(directive)
     return f"1\x1f{op}\x1f{id}\x1f{epoch}\x1f{ref}\x1f{flags}\x1f{reply_to}\n".encode() + body
 
 

@@ -17,6 +17,7 @@ from tests.unit.gateway.sessions import (
     commands,
     counted,
     hook,
+    message,
     outcomes,
     running_call,
     sent,
@@ -237,3 +238,53 @@ def test_close_with_a_code_no_websocket_may_send_is_refused(code: int) -> None:
 def test_close_with_a_code_of_a_server_or_an_application_is_sent(code: int) -> None:
     """What the two others are for (RFC 6455 7.4.2)."""
     assert close_codes(running_call().batch(2, Close("x1", code, WORKER))) == [code]
+
+
+def test_command_behind_a_close_in_its_batch_is_refused() -> None:
+    """P4: a closing socket takes nothing, and left in the log the close would be found again with it."""
+    bench = running_call()
+    effects = bench.batch(2, Close("x1", 1012, WORKER), command("c1"), ack("d1", "m1"))
+    assert close_codes(effects) == [1012]
+    assert sent(effects) == []
+    assert outcomes(effects) == [("x1", "sent"), ("c1", "refused"), ("d1", "refused")]
+    assert Delivered(CALL, 2) in effects
+
+
+def test_batch_that_comes_while_the_socket_closes_stays_in_the_log() -> None:
+    """P4: the closing handshake takes a round trip; the next Connection delivers it."""
+    bench = running_call()
+    bench.batch(2, Close("x1", 1012, WORKER))
+    assert bench.batch(3, command("c1")) == []
+    bench.session.resubscribed(CALL)
+    assert Delivered(CALL, 3) not in bench.log((3, [command("c1")]))
+
+
+def test_hook_is_not_answered_on_a_closing_socket() -> None:
+    """Its ack would be lost; it counts as dead when the socket is gone, and its late verbs become a redirect."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    bench.batch(2, Close("x1", 1012, WORKER))
+    assert bench.session.wake_at_s is None
+    assert bench.later(4.0) == []
+    assert counted(bench.session.closed(1012, by_us=True)) == ["hook_died"]
+
+
+def test_waiting_close_lets_only_its_own_batch_go() -> None:
+    """Commands of later batches wait in the log, those behind the close in its batch are refused."""
+    bench = attached_call()
+    bench.batch(1, ack("d0", "new"), Close("x1", 1012, WORKER), command("c1"))
+    bench.batch(2, command("c2"))
+    effects = bench.later(0.25)
+    assert commands(effects) == []
+    assert outcomes(effects) == [("x1", "sent"), ("c1", "refused")]
+    assert Delivered(CALL, 1) in effects
+    assert Delivered(CALL, 2) not in effects
+
+
+def test_connection_that_leaves_before_the_own_epoch_is_known_is_not_waited_for() -> None:
+    """Notices overtake the reply to attach, which still counted the one that has left."""
+    bench = Bench()
+    bench.hears(message("session:reconnect", "r"))
+    bench.left(1)
+    bench.attached(epoch=2, owner=WORKER, fence=1, seq=1, existed=True, is_acked=True, live=(1, 2))
+    assert commands(bench.log((1, [ack("d1", "m-old", epoch=1)]))) == ["hi"]
