@@ -23,7 +23,16 @@ PERMANENT: Final = ("*:app:*", "*:apps", "*:workers", "*:gateways", "*:quarantin
 DISPATCH: Final = "*:dispatch:*"
 
 # A process that was killed cannot tidy up; its keys go by their TTL.
-OF_PROCESSES: Final = ("*:inbox:*", "*:worker:*", "*:gateway:*", "*:owned:*", "*:held:*", "*:adopted:*", "*:adopting:*")
+OF_PROCESSES: Final = (
+    "*:inbox:*",
+    "*:worker:*",
+    "*:gateway:*",
+    "*:owned:*",
+    "*:held:*",
+    "*:begun:*",
+    "*:adopted:*",
+    "*:adopting:*",
+)
 
 
 def available() -> dict[Age, Path]:

@@ -71,6 +71,14 @@ class Keys:
         """Stream; the inbox of a dead worker while it is adopted. Adopters only. TTL: 1 h."""
         return f"{self.prefix}inbox:{{{worker_id}}}:adopted"
 
+    def of_worker(self, worker_id: str) -> tuple[str, ...]:
+        """Return the keys that a worker leaves with."""
+        return self.worker(worker_id), self.owned(worker_id), self.begun(worker_id), self.inbox(worker_id)
+
+    def begun(self, worker_id: str) -> str:
+        """Set; events over which workers have died, and which this one has begun to run. Adopters read. TTL: 24 h."""
+        return f"{self.prefix}begun:{{{worker_id}}}"
+
     def adopting(self, process_id: str) -> str:
         """String; the worker that adopts a dead process now. TTL: 5 s."""
         return f"{self.prefix}adopting:{{{process_id}}}"

@@ -41,7 +41,7 @@ async def stuck(call: Call, event: Event) -> object:
 
 
 @app.hook("/poison/{i}")
-async def poison(call: Call, event: Event) -> object:
+async def poison(call: Call, event: Event) -> None:
     """Kill the worker, as an extension module with a bug does."""
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,6 +1,7 @@
 """Simulated calls that send numbers, and what their transcripts say about each number."""
 
 import asyncio
+import contextlib
 import itertools
 import random
 from collections.abc import AsyncIterator, Callable
@@ -138,6 +139,38 @@ class Crowd:
         return await asyncio.gather(*(caller.leave() for caller in self.callers))
 
     @asynccontextmanager
+    async def streaming(self, rate: float, life_s: float, every_s: float) -> AsyncIterator[None]:
+        """Let calls come and go while the block runs: ``rate`` a second, each talks for ``life_s`` and then leaves.
+
+        When the block ends no new ones come; those that are there stay to their end.
+        """
+        visits: set[asyncio.Task[None]] = set()
+        coming = asyncio.create_task(self._keep_coming(rate, life_s, every_s, visits))
+        try:
+            yield
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+            await asyncio.gather(*visits)
+
+    async def _keep_coming(self, rate: float, life_s: float, every_s: float, visits: set[asyncio.Task[None]]) -> None:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        for number in itertools.count():
+            await asyncio.sleep(began_s + number / rate - loop.time())
+            caller = Caller(self.url, self.seed + len(self.callers))
+            self.callers.append(caller)
+            visits.add(asyncio.create_task(self._visit(caller, life_s, every_s)))
+
+    async def _visit(self, caller: Caller, life_s: float, every_s: float) -> None:
+        caller.live.start()
+        with contextlib.suppress(NotInTime, TimeoutError):
+            async with asyncio.timeout(life_s):
+                await caller.wait_answered()
+                await caller.talk(random.Random(caller.sid), every_s)
+        await caller.leave()
+
+    @asynccontextmanager
     async def talking(self, every_s: float) -> AsyncIterator[None]:
         """Let all callers that are there now send numbers while the block runs."""
         tasks = [
@@ -175,4 +208,8 @@ def tag_of(verbs: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 async def all_settled(callers: list[Caller], condition: Callable[[Caller], bool], what: str, limit_s: float) -> None:
     """Wait until a condition holds for each caller."""
-    await asyncio.gather(*(caller.live.wait_for(what, lambda _, it=caller: condition(it), limit_s) for caller in callers))
+
+    async def settled(caller: Caller) -> None:
+        await caller.live.wait_for(what, lambda _: condition(caller), limit_s)
+
+    await asyncio.gather(*map(settled, callers))

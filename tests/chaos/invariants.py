@@ -211,8 +211,12 @@ def _numbers_sent(result: CallResult) -> list[_Sent]:
 
 
 def _ends_of_connections(result: CallResult) -> dict[int, float]:
-    """Return when each connection ended, in seconds of the call."""
-    return {entry.connection: entry.t_s for entry in result.entries if "close" in entry.frame}
+    """Return when each connection was lost, in seconds of the call; those that jambonz closed itself are not lost."""
+    return {
+        entry.connection: entry.t_s
+        for entry in result.entries
+        if "close" in entry.frame and not (entry.who == "jambonz" and entry.frame["close"] == 1000)
+    }
 
 
 def _tag_of(command: CommandRecord) -> dict[str, Any] | None:

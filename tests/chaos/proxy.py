@@ -162,7 +162,9 @@ class End(asyncio.Protocol):
 
     def flow(self) -> None:
         """Write what is due."""
-        self._timer = None if self._timer is None else self._timer.cancel()
+        if self._timer:
+            self._timer.cancel()
+        self._timer = None
         while self._queue and self.transport:
             due_s, data = self._queue[0]
             if due_s > self._loop.time() + 0.0005:

@@ -79,7 +79,7 @@ async def nothing_left(redis_url: str, limit_s: float = 2 * GRACE_S) -> None:
         await until(is_clean, "no key of a call is left", limit_s=limit_s)
 
 
-async def leftovers(redis: "Redis[str]") -> AsyncIterator[str]:
+async def leftovers(redis: Redis) -> AsyncIterator[str]:
     """Yield the keys that calls have left."""
     for pattern in ("jc:call:*", "jc:log:*"):
         async for key in redis.scan_iter(pattern, count=1000):
@@ -94,6 +94,7 @@ async def metric(member: Member, name: str, **labels: str) -> float:
     async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{member.internal_port}/metrics") as got:
         lines = (await got.text()).splitlines()
     wanted = [f'{key}="{value}"' for key, value in labels.items()]
-    found = [line for line in lines if line.startswith((f"{name}{{", f"{name} ")) and all(one in line for one in wanted)]
+    found = [
+        line for line in lines if line.startswith((f"{name}{{", f"{name} ")) and all(one in line for one in wanted)
+    ]
     return sum(float(line.rpartition(" ")[2]) for line in found)
-

@@ -5,9 +5,10 @@ section 8).
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from jambonz_shared import kinds
@@ -26,6 +27,7 @@ from jambonz_shared.redis.scripts import (
     orphan_args,
     orphan_reply,
 )
+from jambonz_workers.redelivery import notice, redelivery
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +35,6 @@ log = logging.getLogger(__name__)
 _LOCK_MS: Final = 5_000
 # So long a worker that was stopped may sleep and still learn, when it wakes, that its calls are others' now.
 _TOMBSTONE_MS: Final = 3_600_000
-# A handler that has killed this many workers is not run again for the same event.
-_DEATHS_MAX: Final = 3
 _QUARANTINE_LENGTH: Final = 1_000
 # Entries read at one go; Redis handles each command alone, and others are waiting.
 _PAGE: Final = 500
@@ -70,20 +70,28 @@ class Adopter:
         keys, call = self._keys, self._link.call
         if not await self._lock(worker_id):
             return None
-        app = await call(b"HGET", keys.worker(worker_id), b"app")
+        about = await call(b"HMGET", keys.worker(worker_id), b"app", b"reader")
+        assert isinstance(about, list)
+        app, reader = about
         if not isinstance(app, bytes):
             # It never said what it is, so it never had a call.
             await call(b"ZREM", keys.workers, worker_id)
             return None
         dispatch = keys.dispatch(app.decode())
         await call(b"SET", keys.adopted(worker_id), self._me, b"PX", _TOMBSTONE_MS)
+        await self._end_its_reading(reader)
         await self._take_inbox(worker_id)
-        orphans = await self._orphan_calls(worker_id, dispatch)
-        envelopes, pending = await self._undone(worker_id, dispatch)
-        quarantined = self._dispatch_again(dispatch, envelopes)
+        orphans = await self._orphan_calls(worker_id)
+        undone, pending = await self._undone(worker_id, dispatch)
+        begun = await self._members(keys.begun(worker_id))
+        again = redelivery(orphans, undone, frozenset(begun), self._now_ms())
+        for envelope in again.quarantined:
+            self._quarantine(dispatch, envelope)
+        for envelope in again.envelopes:
+            self._append(dispatch, envelope)
         # One connection, so this is done only after all of the above.
         await self._forget_worker(worker_id, dispatch, pending)
-        return Adopted(orphans, len(envelopes), quarantined)
+        return Adopted(len(orphans), len(undone), len(again.quarantined))
 
     async def adopt_gateway(self, gateway_id: str) -> Adopted | None:
         """Make the connections of a dead gateway leave their calls; jambonz reconnects them by itself.
@@ -130,18 +138,24 @@ class Adopter:
             # There is none: it ran out, or the worker had none yet.
             return
 
-    async def _orphan_calls(self, worker_id: str, dispatch: str) -> int:
-        """Take each call from its owner and have it claimed by another worker at once."""
-        orphans = 0
+    async def _end_its_reading(self, reader: bytes | None) -> None:
+        """End the dead worker's read of dispatch: what comes next must not go to one that only hangs."""
+        if reader:
+            with contextlib.suppress(ResponseError):
+                await self._link.call(b"CLIENT", b"KILL", b"ID", reader)
+
+    async def _orphan_calls(self, worker_id: str) -> list[str]:
+        """Take each call from its owner."""
+        orphans: list[str] = []
         for page in _pages(await self._members(self._keys.owned(worker_id))):
             scripts = [
                 self._link.script_call(script.ORPHAN, *orphan_args(CallKeys.of(self._keys, sid), worker_id))
                 for sid in page
             ]
-            for sid, reply in zip(page, await asyncio.gather(*scripts), strict=True):
-                if isinstance(orphan_reply(reply), Orphaned):
-                    orphans += 1
-                    self._append(dispatch, notice(sid, kinds.TAKEOVER, self._now_ms()))
+            replies = await asyncio.gather(*scripts)
+            orphans += [
+                sid for sid, reply in zip(page, replies, strict=True) if isinstance(orphan_reply(reply), Orphaned)
+            ]
         return orphans
 
     async def _undone(self, worker_id: str, dispatch: str) -> tuple[list[Envelope], list[bytes]]:
@@ -164,21 +178,6 @@ class Adopter:
         entries = [entry for entries in (*pending, taken) if isinstance(entries, list) for entry in entries]
         return list(_envelopes(entries)), pending_ids
 
-    def _dispatch_again(self, dispatch: str, envelopes: Sequence[Envelope]) -> int:
-        """Append the envelopes to dispatch; the first of each call may be what killed the worker."""
-        seen: set[str] = set()
-        quarantined = 0
-        for envelope in envelopes:
-            is_suspect = envelope.call_sid not in seen and not envelope.is_quarantined
-            seen.add(envelope.call_sid)
-            again = replace(envelope, deaths=envelope.deaths + 1) if is_suspect else envelope
-            if is_suspect and again.deaths >= _DEATHS_MAX:
-                quarantined += 1
-                self._quarantine(dispatch, again)
-                again = replace(again, is_quarantined=True)
-            self._append(dispatch, again)
-        return quarantined
-
     def _quarantine(self, dispatch: str, envelope: Envelope) -> None:
         log.error(
             "event quarantined: its handler has killed %d workers",
@@ -194,7 +193,9 @@ class Adopter:
             self._link.send(_ignore, b"XACK", dispatch, GROUP, *page)
             self._link.send(_ignore, b"XDEL", dispatch, *page)
         self._link.send(_ignore, b"XGROUP", b"DELCONSUMER", dispatch, GROUP, worker_id)
-        await call(b"UNLINK", keys.taken(worker_id), keys.owned(worker_id), keys.worker(worker_id))
+        await call(
+            b"UNLINK", keys.taken(worker_id), keys.begun(worker_id), keys.owned(worker_id), keys.worker(worker_id)
+        )
         await call(b"ZREM", keys.workers, worker_id)
 
     def _tell_detached(self, call_sid: str, left: Abandoned) -> None:
@@ -217,11 +218,6 @@ class Adopter:
         members = await self._link.call(b"SMEMBERS", key)
         assert isinstance(members, list)
         return sorted(member.decode() for member in members)
-
-
-def notice(call_sid: str, kind: str, now_ms: int) -> Envelope:
-    """Return an Envelope of ours: outside of the numbers of any epoch."""
-    return Envelope(call_sid, 0, 0, kind, "", now_ms, "", is_acked=True, body=b"{}")
 
 
 def _envelopes(entries: Iterable[Any]) -> Iterable[Envelope]:

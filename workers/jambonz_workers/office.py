@@ -36,7 +36,6 @@ from jambonz_shared.redis.scripts import (
     end_reply,
     orphan_args,
 )
-from jambonz_workers.adoption import notice
 from jambonz_workers.call import Call, ClaimedCall, OnCommitted
 from jambonz_workers.delivery import Delivery, Entry, Source
 from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Ready, Settle, Wait
@@ -46,8 +45,11 @@ from jambonz_workers.facts import decode_facts
 from jambonz_workers.forwarder import Forwarder
 from jambonz_workers.live import LiveCall
 from jambonz_workers.outbox import Outbox
+from jambonz_workers.presence import OWNED_TTL_MS
 from jambonz_workers.recovery import Recovery
+from jambonz_workers.redelivery import notice
 from jambonz_workers.runner import Runner
+from jambonz_workers.suspects import Suspects
 from jambonz_workers.sweeper import Sweeper
 from jambonz_workers.terms import Terms
 
@@ -70,6 +72,7 @@ class Office:
         self._sweeper = sweeper
         self._forwarder = Forwarder(terms, outbox, sweeper)
         self._runner = runner
+        self._suspects = Suspects(outbox, terms.keys.begun(terms.process_id))
         self._metrics = terms.metrics
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count(1)
@@ -92,7 +95,9 @@ class Office:
         batch = encode_batch(commit.directives) if commit.directives else b""
         has_changes = commit.state or commit.facts or commit.status
         changes = Changes(commit.facts, commit.status, dict(commit.state)) if has_changes else NO_CHANGES
-        keys, args = commit_args(live.ownership, commit.series, commit.n, batch, changes)
+        previous = live.sent.get(commit.series, 0)
+        live.sent[commit.series] = max(previous, commit.n)
+        keys, args = commit_args(live.ownership, commit.series, commit.n, batch, changes, previous=previous)
         on_answer = partial(self._committed, live, (commit.series, commit.n), on_committed)
         self._outbox.script(on_answer, script.COMMIT, keys, args)
 
@@ -100,7 +105,9 @@ class Office:
         if isinstance(reply, Exception):
             log.error("commit refused by redis", exc_info=reply, extra={"call_sid": live.call.sid})
             self._tally.commits["failed"] += 1
-            on_committed(CallGone(live.call.sid))
+            # What was sent behind it waits for it in vain: another worker goes on from what is committed.
+            self.give_up(live.call.sid)
+            on_committed(CallLost(live.call.sid, ""))
             return
         sid = live.call.sid
         match commit_reply(reply):
@@ -155,7 +162,11 @@ class Office:
 
     def _claim(self, call_sid: str) -> None:
         # First the set, then the claim, in one flush: whoever adopts our calls must find this one.
-        self._outbox.send(_ignore, b"SADD", self._keys.owned(self.process_id), call_sid)
+        owned = self._keys.owned(self.process_id)
+        self._outbox.send(_ignore, b"SADD", owned, call_sid)
+        if not self.live:
+            # The first call makes the set; from then on heartbeats renew it.
+            self._outbox.send(_ignore, b"PEXPIRE", owned, OWNED_TTL_MS)
         keys, args = claim_args(CallKeys.of(self._keys, call_sid), self.process_id)
         self._outbox.script(partial(self._claim_answered, call_sid), script.CLAIM, keys, args)
 
@@ -262,7 +273,7 @@ class Office:
                 self._commit_quarantined(call, event, on_committed)
                 return
             run = self._runner.takeover if envelope.kind == TAKEOVER else self._runner.handle
-            await run(call, event, on_committed)
+            await self._suspects.run(envelope, partial(run, call, event), on_committed)
         except BadFrame as error:
             self._metrics.skipped.labels("undecodable").inc()
             log.warning("undecodable event: %s", error, extra={"call_sid": call.sid, "kind": envelope.kind})
@@ -301,9 +312,7 @@ class Office:
             return
         call.cancel_works()
         await self._runner.end(call, _bare_event(delivery.envelope))
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._outbox.script(partial(_resolve, future), script.END, *end_args(live.ownership))
-        reply = await future
+        reply = await self._outbox.script_call(script.END, *end_args(live.ownership))
         match Gone() if isinstance(reply, Exception) else end_reply(reply):
             case Ended() | Gone():
                 self._sweeper.settle(delivery)
@@ -317,9 +326,7 @@ class Office:
                 assert_never(other)
 
     async def _has_sockets(self, live: LiveCall) -> bool:
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._outbox.send(partial(_resolve, future), b"HGET", live.ownership.call.call, b"live")
-        reply = await future
+        reply = await self._outbox.call(b"HGET", live.ownership.call.call, b"live")
         return isinstance(reply, bytes) and int(reply) > 0
 
     def end(self, live: LiveCall) -> None:
@@ -388,11 +395,6 @@ def _started(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -
     if sys.version_info >= (3, 12):
         return asyncio.Task(work, loop=loop, eager_start=True)
     return loop.create_task(work)
-
-
-def _resolve(future: "asyncio.Future[Any]", reply: Any) -> None:
-    if not future.done():
-        future.set_result(reply)
 
 
 def _ignore(_: object) -> None:

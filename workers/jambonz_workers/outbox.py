@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from jambonz_shared.redis.errors import LinkError, ResponseError
@@ -95,7 +96,13 @@ class Outbox:
     async def call(self, *args: Argument) -> Any:
         """Send a command and return its answer, however long Redis is away; cancelling forgets the answer only."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        self.send(lambda answer: None if future.done() else future.set_result(answer), *args)
+        self.send(partial(_resolve, future), *args)
+        return await future
+
+    async def script_call(self, script: Script, keys: Sequence[Argument], args: Sequence[Argument]) -> Any:
+        """Run a script; otherwise as ``call``."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self.script(partial(_resolve, future), script, keys, args)
         return await future
 
     def hold(self, errand: _Errand) -> None:
@@ -124,3 +131,8 @@ class Outbox:
 
 def _is_weather(error: Exception) -> bool:
     return isinstance(error, LinkError) or (isinstance(error, ResponseError) and error.code in _CODES_OF_WEATHER)
+
+
+def _resolve(future: "asyncio.Future[Any]", reply: Any) -> None:
+    if not future.done():
+        future.set_result(reply)

@@ -28,6 +28,7 @@ class Presence:
 
     Attributes:
         load: Says how many calls the worker has.
+        reader_id: Says which connection reads dispatch, by the number Redis has given it.
         on_adopted: Called when others have taken this worker for dead and have adopted its calls.
         is_leaving: The inbox is gone for good; gateways must not find one again.
     """
@@ -38,6 +39,7 @@ class Presence:
         self._worker_id = worker_id
         self._settings = settings
         self.load: Callable[[], int] = _none
+        self.reader_id: Callable[[], int] = _none
         self.on_adopted: Callable[[], None] = _nothing
         self.is_leaving = False
         self._lease_ms = round(settings.lease_s * 1000)
@@ -80,7 +82,7 @@ class Presence:
         keys, worker_id = self._keys, self._worker_id
         await asyncio.gather(
             self._link.call(b"ZREM", keys.workers, worker_id),
-            self._link.call(b"DEL", keys.worker(worker_id), keys.owned(worker_id), keys.inbox(worker_id)),
+            self._link.call(b"DEL", *keys.of_worker(worker_id)),
         )
 
     def _beat(self, app: str) -> None:
@@ -93,13 +95,15 @@ class Presence:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "calls": self.load(),
+            "reader": self.reader_id(),
             "capacity": self._settings.max_calls,
             "started_at_ms": self._started_at_ms,
         }
         link.send(_ignore, b"HSET", keys.worker(worker_id), *chain.from_iterable(about.items()))
         # Outlives the worker: who adopts it must know its app.
         link.send(_ignore, b"PEXPIRE", keys.worker(worker_id), OWNED_TTL_MS)
-        link.send(_ignore, b"PEXPIRE", keys.owned(worker_id), OWNED_TTL_MS)
+        for key in (keys.owned(worker_id), keys.begun(worker_id)):
+            link.send(_ignore, b"PEXPIRE", key, OWNED_TTL_MS)
 
     def _inbox_renewed(self, reply: Any) -> None:
         if reply != 0 or self.is_leaving:
@@ -125,7 +129,7 @@ class Presence:
 
 
 def _none() -> int:
-    """A worker that nobody has asked yet has no calls."""
+    """Stand in for who has not been asked yet."""
     return 0
 
 

@@ -121,6 +121,7 @@ class Worker:
         self._dispatch, self._inbox = consumer.readers(self._endpoint, link, keys, app.name)
         self._presence = Presence(link, keys, self.id, settings)
         self._presence.load = lambda: self._dispatcher.count
+        self._presence.reader_id = lambda: self._dispatch.client_id
         self._presence.on_adopted = self.office.recovery.lose_all
         adopter = Adopter(
             link,

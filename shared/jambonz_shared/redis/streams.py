@@ -80,6 +80,7 @@ class StreamReader:
         last_reply_at_s: Loop time of the last reply; minus infinity before the first.
         failed_callbacks: Callbacks that raised.
         entries: Entries handed on.
+        client_id: Number that Redis has given the newest connection; 0 before the first.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class StreamReader:
         self._block_ms = source.block_ms
         self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
-        self._client_id = 0
+        self.client_id = 0
         self._last_id = BEGINNING
         self._is_reading = False
         # Redis may have delivered to us what a lost connection kept from us; it is asked for that first.
@@ -128,7 +129,7 @@ class StreamReader:
         self._is_stopping = True
         while self._is_reading:
             # Repeated, because a read may come to Redis after the command that is to end it.
-            self._link.send(_ignore, b"CLIENT", b"UNBLOCK", self._client_id)
+            self._link.send(_ignore, b"CLIENT", b"UNBLOCK", self.client_id)
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
                     await self._finished.wait()
@@ -216,7 +217,7 @@ class StreamReader:
             raise client_id
         if not isinstance(client_id, int):
             raise WireLost("CLIENT ID gave no number")
-        self._client_id = client_id
+        self.client_id = client_id
         if self._member is None:
             if self._last_id != BEGINNING and await self._is_stream_new(wire):
                 self._last_id = BEGINNING

@@ -129,7 +129,7 @@ async def test_handler_that_raises_stops_nothing(redis_url: str, link: Link, run
 
 
 async def kill(client: redis.asyncio.Redis, reader: StreamReader) -> None:
-    await execute(client, "CLIENT", "KILL", "ID", str(reader._client_id))
+    await execute(client, "CLIENT", "KILL", "ID", str(reader.client_id))
 
 
 @pytest.mark.both_redis
@@ -254,9 +254,9 @@ async def test_vanished_stream_is_no_reason_to_wait_for_its_ids(
     await add(link, INBOX, "old", entry_id="9999999999999-5")
     await until(lambda: heard.values == [b"old"], "the old entry has come")
     await client.flushall()
-    first_id = reader._client_id
+    first_id = reader.client_id
     await kill(client, reader)
-    await until(lambda: reader.is_up and reader._client_id != first_id, "the reader is back")
+    await until(lambda: reader.is_up and reader.client_id != first_id, "the reader is back")
     await add(link, INBOX, "new", entry_id="1000-0")
     await until(lambda: heard.values == [b"old", b"new"], "the new stream is read")
 
@@ -333,9 +333,9 @@ async def test_member_without_credits_survives_a_lost_connection(
     reader = member(redis_url, link, heard, purse=purse)
     running(reader.run())
     await until(lambda: reader.is_up, "the reader is up")
-    first_id = reader._client_id
+    first_id = reader.client_id
     await kill(client, reader)
-    await until(lambda: reader.is_up and reader._client_id != first_id, "the reader is back")
+    await until(lambda: reader.is_up and reader.client_id != first_id, "the reader is back")
     await add(link, DISPATCH, "a")
     purse.credits = 1
     reader.poke()

@@ -202,7 +202,7 @@ async def test_reader_without_permission_to_look_at_its_stream_is_tried_again(
     running(reader.run())
     await admin.xadd("jc:inbox:{w1}", {"e": "a"})
     await until(lambda: len(heard) == 1, "the entry has come")
-    await execute(admin, "CLIENT", "KILL", "ID", str(reader._client_id))
+    await execute(admin, "CLIENT", "KILL", "ID", str(reader.client_id))
     await until(lambda: "NOPERM" in reasons(caplog), "Redis has refused it")
     await execute(admin, "ACL", "SETUSER", "reader", "+@all")
     await until(lambda: reader.is_up, "the reader is up")

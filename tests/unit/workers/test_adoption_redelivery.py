@@ -1,0 +1,54 @@
+"""What is dispatched again after a death: order, counting of deaths, quarantine."""
+
+from jambonz_shared.envelope import Envelope
+from jambonz_shared.kinds import TAKEOVER
+from jambonz_workers.redelivery import DEATHS_MAX, mark_of, notice, redelivery
+
+
+def hook(sid: str, n: int, *, deaths: int = 0) -> Envelope:
+    return Envelope(sid, 1, n, "verb:hook", f"m{n}", 0, "g", is_acked=False, body=b"{}", deaths=deaths)
+
+
+def kinds_and_deaths(envelopes: list[Envelope]) -> list[tuple[str, int, int]]:
+    return [(one.call_sid, one.n, one.deaths) for one in envelopes]
+
+
+def test_each_orphan_is_taken_over_before_its_events_run() -> None:
+    """It has an owner at once, and background work goes on although no event waits."""
+    again = redelivery(["a", "b"], [hook("b", 4), hook("b", 5)], (), 7)
+    assert [(one.kind, one.call_sid) for one in again.envelopes[:2]] == [(TAKEOVER, "a"), (TAKEOVER, "b")]
+    assert kinds_and_deaths(again.envelopes[2:]) == [("b", 4, 1), ("b", 5, 0)]
+    assert again.quarantined == []
+
+
+def test_takeover_that_was_not_done_is_not_doubled() -> None:
+    """Otherwise each death would add one; and it is counted, as its handler may be what kills."""
+    again = redelivery(["a"], [hook("a", 4), notice("a", TAKEOVER, 0)], (), 7)
+    assert kinds_and_deaths(again.envelopes) == [("a", 0, 1), ("a", 4, 1)]
+
+
+def test_event_behind_an_undone_takeover_is_a_suspect_too() -> None:
+    """Nobody knows which of the two ran when the worker died."""
+    undone = [notice("a", TAKEOVER, 0), hook("a", 4)]
+    for deaths in range(1, DEATHS_MAX):
+        undone = redelivery(["a"], undone, {mark_of(one) for one in undone}, 0).envelopes
+        assert kinds_and_deaths(undone) == [("a", 0, deaths), ("a", 4, deaths)]
+    last = redelivery(["a"], undone, {mark_of(undone[1])}, 0)
+    assert [one.n for one in last.quarantined] == [4]
+
+
+def test_suspect_that_never_began_is_innocent() -> None:
+    """It waited in a worker that something else has killed."""
+    guilty, innocent = hook("a", 4, deaths=2), hook("b", 9, deaths=2)
+    again = redelivery([], [guilty, innocent], {mark_of(guilty)}, 0)
+    assert kinds_and_deaths(again.quarantined) == [("a", 4, 3)]
+    assert [one.is_quarantined for one in again.envelopes] == [True, False]
+    assert kinds_and_deaths(again.envelopes) == [("a", 4, 3), ("b", 9, 2)]
+
+
+def test_quarantined_event_is_not_quarantined_again() -> None:
+    """The worker that should have acked it died of something else; the next one acks it."""
+    [first] = redelivery([], [hook("a", 4, deaths=2)], {mark_of(hook("a", 4))}, 0).envelopes
+    again = redelivery([], [first], {mark_of(first)}, 0)
+    assert again.envelopes == [first]
+    assert again.quarantined == []

@@ -1,0 +1,72 @@
+"""What goes to dispatch again after a worker's death, and what is never run again. Pure."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from jambonz_shared.envelope import Envelope
+from jambonz_shared.kinds import TAKEOVER
+
+# A handler that has killed this many workers is not run again for the same event.
+DEATHS_MAX: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Redelivery:
+    """The work of a dead worker.
+
+    Attributes:
+        envelopes: For dispatch, in this order: each call's take-over first, so that it has an owner at once.
+        quarantined: Those among them that are acked, but not run: they have killed too many workers.
+    """
+
+    envelopes: list[Envelope]
+    quarantined: list[Envelope]
+
+
+def redelivery(orphans: Sequence[str], undone: Sequence[Envelope], begun: Collection[str], now_ms: int) -> Redelivery:
+    """Sort out what a dead worker leaves behind.
+
+    Args:
+        orphans: Calls that it owned.
+        undone: What it had not done, oldest first.
+        begun: Marks (see ``mark_of``) of suspects that it had begun to run.
+        now_ms: Unix milliseconds, for notices.
+    """
+    takeovers = {envelope.call_sid: envelope for envelope in undone if envelope.kind == TAKEOVER}
+    fresh = [notice(sid, TAKEOVER, now_ms) for sid in orphans if sid not in takeovers]
+    ordered = [*takeovers.values(), *(envelope for envelope in undone if envelope.kind != TAKEOVER)]
+    judged = list(_judged(ordered, begun))
+    quarantined = [
+        after for before, after in zip(ordered, judged, strict=True) if after.is_quarantined > before.is_quarantined
+    ]
+    return Redelivery([*fresh, *judged], quarantined)
+
+
+def mark_of(envelope: Envelope) -> str:
+    """Return what a worker writes down before it runs a suspect."""
+    return f"{envelope.call_sid}:{envelope.epoch}:{envelope.n}"
+
+
+def notice(call_sid: str, kind: str, now_ms: int) -> Envelope:
+    """Return an Envelope of ours: outside of the numbers of any epoch."""
+    return Envelope(call_sid, 0, 0, kind, "", now_ms, "", is_acked=True, body=b"{}")
+
+
+def _judged(undone: Sequence[Envelope], begun: Collection[str]) -> Iterator[Envelope]:
+    """Count the death for those that may have caused it.
+
+    The first event of each call may have, and the first notice of ours before it: which of the two ran nobody knows.
+    From its second death on a suspect is written down before it runs, so that the innocent, which just
+    waited in the same worker each time, are not quarantined with the guilty.
+    """
+    seen: set[tuple[str, bool]] = set()
+    for envelope in undone:
+        place = (envelope.call_sid, envelope.n == 0)
+        is_first = place not in seen
+        seen.add(place)
+        if envelope.is_quarantined or not is_first or (envelope.deaths and mark_of(envelope) not in begun):
+            yield envelope
+        else:
+            deaths = envelope.deaths + 1
+            yield replace(envelope, deaths=deaths, is_quarantined=deaths >= DEATHS_MAX)
