@@ -53,6 +53,9 @@ class Switchboard(Protocol):
     def perform(self, connection: "Connection", effects: list[Effect]) -> None:
         """Carry out effects in order."""
 
+    def heard(self, connection: "Connection") -> None:
+        """Count a message."""
+
     def gone(self, connection: "Connection", code: int | None) -> None:
         """Note that the socket is closed; ``code`` is ``None`` if it never was a websocket."""
 
@@ -137,7 +140,8 @@ class Connection(asyncio.Protocol):
             return
         received = self._ws.close_rcvd
         code = received.code if received else _ABNORMAL
-        self._board.perform(self, self.session.closed(code))
+        by_us = self._ws.close_sent is not None and not self._ws.close_rcvd_then_sent
+        self._board.perform(self, self.session.closed(code, by_us=by_us))
         self._board.gone(self, code)
 
     def pause_writing(self) -> None:
@@ -151,8 +155,10 @@ class Connection(asyncio.Protocol):
 
     # From the switchboard.
 
-    def welcome(self, welcome: Welcome, request: Request) -> None:
-        """Open the websocket."""
+    def welcome(self, welcome: Welcome, request: Request) -> int:
+        """Open the websocket, unless the peer has gone meanwhile; return the HTTP status of the answer."""
+        if self._transport is None:
+            return 499
         response = self._ws.accept(request)
         self._ws.send_response(response)
         if response.status_code == 101:
@@ -163,6 +169,7 @@ class Connection(asyncio.Protocol):
             self.session = self._board.opened(self, welcome)
             self._ask()
         self._flush()
+        return response.status_code
 
     def answer(self, answer: Answer) -> None:
         """Answer with plain HTTP and close."""
@@ -276,6 +283,7 @@ class Connection(asyncio.Protocol):
     def _message(self, message: bytes) -> None:
         if self.session is None:
             return
+        self._board.heard(self)
         effects = self.session.receive(message, self._heard_at_s, self._board.now_ms())
         self._board.perform(self, effects)
         self._ask()

@@ -27,6 +27,8 @@ class Door:
         self._factory: Final = factory
         self._is_shared: Final = is_shared
         self._server: asyncio.Server | None = None
+        self._is_wanted = False
+        self._is_opening = False
 
     @property
     def is_open(self) -> bool:
@@ -34,26 +36,35 @@ class Door:
         return self._server is not None
 
     async def open(self) -> None:
-        """Listen.
+        """Listen; asked again meanwhile, it does nothing.
 
         Raises:
             OSError: If the address cannot be had.
         """
-        if self._server is not None:
+        self._is_wanted = True
+        if self._server is not None or self._is_opening:
             return
-        self._server = await asyncio.get_running_loop().create_server(
-            self._factory,
-            self._host,
-            self.port,
-            backlog=_BACKLOG,
-            reuse_address=True,
-            # Several processes on one port: the kernel spreads connections over them.
-            reuse_port=self._is_shared,
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._is_opening = True
+        try:
+            server = await asyncio.get_running_loop().create_server(
+                self._factory,
+                self._host,
+                self.port,
+                backlog=_BACKLOG,
+                reuse_address=True,
+                # Several processes on one port: the kernel spreads connections over them.
+                reuse_port=self._is_shared,
+            )
+        finally:
+            self._is_opening = False
+        self.port = server.sockets[0].getsockname()[1]
+        self._server = server
+        if not self._is_wanted:
+            self.shut()
 
     def shut(self) -> None:
-        """Stop accepting; open connections stay."""
+        """Stop accepting, also if it is being opened just now; open connections stay."""
+        self._is_wanted = False
         if self._server is not None:
             self._server.close()
             self._server = None

@@ -129,7 +129,7 @@ class Downlink:
         """Read what is behind a cursor; ``holder.log_read`` is called unless the link fails."""
         followed = self._calls.get(wanted.call_sid)
         if followed:
-            on_reply = partial(self._log_read, holder, wanted.call_sid)
+            on_reply = partial(self._log_read, holder, wanted)
             self._link.send(on_reply, b"XRANGE", followed.keys.log, f"({wanted.after_seq}-0", b"+")
 
     def delivered(self, call_sid: str, seq: int) -> None:
@@ -179,7 +179,8 @@ class Downlink:
         self._flush_deletes()
 
     def resubscribed(self) -> None:
-        """Let every Connection read the logs: the channels were deaf for a while."""
+        """Catch up after the channels were deaf: attaching tells owner and Connections, the log the batches."""
+        self.attach_again()
         for call_sid, holder in list(self._all()):
             holder.resubscribed(call_sid)
 
@@ -264,11 +265,13 @@ class Downlink:
         for place in list(followed.places.values()):
             place.holder.channel(call_sid, message)
 
-    def _log_read(self, holder: Holder, call_sid: str, reply: Reply) -> None:
-        if not isinstance(reply, list):
-            # The link is down: everything is attached again when it is back, and then the log is read.
+    def _log_read(self, holder: Holder, wanted: ReadLog, reply: Reply) -> None:
+        if isinstance(reply, Exception):
+            # If the link is down everything is attached again when it is back, and then the log is read.
+            self._try_again("read_log", reply, partial(self.read_log, holder, wanted))
             return
-        holder.log_read(call_sid, [(int(entry_id.partition(b"-")[0]), fields[1]) for entry_id, fields in reply])
+        assert isinstance(reply, list)
+        holder.log_read(wanted.call_sid, [(int(entry_id.partition(b"-")[0]), fields[1]) for entry_id, fields in reply])
 
     def _flush_deletes(self) -> None:
         deleting, self._deleting = self._deleting, {}
@@ -301,7 +304,7 @@ class Downlink:
         """Say it again soon if Redis refuses for a while (out of memory); a link that is down says it when it is up."""
         if self._link.is_up:
             self._metrics.failures += 1
-            log.error("redis refused a script", extra={"script": what, "why": getattr(error, "code", str(error))})
+            log.error("redis refused a command", extra={"command": what, "why": getattr(error, "code", str(error))})
             self._loop.call_later(_RETRY_S, again)
 
     def _attach_again(self, place: _Place) -> None:

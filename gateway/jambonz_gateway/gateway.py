@@ -26,7 +26,7 @@ from jambonz_gateway.effects import (
     Report,
     Send,
 )
-from jambonz_gateway.handshake import Answer, Credentials, UnknownPath, Welcome, decide, not_found
+from jambonz_gateway.handshake import HEADERS, Answer, Credentials, UnknownPath, Welcome, decide, not_found
 from jambonz_gateway.metrics import Metrics
 from jambonz_gateway.policy import SessionPolicy
 from jambonz_gateway.session import Session
@@ -128,6 +128,11 @@ class Gateway:
         for effect in effects:
             perform[effect.__class__](connection, effect)
 
+    def heard(self, connection: Connection) -> None:
+        """Count a message."""
+        del connection
+        self.metrics.events += 1
+
     def gone(self, connection: Connection, code: int | None) -> None:
         """Forget a socket; its Session stays until Redis has taken what is left."""
         self.connections.discard(connection)
@@ -167,7 +172,9 @@ class Gateway:
         except (LinkError, ResponseError):
             return
         assert isinstance(raws, list)
-        known = [app for raw in raws if raw is not None and (app := self._read(raw))]
+        # One that cannot be read, by a worker of a newer version perhaps, leaves its app as it was.
+        read = ((name.decode(), self._read(raw)) for name, raw in zip(names, raws, strict=True) if raw is not None)
+        known = [app or self.apps.named(name) for name, app in read if app or name in self.apps]
         if known:
             self.apps = Apps(known)
             for connection in self.sessions:
@@ -190,7 +197,9 @@ class Gateway:
     # Inside.
 
     def _decide(self, request: Request, apps: Apps) -> Welcome | Answer | UnknownPath:
-        return decide(request.method, request.path, request.headers, apps=apps, credentials=self._credentials)
+        # A header that comes several times is one list (RFC 9110 5.3).
+        headers = {name: ", ".join(request.headers.get_all(name)) for name in HEADERS}
+        return decide(request.method, request.path, headers, apps=apps, credentials=self._credentials)
 
     async def _decide_again(self, connection: Connection, request: Request) -> None:
         with contextlib.suppress(TimeoutError):
@@ -203,8 +212,7 @@ class Gateway:
 
     def _carry_out(self, connection: Connection, request: Request, decision: Welcome | Answer) -> None:
         if isinstance(decision, Welcome):
-            connection.welcome(decision, request)
-            self.metrics.handshakes[101] += 1
+            self.metrics.handshakes[connection.welcome(decision, request)] += 1
         else:
             connection.answer(decision)
             self.metrics.handshakes[decision.status] += 1

@@ -22,6 +22,8 @@ _CORS: Final = {
 # Redirect-verb URLs of an application name the call like this, because those sockets may not (PROTOCOL.md 2.5).
 _CALL_SID_QUERY: Final = "call_sid"
 _QUERY_FIELDS_MAX: Final = 50
+HEADERS: Final = ("Authorization", "Upgrade", "Sec-WebSocket-Protocol")
+"""The headers ``decide`` looks at, spelled like this."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,14 +150,26 @@ class _Server:
     def _accept(self) -> Connection:
         connection = self.gateway.connection()
         if len(self.gateway.connections) >= self._settings.max_calls:
+            # Not at once: what the loop has accepted together with this one still needs its server, or hangs.
+            asyncio.get_running_loop().call_soon(self._shut_if_full)
+        return connection
+
+    def _shut_if_full(self) -> None:
+        if self._door.is_open and len(self.gateway.connections) >= self._settings.max_calls:
             log.warning("gateway full", extra={"calls": self.gateway.calls, "max_calls": self._settings.max_calls})
             self._door.shut()
-        return connection
 
     def _make_room(self) -> None:
         has_room = len(self.gateway.connections) < self._settings.max_calls
         if has_room and not self._door.is_open and not self.gateway.is_draining:
-            self._reopening = asyncio.get_running_loop().create_task(self._door.open())
+            self._reopening = asyncio.get_running_loop().create_task(self._reopen())
+
+    async def _reopen(self) -> None:
+        try:
+            await self._door.open()
+        except OSError as error:
+            # The next call that ends tries again; /readyz says meanwhile that there is no room.
+            log.error("websocket port cannot be listened on again", extra={"why": str(error)})
 
     # Beside the server.
 

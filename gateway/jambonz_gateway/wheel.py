@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
+# Soon enough for an ack that is due (P1), not so soon that a lasting fault fills the log.
+_AFTER_ERROR_S: Final = 0.5
+
 
 class Timed(Protocol):
     """Something the Wheel may wake.
@@ -74,4 +77,6 @@ class Wheel:
                     self.ask(timed, timed.wake(now_s))
                 except Exception as error:  # noqa: BLE001 one connection's fault must not stop the others' clock
                     self._on_error(error)
+                    # Its other deadlines still count: a hook owed an ack must not wait for the next message.
+                    self.ask(timed, now_s + _AFTER_ERROR_S)
         self._arm()
