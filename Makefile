@@ -62,8 +62,12 @@ cov: venv redis ## Run `make test` under coverage, the processes it starts inclu
 	$(PY) -m tests.check_coverage coverage.json
 
 .PHONY: bench
-bench: venv redis ## Measure, as docs/benchmarks describes
-	$(PYTEST) tests/bench -m "long or not long"
+bench: venv redis ## Measure us against the bounds, as docs/benchmarks describes
+	$(PY) -m tests.bench.compare
+
+.PHONY: bench-quick
+bench-quick: venv redis ## A look at the benchmark: one short round
+	$(PY) -m tests.bench.compare --quick
 
 .PHONY: format
 format: venv ## Rewrite the sources in the project's format

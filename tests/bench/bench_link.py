@@ -77,7 +77,7 @@ async def measured(
     server_s = await server_cpu_s() - server_before_s
     client_us, server_us = cpu_s / COMMANDS * 1e6, server_s / COMMANDS * 1e6
     rate = COMMANDS / wall_s
-    print(f"{name:32} {client_us:7.2f} us CPU here, {server_us:6.2f} us in Redis, {rate:9,.0f}/s", flush=True)  # noqa: T201
+    print(f"{name:32} {client_us:7.2f} us CPU here, {server_us:6.2f} us in Redis, {rate:9,.0f}/s", flush=True)
 
 
 async def main(url: str) -> None:
