@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import aiohttp
 from redis.asyncio import Redis
 
+from jambonz_cluster.embedded_redis import EmbeddedRedis
 from tests.chaos.callers import Caller, Crowd, crowd
 from tests.chaos.invariants import Findings, examine
 from tests.chaos.proxy import Proxy
@@ -98,3 +100,16 @@ async def metric(member: Member, name: str, **labels: str) -> float:
         line for line in lines if line.startswith((f"{name}{{", f"{name} ")) and all(one in line for one in wanted)
     ]
     return sum(float(line.rpartition(" ")[2]) for line in found)
+
+
+@asynccontextmanager
+async def own_redis(folder: Path, *, is_durable: bool) -> AsyncIterator[tuple[EmbeddedRedis, ClusterFactory]]:
+    """Give a Redis that may be killed, and a starter of clusters on it. Durable: an append-only file, everysec."""
+    with EmbeddedRedis(is_durable=is_durable) as server:
+        async with Redis.from_url(server.url) as redis:
+            await redis.config_set("appendfsync", "everysec")
+        factory = ClusterFactory(server.url, folder)
+        try:
+            yield server, factory
+        finally:
+            await factory.stop()

@@ -65,6 +65,16 @@ class Presence:
         # A Redis that comes back empty must learn again what the app is.
         self._link.on_up(self._announce_again)
 
+    def make_inbox(self) -> None:
+        """Make the inbox again if Redis has lost it; before gateways hear of this worker, which write to none else."""
+        if self._manifest is None or self.is_leaving:
+            return
+        # Making a group is the one way to make a stream without an entry; it is refused if there is one.
+        inbox = self._keys.inbox(self._worker_id)
+        self._link.send(_ignore, b"XGROUP", b"CREATE", inbox, b"made", b"$", b"MKSTREAM")
+        self._link.send(_ignore, b"PEXPIRE", inbox, OWNED_TTL_MS)
+        self._link.send(self._looked_for_adopter, b"DEL", self._keys.adopted(self._worker_id))
+
     async def run(self) -> None:
         """Beat until cancelled."""
         assert self._manifest is not None
@@ -106,14 +116,9 @@ class Presence:
             link.send(_ignore, b"PEXPIRE", key, OWNED_TTL_MS)
 
     def _inbox_renewed(self, reply: Any) -> None:
-        if reply != 0 or self.is_leaving:
-            return
         # Not there: the first beat, or Redis lost its data, or the others took us for dead.
-        # Gateways write to existing inboxes only; making a group is the one way to make a stream without an entry.
-        inbox = self._keys.inbox(self._worker_id)
-        self._link.send(_ignore, b"XGROUP", b"CREATE", inbox, b"made", b"$", b"MKSTREAM")
-        self._link.send(_ignore, b"PEXPIRE", inbox, OWNED_TTL_MS)
-        self._link.send(self._looked_for_adopter, b"DEL", self._keys.adopted(self._worker_id))
+        if reply == 0:
+            self.make_inbox()
 
     def _looked_for_adopter(self, reply: Any) -> None:
         if reply == 1:

@@ -69,6 +69,8 @@ class Vigil:
         assert isinstance(time, list)
         now_ms = int(time[0]) * 1000 + int(time[1]) // 1000
         beats = _scores(workers)
+        for watch in (self._workers, self._gateways):
+            watch.own_heartbeat(self._loop.time(), now_ms, beats.get(watch.me))
         for peer in set(self._peers) - beats.keys():
             self._workers.forget(peer)
         self._peers = list(beats)

@@ -36,6 +36,11 @@ class Watch:
         """Judge nobody until the link is back."""
         self._judges_from_s = float("inf")
 
+    def own_heartbeat(self, now_s: float, redis_now_ms: int, beat_ms: int | None) -> None:
+        """Judge nobody for a lease if the own heartbeat is late: Redis takes none, so those of all others are late."""
+        if beat_ms is None or beat_ms < redis_now_ms - self.lease_s * 500:
+            self.link_up(now_s)
+
     def neighbours(self, peers: Sequence[str]) -> list[str]:
         """Return whose subscriptions to ask about: those that follow in the ring of ids."""
         ring = sorted({*peers, self.me})

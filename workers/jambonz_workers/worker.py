@@ -198,6 +198,7 @@ class Worker:
         return None
 
     def _restore(self) -> None:
+        self._presence.make_inbox()
         self.office.recovery.restore()
 
     def _room_made(self) -> None:

@@ -55,7 +55,7 @@ if not old[1] then
   redis.call('PEXPIRE', call, grace_ms)
   redis.call('PEXPIRE', log, grace_ms)
 end
-if newest_fence < tonumber(fence) then
-  redis.call('PUBLISH', chan, 'O' .. fence .. '\31' .. worker_id)
-end
+-- Also when it is known: a gateway that was back first found no inbox, gave its event to dispatch, and holds the rest
+-- until it hears of an owner.
+redis.call('PUBLISH', chan, 'O' .. fence .. '\31' .. worker_id)
 return {'ok', tonumber(old[4] or 0)}

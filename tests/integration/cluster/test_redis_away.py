@@ -1,0 +1,122 @@
+"""A Redis that dies, stalls, forgets, runs full or loses connections: calls stay, effects are not lost (P1, P3, P6)."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from tests.chaos.callers import all_settled
+from tests.chaos.figures import calls, report, spread
+from tests.chaos.invariants import Findings
+from tests.chaos.proxy import Pair, Proxy
+from tests.chaos.scene import Scene, own_redis, scene
+from tests.cluster_fixture import ClusterFactory
+from tests.conditions import until
+
+AWAY_S = 3.0
+EVERY_S = 0.7
+
+
+@asynccontextmanager
+async def talking(stage: Scene, count: int) -> AsyncIterator[None]:
+    """Have calls talk before, during and after what happens in the block; all must have been answered after it."""
+    await stage.crowd.arrive(count)
+    async with stage.crowd.talking(EVERY_S):
+        numbers = {caller: caller.send() for caller in stage.callers}
+        for caller, number in numbers.items():
+            assert (await caller.settled(number)).verbs
+        yield
+        back_at_s = monotonic()
+        await all_settled(stage.callers, lambda it: it.answered_after_s(back_at_s) is not None, "an answer again", 20.0)
+
+
+def tell(title: str, stage: Scene, findings: Findings, back_at_s: float) -> None:
+    """Report what was measured."""
+    after_s = [after for caller in stage.callers if (after := caller.answered_after_s(back_at_s)) is not None]
+    report(f"{title}, {len(stage.callers)} calls", {"first answer afterwards": spread(after_s), **findings.counts})
+
+
+@pytest.mark.parametrize("is_durable", [True, False], ids=["append_only_file", "empty"])
+async def test_killed_redis_loses_no_call(tmp_path: Path, is_durable: bool) -> None:
+    """It is back after 3 s, with nearly all or with nothing; what was decided meanwhile is delivered then."""
+    async with own_redis(tmp_path, is_durable=is_durable) as (server, cluster), scene(cluster) as stage:
+        async with talking(stage, calls(40)):
+            server.kill()
+            await asyncio.sleep(AWAY_S)
+            await asyncio.to_thread(server.restart)
+            back_at_s = monotonic()
+        findings = await stage.end()
+    tell(f"Redis killed for {AWAY_S:g} s, {'AOF everysec' if is_durable else 'empty'}", stage, findings, back_at_s)
+
+
+async def test_stalled_redis_loses_no_call(tmp_path: Path) -> None:
+    """It stands still for 3 s, as under a snapshot of a paused virtual machine."""
+    async with own_redis(tmp_path, is_durable=False) as (server, cluster), scene(cluster) as stage:
+        async with talking(stage, calls(40)):
+            os.kill(server.pid, signal.SIGSTOP)
+            await asyncio.sleep(AWAY_S)
+            os.kill(server.pid, signal.SIGCONT)
+            back_at_s = monotonic()
+        findings = await stage.end()
+    tell(f"Redis stalled for {AWAY_S:g} s", stage, findings, back_at_s)
+
+
+@pytest.mark.parametrize("kind", ["normal", "pubsub"])
+async def test_killed_connections_lose_nothing(cluster: ClusterFactory, redis_url: str, kind: str) -> None:
+    """Links, stream readers and channels of all processes, three times within two seconds."""
+    async with scene(cluster) as stage, Redis.from_url(redis_url) as redis:
+        async with talking(stage, calls(40)):
+            for _ in range(3):
+                assert await redis.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes") > 1
+                await asyncio.sleep(0.7)
+            back_at_s = monotonic()
+        findings = await stage.end()
+    tell(f"all {kind} connections killed", stage, findings, back_at_s)
+    assert findings.counts["fallback acks"] == 0
+
+
+async def test_full_redis_loses_nothing(tmp_path: Path) -> None:
+    """``maxmemory`` is hit: every write is refused for 3 s."""
+    async with own_redis(tmp_path, is_durable=False) as (server, cluster), scene(cluster) as stage:
+        async with talking(stage, calls(40)), Redis.from_url(server.url) as redis:
+            await redis.config_set("maxmemory", 1)
+            await asyncio.sleep(AWAY_S)
+            await redis.config_set("maxmemory", 0)
+            back_at_s = monotonic()
+        findings = await stage.end()
+    tell(f"Redis out of memory for {AWAY_S:g} s", stage, findings, back_at_s)
+
+
+async def test_blackholed_channel_connection_is_noticed(tmp_path: Path) -> None:
+    """Nothing comes over pub/sub and nobody is told: the canary tells, and the log has what was missed."""
+    async with own_redis(tmp_path, is_durable=False) as (server, _), Proxy([server.port]).listening() as proxy:
+        factory = ClusterFactory(f"redis://127.0.0.1:{proxy.port}/0", tmp_path)
+        try:
+            async with scene(factory) as stage, Redis.from_url(server.url) as redis:
+                async with talking(stage, calls(20)):
+                    ports = {int(client["addr"].rpartition(":")[2]) for client in await subscribers(redis)}
+                    at_s = monotonic()
+                    assert proxy.swallow(lambda pair: local_port(pair) in ports) >= 4
+                    await until(lambda: not any(pair.is_swallowing for pair in proxy.pairs), "all have been given up")
+                    noticed_s = monotonic() - at_s
+                findings = await stage.end()
+                report("blackholed channels", {"noticed after": f"{noticed_s:.1f} s", **findings.counts})
+        finally:
+            await factory.stop()
+
+
+async def subscribers(redis: Redis) -> list[dict[str, Any]]:
+    """Return the pub/sub connections."""
+    return [client for client in await redis.client_list() if client["flags"].startswith("P")]
+
+
+def local_port(pair: Pair) -> int:
+    """Return the port from which the proxy speaks to Redis."""
+    return int(pair.far.transport.get_extra_info("sockname")[1]) if pair.far.transport else 0
