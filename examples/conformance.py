@@ -74,16 +74,8 @@ async def notice(call: Call, event: Event) -> None:
         call.state.setdefault("seen", []).append(seq)
 
 
-for kind in ("call:status", "verb:status", "jambonz:error", "llm:event", "tts:streaming-event"):
+for kind in ("call:status", "verb:status", "jambonz:error", "llm:event", "tts:streaming-event", "tts:tokens-result"):
     app.on(kind)(notice)
-
-
-@app.on("tts:tokens-result")
-async def tokens_result(call: Call, event: Event) -> None:
-    await notice(call, event)
-    speech = speeches.get(call.sid)
-    if speech:
-        speech.results.put_nowait(event.data)
 
 
 @app.on("llm:tool-call")
@@ -234,17 +226,7 @@ async def close(call: Call, event: Event) -> Verbs:
     return []
 
 
-# Streaming text: one token in flight, as the client's state machine wants it (PROTOCOL.md 4.5).
-
-
-class Speech:
-    def __init__(self) -> None:
-        self.results: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
-
-
-speeches: dict[str, Speech] = {}
-RESULT_S = 5.0
-PROBE_S = 1.0
+# Streaming text
 
 
 @app.hook("/tts")
@@ -254,24 +236,9 @@ async def tts(call: Call, event: Event) -> Verbs:
 
 
 async def speak_tokens(call: Call, tokens: list[str]) -> None:
-    speech = speeches[call.sid] = Speech()
-    try:
-        for token_id, text in enumerate(tokens, 1):
-            while not await is_taken(call, speech, text, token_id):
-                await asyncio.sleep(PROBE_S)
-        await call.tts_flush()
-    finally:
-        speeches.pop(call.sid, None)
-
-
-async def is_taken(call: Call, speech: Speech, text: str, token_id: int) -> bool:
-    await call.tts_tokens(text, token_id=token_id)
-    async with asyncio.timeout(RESULT_S):
-        while (result := await speech.results.get()).get("id") != token_id:
-            pass
-    if result.get("status") != "ok" and result.get("reason") != "full":
-        raise RuntimeError(f"the TTS stream refused a token: {result.get('reason')}")
-    return result.get("status") == "ok"
+    async with call.tts_stream() as speech:
+        for token in tokens:
+            await speech.write(token)
 
 
 # The menu

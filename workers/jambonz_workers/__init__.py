@@ -6,6 +6,7 @@ from jambonz_workers.app import App, Router
 from jambonz_workers.call import Call
 from jambonz_workers.calls import Calls, RemoteCall
 from jambonz_workers.event import Event
+from jambonz_workers.speech import Interrupted, Speech, SpeechFailed
 from jambonz_workers.state import CallState
 from jambonz_workers.work import Work
 
@@ -18,10 +19,13 @@ __all__ = [
     "Calls",
     "ClusterError",
     "Event",
+    "Interrupted",
     "MessageTooBig",
     "Outcome",
     "OutcomeKind",
     "RemoteCall",
     "Router",
+    "Speech",
+    "SpeechFailed",
     "Work",
 ]

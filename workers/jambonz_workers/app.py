@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from jambonz_shared.kinds import kind_of
 from jambonz_workers.event import Event
 from jambonz_workers.manifest import Manifest, checked_environment
 from jambonz_workers.routing import (
@@ -45,6 +46,7 @@ class Router:
         self.sessions = RouteTable("session")
         self.hooks = RouteTable("hook")
         self.kinds: dict[str, Handler] = {}
+        self.concurrent: set[str] = set()
 
     def session(self, path: str) -> Callable[[Function], Function]:
         """Register the handler of ``session:new`` for calls whose websocket was opened at ``path``."""
@@ -80,12 +82,30 @@ class Router:
 
         return register
 
-    def on(self, kind: str) -> Callable[[Function], Function]:
-        """Register the handler of a kind, such as ``"call:status"``; of hooks only those without a route come here."""
+    def on(self, kind: str, *, concurrent: bool = False) -> Callable[[Function], Function]:
+        """Register the handler of a kind, such as ``"call:status"``; of hooks only those without a route come here.
+
+        Args:
+            kind: jambonz's own type.
+            concurrent: Start it when the event arrives, beside the handler that may be running, as background work:
+                its commands go out at once, and it may run again if the worker dies. For notices that stop
+                something, such as ``tts:streaming-event``. Only ``async def``.
+
+        Raises:
+            TypeError: If ``kind`` is no text, or a concurrent handler is not ``async def``.
+            ValueError: If there is no such kind, it has a handler, or a hook is to be concurrent.
+        """
         name = checked_kind(kind)
+        if concurrent and kind_of(name).is_hook:
+            raise ValueError(f"kind {kind!r} is a hook: its handler gives the answer, so it cannot be concurrent")
 
         def register(function: Function) -> Function:
-            self._add_kind(name, handler_of(function, _CALL))
+            handler = handler_of(function, _CALL)
+            if concurrent and not handler.is_async:
+                raise TypeError(f"{handler.name}: a concurrent handler is an `async def`")
+            self._add_kind(name, handler)
+            if concurrent:
+                self.concurrent.add(name)
             return function
 
         return register
@@ -105,6 +125,7 @@ class Router:
                 mine.add(Route(whole, route.handler, route.late, route.fallback))
         for kind, handler in router.kinds.items():
             self._add_kind(kind, handler)
+        self.concurrent |= router.concurrent
 
     def _add_kind(self, kind: str, handler: Handler) -> None:
         if kind in self.kinds:

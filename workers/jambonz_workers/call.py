@@ -2,18 +2,20 @@
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from jambonz_shared.directive import Close, Command, Directive, Outcome, OutcomeKind
 from jambonz_shared.errors import ClusterError
-from jambonz_workers.controls import NORMAL_CLOSURE, Controls, Sending
+from jambonz_workers.call_facts import CallFacts
+from jambonz_workers.controls import NORMAL_CLOSURE, Controls, Sending, Settled
 from jambonz_workers.effects import Commit, answer
 from jambonz_workers.event import Event
 from jambonz_workers.facts import encode_facts, facts_after, status_of
 from jambonz_workers.routing import Late
+from jambonz_workers.speech import Speech, Voice
 from jambonz_workers.state import CallState, StateChanges
 from jambonz_workers.work import Job, Work
 
@@ -54,7 +56,7 @@ class Handling:
 _handling: Final[contextvars.ContextVar[Handling | None]] = contextvars.ContextVar("handling", default=None)
 
 
-class Call(Controls):
+class Call(Controls, CallFacts):
     """One call. Inside a handler, commands, state and background work take effect together with its ack.
 
     Commands inside a handler have the Outcome ``queued``; in background work they go out at once, and awaiting
@@ -68,8 +70,8 @@ class Call(Controls):
         status: Newest call status, such as ``in-progress``; empty when unknown.
     """
 
-    __slots__ = ("_background_n", "_facts", "_office", "_seen", "_works", "app", "fence", "handling", "over", "path",
-                 "state", "status")  # fmt: skip
+    __slots__ = ("_background_n", "_facts", "_office", "_seen", "_voice", "_works", "app", "fence", "handling", "over",
+                 "path", "state", "status")  # fmt: skip
 
     def __init__(self, sid: str, office: Office, claimed: "ClaimedCall") -> None:
         super().__init__(sid)
@@ -83,6 +85,7 @@ class Call(Controls):
         self._facts: dict[str, Any] = dict(claimed.facts)
         self._office = office
         self._works: set[Work] = set()
+        self._voice: Voice | None = None
         self._background_n = 0
         # Facts and status that the next commit of an event saves.
         self._seen: tuple[bytes, str] = (b"", "")
@@ -95,43 +98,9 @@ class Call(Controls):
         return MappingProxyType(self._facts)
 
     @property
-    def from_(self) -> str:
-        """Number or user of the calling party."""
-        return self._fact("from")
-
-    @property
-    def to(self) -> str:
-        """Number or user of the called party."""
-        return self._fact("to")
-
-    @property
-    def direction(self) -> str:
-        """``inbound`` or ``outbound``, as jambonz sees it."""
-        return self._fact("direction")
-
-    @property
-    def account_sid(self) -> str:
-        """Account at jambonz."""
-        return self._fact("account_sid")
-
-    @property
-    def application_sid(self) -> str:
-        """Application at jambonz."""
-        return self._fact("application_sid")
-
-    @property
-    def parent_call_sid(self) -> str:
-        """The call that dialled this leg; empty for a call of its own."""
-        return self._fact("parent_call_sid")
-
-    @property
     def env_vars(self) -> Mapping[str, Any]:
         """Environment variables that the operator set for the application."""
         return MappingProxyType(self._facts.get("env_vars") or {})
-
-    def _fact(self, name: str) -> str:
-        value = self._facts.get(name)
-        return value if isinstance(value, str) else ""
 
     # What can be done to it.
 
@@ -178,8 +147,28 @@ class Call(Controls):
         if handling:
             handling.works.append(work)
         else:
-            self._start(work)
+            self.start(work)
         return work
+
+    def tts_stream(self) -> Speech:
+        """Speak text while it is still being written: ``async with call.tts_stream() as speech``.
+
+        jambonz must stream by then (``config`` with ``ttsStream``, or ``say`` with ``stream``). Works in a handler,
+        whose text goes out at once and not with its answer, and in background work.
+
+        Raises:
+            RuntimeError: In a handler of ``session:new`` that has not answered: jambonz takes no text before.
+        """
+        handling = self._current()
+        if handling and handling.event.kind == "session:new" and not handling.is_acked:
+            raise RuntimeError(
+                "call.tts_stream(): answer session:new first, by `await call.ack(verbs)`, or use call.spawn"
+            )
+        self._voice = self._voice or Voice(self.sid, self._send_now)
+        return Speech(self._voice)
+
+    def _send_now(self, frames: Sequence[bytes]) -> "asyncio.Future[Outcome]":
+        return self._act_now([Command(self._office.new_id(), frame, self._office.process_id) for frame in frames])
 
     def _send(self, frames: Sequence[bytes]) -> Sending:
         return self._act([Command(self._office.new_id(), frame, self._office.process_id) for frame in frames])
@@ -188,7 +177,7 @@ class Call(Controls):
         handling = self._current()
         if handling:
             handling.directives += directives
-            return _Queued(Outcome(directives[-1].id, OutcomeKind.QUEUED))
+            return Settled(Outcome(directives[-1].id, OutcomeKind.QUEUED))
         return self._act_now(directives)
 
     def _act_now(self, directives: list[Directive]) -> "asyncio.Future[Outcome]":
@@ -222,6 +211,16 @@ class Call(Controls):
         handling = self.handling = Handling(self, event, late)
         _handling.set(handling)
         return handling
+
+    @property
+    def is_speaking(self) -> bool:
+        """True if a text stream was begun, so that kinds ``OVERHEARD`` must be told to ``overhear``."""
+        return self._voice is not None
+
+    def overhear(self, event: Event) -> None:
+        """Tell the running speech of an event before its turn."""
+        if self._voice:
+            self._voice.hear(event)
 
     def observe(self, event: Event) -> None:
         """Learn facts and status from an event."""
@@ -285,6 +284,8 @@ class Call(Controls):
     def release(self, reason: ClusterError) -> None:
         """Cancel all background work: the call is over, or not ours any more."""
         self.over = self.over or reason
+        if self._voice:
+            self._voice.stop(self.over)
         self.cancel_works()
 
     def cancel_works(self) -> None:
@@ -303,12 +304,13 @@ class Call(Controls):
                 if error:
                     work.cancel()
                 else:
-                    self._start(work)
+                    self.start(work)
             on_committed(error)
 
         return committed
 
-    def _start(self, work: Work) -> None:
+    def start(self, work: Work) -> None:
+        """Start background work now."""
         if self.over:
             work.cancel()
             return
@@ -358,19 +360,6 @@ class ClaimedCall:
     facts: Mapping[str, Any] = field(default_factory=dict)
     state: Mapping[str, bytes] = field(default_factory=dict)
     committed: Mapping[int, int] = field(default_factory=dict)
-
-
-class _Queued:
-    """An Outcome that is known at once; need not be awaited."""
-
-    __slots__ = ("_outcome",)
-
-    def __init__(self, outcome: Outcome) -> None:
-        self._outcome = outcome
-
-    def __await__(self) -> Generator[Any, None, Outcome]:
-        yield from ()
-        return self._outcome
 
 
 def _settle(future: "asyncio.Future[None]", error: ClusterError | None) -> None:

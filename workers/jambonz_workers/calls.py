@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
@@ -19,6 +20,7 @@ from jambonz_shared.redis.channels import Channels
 from jambonz_shared.redis.connect import endpoint_of
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import CallKeys, CallRecord, Gone, call_record, send_args, send_reply
+from jambonz_workers.call_facts import CallFacts
 from jambonz_workers.controls import NORMAL_CLOSURE, Controls, Sending
 from jambonz_workers.facts import decode_facts
 
@@ -182,7 +184,7 @@ class Calls:
                 self._awaited.pop(directive.id, None)
 
 
-class RemoteCall(Controls):
+class RemoteCall(Controls, CallFacts):
     """A call seen from outside its handlers. Its commands go out at once.
 
     Awaiting one gives ``sent``, ``refused`` with the reason, or ``queued`` when no gateway has answered in time
@@ -195,10 +197,9 @@ class RemoteCall(Controls):
         path: Path its newest websocket was opened at.
         status: Call status when it was looked up.
         owner: Worker that owned it then; empty if none did.
-        facts: What jambonz told when the call began.
     """
 
-    __slots__ = ("_calls", "app", "facts", "owner", "path", "status")
+    __slots__ = ("_calls", "_facts", "app", "owner", "path", "status")
 
     def __init__(self, sid: str, calls: Calls, record: CallRecord) -> None:
         super().__init__(sid)
@@ -207,10 +208,15 @@ class RemoteCall(Controls):
         self.path = record.path
         self.status = record.status
         self.owner = record.owner
-        self.facts: Mapping[str, Any] = decode_facts(record.facts)
+        self._facts = decode_facts(record.facts)
 
     def __repr__(self) -> str:
         return f"RemoteCall({self.sid!r}, app={self.app!r}, status={self.status!r})"
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What jambonz told when the call began, as it was when the call was looked up."""
+        return MappingProxyType(self._facts)
 
     async def state(self) -> dict[str, Any]:
         """Return a copy of the call state as it is now; changing it changes nothing.

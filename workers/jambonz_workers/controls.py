@@ -1,7 +1,8 @@
 """What can be done to a call, the same inside a handler, in background work and from any other process."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Generator, Mapping, Sequence
+from typing import Any
 
 from jambonz_shared.directive import Outcome
 from jambonz_workers import commands
@@ -12,6 +13,19 @@ NORMAL_CLOSURE = 1000
 
 Sending = Awaitable[Outcome]
 """Awaiting it gives the Outcome. The command is on its way even if nobody awaits it."""
+
+
+class Settled:
+    """An Outcome that is known at once; need not be awaited."""
+
+    __slots__ = ("_outcome",)
+
+    def __init__(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+
+    def __await__(self) -> Generator[Any, None, Outcome]:
+        yield from ()
+        return self._outcome
 
 
 class Controls(ABC):

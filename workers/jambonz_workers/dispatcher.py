@@ -1,6 +1,6 @@
 """Which calls this worker owns, and what becomes of each envelope that arrives. Pure: it returns what to do."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from jambonz_workers.delivery import Delivery
@@ -45,7 +45,14 @@ class Settle:
     reason: str
 
 
-Effect = Claim | Ready | Wait | Forward | Settle
+@dataclass(frozen=True, slots=True)
+class Overhear:
+    """An event may concern what runs for its call right now; it is still handled in its turn."""
+
+    delivery: Delivery
+
+
+Effect = Claim | Ready | Wait | Forward | Settle | Overhear
 
 DUPLICATE = "duplicate"
 GONE = "gone"
@@ -59,8 +66,10 @@ class Dispatcher:
         is_draining: It takes no call that it does not own already.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, overheard: Collection[str] = ()) -> None:
+        """Make one without calls; events of the kinds ``overheard`` are also told at once, by ``Overhear``."""
         self.capacity = capacity
+        self._overheard = frozenset(overheard)
         self.is_draining = False
         self._claiming: dict[str, list[Delivery]] = {}
         self._mailboxes: dict[str, Mailbox] = {}
@@ -102,7 +111,9 @@ class Dispatcher:
         mailbox = self._mailboxes[call_sid] = Mailbox(committed)
         effects: list[Effect] = []
         for delivery in self._claiming.pop(call_sid, []):
-            effects += [effect for effect in self._put(mailbox, delivery, now_s) if isinstance(effect, Settle)]
+            effects += [
+                effect for effect in self._put(mailbox, delivery, now_s) if isinstance(effect, Settle | Overhear)
+            ]
         return effects + _next(mailbox, call_sid)
 
     def is_elsewhere(self, call_sid: str, worker_id: str) -> list[Effect]:
@@ -135,6 +146,8 @@ class Dispatcher:
     def _put(self, mailbox: Mailbox, delivery: Delivery, now_s: float) -> list[Effect]:
         if not mailbox.put(delivery, now_s):
             return [Settle(delivery, DUPLICATE)]
+        if delivery.envelope.kind in self._overheard:
+            return [Overhear(delivery), *_next(mailbox, delivery.envelope.call_sid)]
         return _next(mailbox, delivery.envelope.call_sid)
 
     def _release(self, call_sid: str) -> list[Delivery]:

@@ -3,8 +3,7 @@
 import asyncio
 import itertools
 import logging
-import sys
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, assert_never
@@ -38,12 +37,12 @@ from jambonz_shared.redis.scripts import (
 )
 from jambonz_workers.call import Call, ClaimedCall, OnCommitted
 from jambonz_workers.delivery import Delivery, Entry, Source
-from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Ready, Settle, Wait
+from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Overhear, Ready, Settle, Wait
 from jambonz_workers.effects import DECLINE_FAILED, Commit, bare_ack, is_inbound_start
 from jambonz_workers.event import Event, event_of
 from jambonz_workers.facts import decode_facts
 from jambonz_workers.forwarder import Forwarder
-from jambonz_workers.live import LiveCall
+from jambonz_workers.live import LiveCall, started
 from jambonz_workers.outbox import Outbox
 from jambonz_workers.presence import OWNED_TTL_MS
 from jambonz_workers.recovery import Recovery
@@ -155,6 +154,9 @@ class Office:
                     self._forwarder.forward(worker_id, delivery)
                 case Wait(call_sid, at_s):
                     self._wait(call_sid, at_s)
+                case Overhear(delivery):
+                    if live := self.live.get(delivery.envelope.call_sid):
+                        self._runner.overhear(live.call, delivery.envelope)
                 case other:
                     assert_never(other)
 
@@ -218,7 +220,7 @@ class Office:
         live = self.live.get(call_sid)
         if live and live.task is None:
             work = self._run(live)
-            task = _started(work, self._loop)
+            task = started(work, self._loop)
             if not task.done():
                 live.task = task
                 self._running.add(task)
@@ -388,13 +390,6 @@ def _confirm(live: LiveCall, event: tuple[int, int]) -> None:
 def _bare_event(envelope: Envelope) -> Event:
     """Return the event without its data, which are ours or unreadable."""
     return event_of(replace(envelope, body=b"{}"))
-
-
-def _started(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
-    """Return a task; from Python 3.12 on its first step has run, so that most events need no loop tick more."""
-    if sys.version_info >= (3, 12):
-        return asyncio.Task(work, loop=loop, eager_start=True)
-    return loop.create_task(work)
 
 
 def _ignore(_: object) -> None:

@@ -6,13 +6,16 @@ import logging
 from functools import partial
 from typing import Any
 
+from jambonz_shared.envelope import Envelope
+from jambonz_shared.errors import BadFrame
 from jambonz_workers.app import App
 from jambonz_workers.call import Call, Handling, OnCommitted
 from jambonz_workers.effects import DECLINE_FAILED, DECLINE_UNKNOWN, bare_ack, is_inbound_start
-from jambonz_workers.event import Event
+from jambonz_workers.event import Event, event_of
 from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.routing import Handler, Late, Route
 from jambonz_workers.tally import kind_label
+from jambonz_workers.work import Work
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +40,32 @@ class Runner:
             return
         target, params = found
         handler, late = (target.handler, target.late) if isinstance(target, Route) else (target, "redirect")
+        if self._concurrent_handler(event, call.path):
+            # It was started when the event arrived.
+            call.commit_event(event, [], [], on_committed)
+            return
         if params:
             event = _with_params(event, params)
         await self._run(call, event, handler, late, on_committed)
+
+    def overhear(self, call: Call, envelope: Envelope) -> None:
+        """Tell what runs for a call of an event before its turn; start its handler if that is concurrent."""
+        if not call.is_speaking and envelope.kind not in self._app.concurrent:
+            return
+        try:
+            event = event_of(envelope)
+        except BadFrame:
+            # In its turn it is found out again, and logged.
+            return
+        call.overhear(event)
+        handler = self._concurrent_handler(event, call.path)
+        if handler:
+            call.start(Work(self._invoke(handler, call, event), handler.name))
+
+    def _concurrent_handler(self, event: Event, path: str) -> Handler | None:
+        found = self._app.resolve(event, path) if event.kind in self._app.concurrent else None
+        handler = found[0] if found else None
+        return handler if isinstance(handler, Handler) else None
 
     async def takeover(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
         """Run the app's takeover handler, if it has one; otherwise as ``handle``."""

@@ -10,14 +10,16 @@ from typing import Any, Self
 import orjson
 
 from jambonz_shared.directive import Ack, Close, Command
+from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import CallGone
-from jambonz_shared.kinds import ENDED, kind_of
+from jambonz_shared.kinds import ENDED
 from jambonz_workers.app import App
 from jambonz_workers.call import Call, ClaimedCall, OnCommitted
 from jambonz_workers.effects import Commit
-from jambonz_workers.event import Event
+from jambonz_workers.event import Event, event_of
 from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.runner import Runner
+from jambonz_workers.speech import OVERHEARD
 from jambonz_workers.state import CallState
 
 
@@ -91,8 +93,13 @@ class AppClient:
         """Let jambonz send any message."""
         self._n += 1
         msgid, before = f"m{self._n}", len(self.commands)
-        sent: dict[str, Any] = orjson.loads(orjson.dumps({"call_sid": self.call.sid, **(data or {})}))
-        event = Event(kind, self.call.sid, sent, hook, msgid, epoch=1, n=self._n, is_hook=kind_of(kind).is_hook)
+        sent = {"call_sid": self.call.sid, **(data or {})}
+        message = {"type": kind, "msgid": msgid, "call_sid": self.call.sid, "hook": hook, "data": sent}
+        body = orjson.dumps(message)
+        envelope = Envelope(self.call.sid, 1, self._n, kind, msgid, 0, "test", is_acked=False, body=body)
+        if kind in OVERHEARD or kind in self.app.concurrent:
+            self._runner.overhear(self.call, envelope)
+        event = event_of(envelope)
         await self._runner.handle(self.call, event, _ignore)
         return Reaction(self._acks.get(msgid), self.commands[before:])
 

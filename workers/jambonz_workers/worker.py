@@ -31,6 +31,7 @@ from jambonz_workers.office import Office
 from jambonz_workers.outbox import Outbox
 from jambonz_workers.presence import Presence
 from jambonz_workers.runner import Runner
+from jambonz_workers.speech import OVERHEARD
 from jambonz_workers.sweeper import Sweeper
 from jambonz_workers.terms import Terms
 from jambonz_workers.vigil import Vigil
@@ -102,7 +103,7 @@ class Worker:
         self._link = link = Link(self._endpoint, name="link")
         self._channels = Channels(self._endpoint, link, f"{settings.key_prefix}canary:{{{self.id}}}")
         self._calls = Calls(link, self._channels, self.id, keys)
-        self._dispatcher = Dispatcher(settings.max_calls)
+        self._dispatcher = Dispatcher(settings.max_calls, OVERHEARD | app.concurrent)
         # Before the outbox, which listens too: what Redis has lost is restored before commits are repeated.
         link.on_up(self._restore)
         self._outbox = Outbox(link)

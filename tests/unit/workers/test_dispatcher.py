@@ -2,7 +2,7 @@
 
 from jambonz_shared.envelope import Envelope
 from jambonz_workers.delivery import Delivery, Entry, Source
-from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Ready, Settle, Wait
+from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Overhear, Ready, Settle, Wait
 from jambonz_workers.mailbox import GAP_S
 
 
@@ -121,3 +121,17 @@ def test_an_entry_is_deleted_with_its_last_envelope() -> None:
     assert not first.settle()
     assert not first.settle()
     assert second.settle()
+
+
+def test_an_overheard_event_is_told_at_once_and_handled_in_its_turn() -> None:
+    """A speech that runs must hear of an interruption although its call's handler is busy."""
+    dispatcher = Dispatcher(10, {"verb:hook"})
+    first, second = delivery(1), delivery(2)
+    dispatcher.receive(first, 0.0)
+    assert dispatcher.claimed("c1", {}, 0.0) == [Overhear(first), Ready("c1")]
+    assert dispatcher.take("c1", 0.0) is first
+    assert dispatcher.receive(second, 0.0) == [Overhear(second)]
+    twin = delivery(2)
+    assert dispatcher.receive(twin, 0.0) == [Settle(twin, "duplicate")]
+    dispatcher.finish("c1")
+    assert dispatcher.take("c1", 0.0) is second

@@ -1,0 +1,49 @@
+"""What jambonz told of a call when it began, as attributes. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class CallFacts:
+    """Named facts of a call, for whatever keeps them in ``facts``; empty text where jambonz told nothing."""
+
+    __slots__ = ()
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What jambonz told when the call began; without the SIP message, which only ``session:new`` carries."""
+        raise NotImplementedError
+
+    @property
+    def from_(self) -> str:
+        """Number or user of the calling party."""
+        return self._fact("from")
+
+    @property
+    def to(self) -> str:
+        """Number or user of the called party."""
+        return self._fact("to")
+
+    @property
+    def direction(self) -> str:
+        """``inbound`` or ``outbound``, as jambonz sees it."""
+        return self._fact("direction")
+
+    @property
+    def account_sid(self) -> str:
+        """Account at jambonz."""
+        return self._fact("account_sid")
+
+    @property
+    def application_sid(self) -> str:
+        """Application at jambonz."""
+        return self._fact("application_sid")
+
+    @property
+    def parent_call_sid(self) -> str:
+        """The call that dialled this leg; empty for a call of its own."""
+        return self._fact("parent_call_sid")
+
+    def _fact(self, name: str) -> str:
+        value = self.facts.get(name)
+        return value if isinstance(value, str) else ""
