@@ -61,6 +61,10 @@ cov: venv redis ## Run `make test` under coverage, the processes it starts inclu
 	$(BIN)/coverage json --quiet -o coverage.json
 	$(PY) -m tests.check_coverage coverage.json
 
+.PHONY: chaos
+chaos: venv redis ## Kill, freeze and cut everything under load: make chaos SECONDS=60 SEED=1
+	$(PY) -m tests.chaos --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+
 .PHONY: bench
 bench: venv redis ## Measure us against the bounds, as docs/benchmarks describes
 	$(PY) -m tests.bench.compare

@@ -24,11 +24,13 @@ class Caller:
     Attributes:
         live: The simulated call.
         report: What the application has seen, as it said at the end; None if it could not be asked.
+        remotes: What became of the numbered commands from outside: sent, queued, refused, gone, or unknown.
     """
 
     def __init__(self, url: str, seed: int) -> None:
         self.live: Final = LiveCall(f"{url}/chaos{URL_OPTIONS}", Script(), CallOptions(seed=seed, orphan_linger_s=10.0))
         self.report: list[int] | None = None
+        self.remotes: dict[int, str] = {}
         self._numbers = itertools.count(1)
 
     @property

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterable, Mapping
 
+import click
+
 
 def percentile(values: Iterable[float], percent: float) -> float:
     """Return the value that so many percent of the values do not exceed."""
@@ -22,9 +24,9 @@ def spread(values: Iterable[float]) -> str:
 
 def report(title: str, figures: Mapping[str, object]) -> None:
     """Print figures, one line each; `pytest -s` shows them."""
-    print(f"\n{title}")  # noqa: T201
+    click.echo(f"\n{title}")
     for name, value in figures.items():
-        print(f"  {name}: {value}")  # noqa: T201
+        click.echo(f"  {name}: {value}")
 
 
 def calls(default: int) -> int:

@@ -159,6 +159,18 @@ class Examination:
                 newest = max(newest, series)
         for series, numbers in by_series.items():
             self._series(series, numbers)
+        self._outcomes_true({number for number, _ in by_series.get("remote", [])})
+
+    def _outcomes_true(self, arrived: set[int]) -> None:
+        """P4: what its sender was told to be sent has come, unless the socket died."""
+        for number, outcome in self._caller.remotes.items():
+            self._findings.counts[f"remote commands {outcome}"] += 1
+            if outcome == "sent" and number not in arrived:
+                # A frame after the close is one that crossed the caller's hanging up on the wire.
+                if self._ends or any(it.kind == "frame_after_close" for it in self._result.anomalies):
+                    self._findings.counts["commands lost in a dying socket"] += 1
+                else:
+                    self._findings.broken("no command lost", self._caller, f"remote {number} was sent and never came")
 
     def _series(self, series: Any, numbers: list[tuple[int, CommandRecord]]) -> None:
         before, before_at_s = (numbers[0][0] - 1 if series == "remote" else 0), 0.0
