@@ -3,6 +3,7 @@
 import pytest
 
 from jambonz_gateway.effects import Delivered, ReadLog
+from jambonz_gateway.route import Known
 from jambonz_shared.directive import BatchSent, CallEnded, Close, Command
 from jambonz_shared.wire import MAX_MESSAGE_BYTES
 from tests.unit.gateway.sessions import (
@@ -288,3 +289,21 @@ def test_connection_that_leaves_before_the_own_epoch_is_known_is_not_waited_for(
     bench.left(1)
     bench.attached(epoch=2, owner=WORKER, fence=1, seq=1, existed=True, is_acked=True, live=(1, 2))
     assert commands(bench.log((1, [ack("d1", "m-old", epoch=1)]))) == ["hi"]
+
+
+def test_redis_that_lost_the_call_is_told_owner_fence_and_ack() -> None:
+    """P6: nobody else knows any more; a call that rings has not been acked, whatever its socket is owed."""
+    bench = attached_call()
+    assert bench.session.known(CALL) == Known(WORKER, 1, is_acked=False)
+    bench.batch(1, ack("d0", "new"))
+    assert bench.session.known(CALL) == Known(WORKER, 1, is_acked=True)
+    assert bench.session.known("other") == Known()
+
+
+def test_notice_of_a_newer_connection_that_overtakes_the_own_epoch_is_not_lost() -> None:
+    """Channel and replies are two connections: our own notice says nothing new, a newer one does."""
+    bench = Bench()
+    bench.hears(session_new())
+    assert bench.newer(1, "main") == []
+    assert bench.newer(2, "main") == []
+    assert close_codes(bench.attached()) == [1001]

@@ -1,0 +1,146 @@
+"""The websocket port over real TCP: handshakes, refusals, discovery, strangers."""
+
+import asyncio
+import base64
+from typing import Any
+
+import orjson
+import pytest
+from redis.asyncio import Redis
+from websockets.exceptions import InvalidStatus
+
+from tests.integration.gateway.gateways import KEYS, RunningGateway, Worker, caller, gateway
+
+UPGRADE = (
+    "GET {path} HTTP/1.1\nHost: x\nUpgrade: websocket\nConnection: Upgrade\nSec-WebSocket-Version: 13\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\n{more}\n"
+)
+SUBPROTOCOL = "Sec-WebSocket-Protocol: ws.jambonz.org\n"
+
+
+async def publish_manifest(redis: Redis, **changes: Any) -> None:
+    """Write what a worker of the default app writes at its start."""
+    plain = {"version": 1, "app": "default", "paths": ["/ivr"], "open": False, "env": {}, "fallback": None, "hooks": {}}
+    await redis.set(KEYS.app("default"), orjson.dumps(plain | changes))
+    await redis.sadd(KEYS.apps, "default")
+
+
+async def refused(running: RunningGateway, path: str, **options: Any) -> int:
+    """Return the HTTP status a websocket client gets instead of the websocket."""
+    with pytest.raises(InvalidStatus) as caught:
+        async with caller(running.url + path, "call-1", **options):
+            pass
+    return caught.value.response.status_code
+
+
+def basic(user_and_password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(user_and_password.encode()).decode()}
+
+
+async def test_subprotocol_is_echoed_at_any_path_before_a_manifest_is_known(redis_url: str) -> None:
+    """A fresh cluster takes calls: jambonz aborts without the subprotocol (P4), and does not try again after a 404."""
+    async with gateway(redis_url) as running, caller(running.url + "/whatever/path?x=1", "call-1") as jambonz:
+        assert jambonz.socket.subprotocol == "ws.jambonz.org"
+
+
+async def test_handshake_takes_a_fraction_of_what_jambonz_allows(redis_url: str) -> None:
+    """1.5 s are the limit, without a second try (P5); ten times the expected 10 ms still are a fifteenth of it."""
+    async with gateway(redis_url) as running:
+        loop = asyncio.get_running_loop()
+        times_s = []
+        for number in range(5):
+            started_s = loop.time()
+            async with caller(running.url + "/", f"call-{number}"):
+                times_s.append(loop.time() - started_s)
+        assert min(times_s) < 0.1
+
+
+async def test_manifest_decides_which_paths_exist(redis_url: str, worker: Worker) -> None:
+    """Unknown paths are 404 in the handshake; adulting sockets are not unknown (P36)."""
+    await publish_manifest(worker.redis)
+    async with (
+        gateway(redis_url) as running,
+        caller(running.url + "/ivr", "call-1"),
+        caller(running.url + "/ivr/adulting", "call-2"),
+    ):
+        assert await refused(running, "/other") == 404
+
+
+async def test_app_deployed_a_moment_ago_is_found(redis_url: str, worker: Worker) -> None:
+    """The gateway asks Redis again before it says 404."""
+    await publish_manifest(worker.redis)
+    async with gateway(redis_url) as running:
+        await publish_manifest(worker.redis, paths=["/ivr", "/new"])
+        async with caller(running.url + "/new", "call-1"):
+            pass
+
+
+async def test_manifest_nobody_can_read_leaves_the_app_as_it_was(redis_url: str, worker: Worker) -> None:
+    """A worker of a newer version must not take the old gateways' calls away."""
+    await publish_manifest(worker.redis)
+    async with gateway(redis_url) as running:
+        await publish_manifest(worker.redis, version=2)
+        assert await refused(running, "/other") == 404, "which has made the gateway read it"
+        async with caller(running.url + "/ivr", "call-1"):
+            pass
+
+
+async def test_credentials_are_asked_for_in_the_handshake(redis_url: str, worker: Worker) -> None:
+    """The upgrade is not signed: this keeps strangers out (PROTOCOL.md 8.2). OPTIONS carries none (8.1)."""
+    await publish_manifest(worker.redis, env={"GREETING": {"type": "string", "description": "hello"}})
+    async with gateway(redis_url, basic_auth="jambonz:s3cret") as running:
+        assert await refused(running, "/ivr") == 401
+        assert await refused(running, "/ivr", additional_headers=basic("jambonz:wrong")) == 401
+        async with caller(running.url + "/ivr", "call-1", additional_headers=basic("jambonz:s3cret")):
+            pass
+        answer = await running.request("OPTIONS /ivr HTTP/1.1\nHost: x\nAccept: application/json\n\n")
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert orjson.loads(body) == {"GREETING": {"type": "string", "description": "hello"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        pytest.param("GET / HTTP/1.1\nHost: x\n\n", 426, id="browser"),
+        pytest.param(UPGRADE.format(path="/", more=""), 400, id="no_subprotocol"),
+        pytest.param(UPGRADE.format(path="/", more=SUBPROTOCOL + "Upgrade: h2c\n" + SUBPROTOCOL), 426, id="twice"),
+        pytest.param(UPGRADE.format(path="/?" + "a=1&" * 60, more=SUBPROTOCOL), 400, id="endless_query"),
+    ],
+)
+async def test_odd_request_gets_a_plain_answer(redis_url: str, text: str, status: int) -> None:
+    """P9: strangers get an HTTP status, and the process counts no fault of its own."""
+    async with gateway(redis_url) as running:
+        answer = await running.request(text)
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer[:200]
+        assert await running.metric("jambonz_gateway_failures_total") == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("\n\n", id="nothing"),
+        pytest.param("hello\n\n", id="no_http"),
+        pytest.param("GET / HTTP/1.1\n" + "X: " + "y" * 100_000 + "\n\n", id="endless_header"),
+        pytest.param("\x16\x03\x01\x02", id="tls"),
+    ],
+)
+async def test_stranger_who_speaks_no_http_is_dropped(redis_url: str, text: str) -> None:
+    """P9: scanners knock at every port; whatever they send, jambonz can still call."""
+    async with gateway(redis_url) as running:
+        _, writer = await asyncio.open_connection("127.0.0.1", running.settings.port)
+        writer.write(text.encode())
+        writer.close()
+        async with caller(running.url + "/", "call-1") as jambonz:
+            assert jambonz.socket.subprotocol == "ws.jambonz.org"
+        assert await running.metric("jambonz_gateway_failures_total") == 0
+
+
+async def test_message_over_the_limit_closes_its_socket_only(redis_url: str) -> None:
+    """Memory is bounded; 1009 says why (PROTOCOL.md 1.1)."""
+    async with gateway(redis_url) as running, caller(running.url + "/", "call-2") as other:
+        async with caller(running.url + "/", "call-1") as jambonz:
+            await jambonz.socket.send("x" * (running.settings.max_event_bytes + 1))
+            assert await jambonz.close_code() == 1009
+        await other.socket.ping()
+        assert other.socket.close_code is None
