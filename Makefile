@@ -73,6 +73,10 @@ bench: venv redis ## Measure us against the bounds, as docs/benchmarks describes
 bench-quick: venv redis ## A look at the benchmark: one short round
 	$(PY) -m tests.bench.compare --quick
 
+.PHONY: test-cluster
+test-cluster: venv ## Run docker-compose.yml for real: calls, scaling, kills, rolling replacement; skipped where no engine runs
+	$(PYTEST) tests/cluster -m "long or not long" -v -s
+
 .PHONY: format
 format: venv ## Rewrite the sources in the project's format
 	$(BIN)/ruff format .

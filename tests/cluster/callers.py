@@ -1,0 +1,95 @@
+"""Callers of the compose cluster: an open stream of calls, and what became of them."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from jambonz_simulator import CallOptions, CallResult, Press, Script, Wait, simulate_call
+
+_T = TypeVar("_T")
+
+# A caller who listens, presses a digit now and then, and hangs up after about 12 s.
+CHATTING: Final = Script(
+    name="chatting", steps=(Press("1", after_s=2.0), Press("1", after_s=3.0), Wait(4), Press("9")), patience_s=20
+)
+STAYING: Final = Script(name="staying", steps=(), patience_s=12)
+
+
+@dataclass(slots=True)
+class Calls:
+    """What became of all calls so far."""
+
+    results: list[CallResult] = field(default_factory=list)
+
+    @property
+    def lost(self) -> list[str]:
+        """Return a sentence for each call that did not end as its caller wanted."""
+        return [
+            f"{result.outcome.kind} {result.outcome.reason} {[a.kind for a in result.anomalies]}"
+            for result in self.results
+            if not result.is_good
+        ]
+
+    @property
+    def deadline_misses(self) -> int:
+        """Hooks without an answer within jambonz's 5 s."""
+        return sum(result.deadline_misses for result in self.results)
+
+    def moves(self) -> Counter[int]:
+        """How many calls moved how often."""
+        return Counter(result.reconnects for result in self.results)
+
+    def longest_silence_s(self) -> float:
+        """The longest time that a call was without an answering gateway."""
+        return max((_silence_s(result) for result in self.results), default=0.0)
+
+    def report(self, title: str) -> str:
+        """Return one line for people."""
+        hooks = sum(len(result.hooks) for result in self.results)
+        moves = ", ".join(f"{count} x {moves}" for moves, count in sorted(self.moves().items()))
+        return (
+            f"{title}: {len(self.results)} calls, {len(self.lost)} lost, {hooks} hooks, "
+            f"{self.deadline_misses} deadlines missed, moves per call: {moves}, "
+            f"longest silence {self.longest_silence_s():.2f} s"
+        )
+
+
+def _silence_s(result: CallResult) -> float:
+    """From the loss of a socket to the ack of ``session:reconnect`` on the next one, the longest of a call."""
+    closed_at_s = {e.connection: e.t_s for e in result.entries if "close" in e.frame and e.who == "server"}
+    longest_s = 0.0
+    for hook in result.hooks:
+        lost_at_s = closed_at_s.get(hook.connection - 1)
+        if hook.kind == "session:reconnect" and hook.acked_at_s is not None and lost_at_s is not None:
+            longest_s = max(longest_s, hook.acked_at_s - lost_at_s)
+    return longest_s
+
+
+@asynccontextmanager
+async def calling(url: str, per_s: float, script: Script = CHATTING) -> AsyncIterator[Calls]:
+    """Start so many calls per second while the block runs; then let all of them end."""
+    calls = Calls()
+    async with asyncio.TaskGroup() as group:
+
+        async def play() -> None:
+            calls.results.append(await simulate_call(url, script, CallOptions()))
+
+        async def arrive() -> None:
+            while True:
+                group.create_task(play())
+                await asyncio.sleep(1 / per_s)
+
+        arrivals = group.create_task(arrive())
+        try:
+            yield calls
+        finally:
+            arrivals.cancel()
+
+
+async def beside(work: Callable[[], _T]) -> _T:
+    """Do something slow while the calls go on."""
+    awaitable: Awaitable[_T] = asyncio.to_thread(work)
+    return await awaitable
