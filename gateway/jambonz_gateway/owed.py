@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, assert_never
 
 import orjson
 
@@ -153,3 +153,5 @@ def fallback_data(owed: OwedAck, fallbacks: Fallbacks) -> bytes:
         case Fallback.NO_DATA | Fallback.NONE:
             # A caller in a queue hears silence for the rest of the wait after an empty answer (P17).
             return _WAIT_VERBS if isinstance(facts, dict) and "queue_position" in facts else b""
+        case _:
+            assert_never(owed.kind.fallback)

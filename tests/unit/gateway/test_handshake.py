@@ -153,3 +153,10 @@ def test_client_without_the_subprotocol_is_refused(offered: str) -> None:
 def test_subprotocol_may_be_one_of_several() -> None:
     """RFC 6455 lets a client offer a list."""
     assert isinstance(asked(Sec_WebSocket_Protocol="other, ws.jambonz.org"), Welcome)
+
+
+def test_app_without_variables_answers_that_it_has_none() -> None:
+    """The portal takes an empty object for a bad one (PROTOCOL.md 8.1)."""
+    plain = KnownApp("ivr", patterns=(path_pattern("/ivr"),))
+    answer = decide("OPTIONS", "/ivr", {}, apps=Apps([plain]), credentials=None)
+    assert status_of(answer) == 204

@@ -229,3 +229,11 @@ def test_unowned_hook_published_again_is_the_offer() -> None:
     bench.hears(hook("m1"))
     assert numbers(bench.attached()) == [("", 3)]
     assert numbers(bench.hears(hook("m2"))) == []
+
+
+def test_older_answer_to_attach_does_not_take_the_owner_away() -> None:
+    """The notice of a claim may overtake the answer that was written before it."""
+    bench = Bench()
+    bench.hears(session_new())
+    bench.owner("worker-2", fence=9)
+    assert numbers(bench.attached(existed=True, fence=0)) == [("worker-2", 1)]

@@ -29,6 +29,11 @@ def test_keys_of_an_adoption_lie_beside_what_is_adopted() -> None:
     assert KEYS.adopted("w1") == "jc:adopted:{w1}"
 
 
+def test_worker_leaves_with_all_that_is_its_own() -> None:
+    """P8: whatever is left out here stays behind until its TTL."""
+    assert KEYS.of_worker("w1") == (KEYS.worker("w1"), KEYS.owned("w1"), "jc:begun:{w1}", KEYS.inbox("w1"))
+
+
 def slot_tag(key: str) -> str:
     """Return what Redis Cluster hashes: the text between the first braces."""
     return key.partition("{")[2].partition("}")[0]
