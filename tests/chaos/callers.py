@@ -24,12 +24,14 @@ class Caller:
     Attributes:
         live: The simulated call.
         report: What the application has seen, as it said at the end; None if it could not be asked.
+        report_msgid: Of the hook that the report answered; numbers sent behind it are not in it.
         remotes: What became of the numbered commands from outside: sent, queued, refused, gone, or unknown.
     """
 
     def __init__(self, url: str, seed: int) -> None:
         self.live: Final = LiveCall(f"{url}/chaos{URL_OPTIONS}", Script(), CallOptions(seed=seed, orphan_linger_s=10.0))
         self.report: list[int] | None = None
+        self.report_msgid = ""
         self.remotes: dict[int, str] = {}
         self._numbers = itertools.count(1)
 
@@ -110,7 +112,7 @@ class Caller:
                 continue
             tag = tag_of(record.verbs)
             if tag and "seen" in tag:
-                self.report = list(tag["seen"])
+                self.report, self.report_msgid = list(tag["seen"]), record.msgid
         if not self.is_over:
             self.live.hang_up()
         return await self.live.wait_for_end()

@@ -58,7 +58,7 @@ class Examination:
         self._caller: Final = caller
         self._result: Final[CallResult] = result
         self._findings: Final = findings
-        self._sent: Final = list(_numbers_sent(result))
+        self._sent: Final = _numbers_sent(result, caller.report_msgid)
         self._ends: Final = _ends_of_connections(result)
 
     def judge(self) -> None:
@@ -137,9 +137,10 @@ class Examination:
     def _state_never_back(self) -> None:
         """P3: the counter in an answer is the place of its number in what the application has seen."""
         report = self._caller.report or []
+        sent = {one.number for one in self._sent}
         tags = [*self._caller.answers, *(tag for one in self._late_answers() if (tag := _tag_of(one)))]
         for tag in tags:
-            if "count" in tag and report[tag["count"] - 1 : tag["count"]] != [tag["i"]]:
+            if "count" in tag and tag["i"] in sent and report[tag["count"] - 1 : tag["count"]] != [tag["i"]]:
                 self._findings.broken("state never goes back", self._caller, f"{tag} in {report}")
 
     def _commands_once_in_order(self) -> None:
@@ -208,11 +209,17 @@ def examine(callers: list[Caller]) -> Findings:
     return findings
 
 
-def _numbers_sent(result: CallResult) -> list[_Sent]:
+def _numbers_sent(result: CallResult, until_msgid: str) -> list[_Sent]:
+    """Return the numbers on the wire before the hook that asked for the report.
+
+    jambonz may send it before a number that waited for a socket (PROTOCOL.md 2.6.2).
+    """
     sent: list[_Sent] = []
     for entry in result.entries:
         if entry.who != "jambonz":
             continue
+        if until_msgid and entry.frame.get("msgid") == until_msgid:
+            break
         kind, hook = entry.frame.get("type"), entry.frame.get("hook") or ""
         last = hook.rpartition("/")[2]
         if kind == "verb:hook" and last.isdigit():
