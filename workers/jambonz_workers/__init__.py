@@ -5,6 +5,7 @@ from jambonz_shared.errors import CallGone, CallLost, ClusterError, MessageTooBi
 from jambonz_workers.app import App, Router
 from jambonz_workers.call import Call
 from jambonz_workers.calls import Calls, RemoteCall
+from jambonz_workers.capabilities import Unsupported
 from jambonz_workers.event import Event
 from jambonz_workers.speech import Interrupted, Speech, SpeechFailed
 from jambonz_workers.state import CallState
@@ -27,5 +28,6 @@ __all__ = [
     "Router",
     "Speech",
     "SpeechFailed",
+    "Unsupported",
     "Work",
 ]

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from jambonz_shared.kinds import kind_of
+from jambonz_workers.capabilities import Target, checked_target
 from jambonz_workers.event import Event
 from jambonz_workers.manifest import Manifest, checked_environment
 from jambonz_workers.routing import (
@@ -148,6 +149,7 @@ class App(Router):
         env: Mapping[str, Mapping[str, Any]] | None = None,
         fallback: object = None,
         lifespan: Lifespan | None = None,
+        target: Target | None = None,
     ) -> None:
         """Make an application without handlers.
 
@@ -156,6 +158,8 @@ class App(Router):
             env: Environment variables that jambonz asks an operator for, such as
                 ``{"GREETING": {"type": "string", "description": "What to say first", "default": "hello"}}``.
             fallback: Verbs an inbound call gets when no worker answers in time.
+            target: The line of jambonz it is made for, ``"0.9"`` or ``"10+"``: what that line lacks is refused
+                before it is sent. None: everything is sent, since nothing tells the version of a jambonz.
             lifespan: ``lifespan(app)`` is an async context manager that is open while a worker runs.
 
         Raises:
@@ -171,6 +175,7 @@ class App(Router):
         self.env = checked_environment(env or {})
         self.fallback = None if fallback is None else tuple(verb_list(fallback))
         self.lifespan = lifespan
+        self.target = checked_target(target)
         self.error_handler: Handler | None = None
         self.end_handler: Handler | None = None
         self.takeover_handler: Handler | None = None

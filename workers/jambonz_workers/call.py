@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from jambonz_shared.directive import Close, Command, Directive, Outcome, OutcomeKind
 from jambonz_shared.errors import ClusterError
 from jambonz_workers.call_facts import CallFacts
+from jambonz_workers.capabilities import Target
 from jambonz_workers.controls import NORMAL_CLOSURE, Controls, Sending, Settled
 from jambonz_workers.effects import Commit, answer
 from jambonz_workers.event import Event
@@ -27,6 +28,7 @@ class Office(Protocol):
     """What a Call needs of the process it lives in: the worker, or a test client."""
 
     process_id: str
+    target: Target | None
 
     def new_id(self) -> str:
         """Return a directive id that this process uses once."""
@@ -101,6 +103,11 @@ class Call(Controls, CallFacts):
     def env_vars(self) -> Mapping[str, Any]:
         """Environment variables that the operator set for the application."""
         return MappingProxyType(self._facts.get("env_vars") or {})
+
+    @property
+    def target(self) -> Target | None:
+        """The line of jambonz that the app is made for."""
+        return self._office.target
 
     # What can be done to it.
 

@@ -21,6 +21,7 @@ from jambonz_shared.redis.connect import endpoint_of
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import CallKeys, CallRecord, Gone, call_record, send_args, send_reply
 from jambonz_workers.call_facts import CallFacts
+from jambonz_workers.capabilities import Target, checked_target
 from jambonz_workers.controls import NORMAL_CLOSURE, Controls, Sending
 from jambonz_workers.facts import decode_facts
 
@@ -37,7 +38,11 @@ _SCAN_COUNT: Final = 500
 
 
 class Calls:
-    """Finds live calls and sends them commands. Make one with ``Calls.connect``; in a worker use ``app.calls``."""
+    """Finds live calls and sends them commands. Make one with ``Calls.connect``; in a worker use ``app.calls``.
+
+    Attributes:
+        target: The line of jambonz that commands are checked against; None: whatever comes.
+    """
 
     def __init__(
         self, link: Link, channels: Channels, process_id: str, keys: Keys, *, outcome_wait_s: float = OUTCOME_WAIT_S
@@ -51,6 +56,7 @@ class Calls:
         self._ids = itertools.count(1)
         self._awaited: dict[str, asyncio.Future[Outcome]] = {}
         self._channels = channels
+        self.target: Target | None = None
 
     @classmethod
     @asynccontextmanager
@@ -61,6 +67,7 @@ class Calls:
         key_prefix: str = "jc:",
         outcome_wait_s: float = OUTCOME_WAIT_S,
         connect_wait_s: float = CONNECT_WAIT_S,
+        target: Target | None = None,
     ) -> AsyncIterator["Calls"]:
         """Open the connections to Redis for the time of the block.
 
@@ -73,6 +80,7 @@ class Calls:
         link = Link(endpoint, name="calls")
         channels = Channels(endpoint, link, f"{key_prefix}canary:{{{process_id}}}", name="calls-channels")
         calls = cls(link, channels, process_id, keys, outcome_wait_s=outcome_wait_s)
+        calls.target = checked_target(target)
         tasks = [asyncio.create_task(link.run()), asyncio.create_task(channels.run())]
         try:
             async with asyncio.timeout(connect_wait_s):
@@ -217,6 +225,11 @@ class RemoteCall(Controls, CallFacts):
     def facts(self) -> Mapping[str, Any]:
         """What jambonz told when the call began, as it was when the call was looked up."""
         return MappingProxyType(self._facts)
+
+    @property
+    def target(self) -> Target | None:
+        """The line of jambonz that commands are checked against."""
+        return self._calls.target
 
     async def state(self) -> dict[str, Any]:
         """Return a copy of the call state as it is now; changing it changes nothing.

@@ -8,13 +8,19 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from jambonz_shared.wire import check_size, command_frame, redirect_frame
-from jambonz_workers.verbs import dump, verb_arrays, verb_list
+from jambonz_workers.verbs import dump, verb_arrays, verb_list, verb_name
 
 # The only commands jambonz takes without data (PROTOCOL.md 3.1).
 COMMANDS_WITHOUT_DATA: Final = frozenset({"llm:tool-output", "tts:flush", "tts:clear"})
 
 RecordAction = Literal["start", "stop", "pause", "resume"]
 _RECORD_ACTIONS: Final = ("start", "stop", "pause", "resume")
+
+# PROTOCOL.md 3.2; ``kick`` works over the websocket only.
+PARTICIPANT_ACTIONS: Final = ("tag", "untag", "coach", "uncoach", "hold", "unhold", "mute", "unmute", "kick")
+DUB_ACTIONS: Final = ("addTrack", "removeTrack", "silenceTrack", "playOnTrack", "sayOnTrack")
+MEDIA_PATHS: Final = ("no-media", "partial-media", "full-media")
+AGENT_UPDATES: Final = ("update_instructions", "inject_context", "update_tools", "generate_reply")
 
 
 def command(name: str, data: object = None, *, leg: str, tool_call_id: str = "", queue: bool | None = None) -> bytes:
@@ -62,6 +68,11 @@ def redirect_hook(call_hook: str | None, child_call_hook: str | None, *, leg: st
     return command("redirect", data, leg=leg)
 
 
+def redirect_parent(verbs: object, *, leg: str) -> bytes:
+    """Return the command that gives the parent of a dialled leg a new application."""
+    return command("redirect", {"parent_call": verb_list(verbs)}, leg=leg)
+
+
 def call_status(status: Literal["completed", "no-answer"], *, leg: str) -> bytes:
     """Return the command that ends a call; ``completed`` works once answered only (PROTOCOL.md 3.2)."""
     return command("call:status", {"call_status": status}, leg=leg)
@@ -76,11 +87,11 @@ def whisper(verbs: object, *, leg: str) -> bytes:
     """Return the command that plays verbs to one leg of a dial.
 
     Raises:
-        ValueError: If there is no verb.
+        ValueError: If there is no verb, or another than say and play.
     """
     items = verb_list(verbs)
-    if not items:
-        raise ValueError("whisper needs at least one say or play verb")
+    if not items or any(verb_name(item) not in ("say", "play") for item in items):
+        raise ValueError("whisper needs say or play verbs, and no others")
     return command("whisper", {"whisper": items}, leg=leg)
 
 
@@ -111,9 +122,90 @@ def record(action: RecordAction, options: Mapping[str, object], *, leg: str) -> 
     return command("record", {"action": f"{action}CallRecording", **given}, leg=leg)
 
 
-def listen(status: Literal["pause", "resume"], *, leg: str) -> bytes:
-    """Return the command for the current listen verb."""
-    return command("listen:status", {"listen_status": status}, leg=leg)
+Flow = Literal["pause", "resume"]
+
+
+def flow(what: Literal["listen", "stream", "transcribe"], status: Flow, *, leg: str) -> bytes:
+    """Return the command that pauses or resumes a running listen, stream or transcribe."""
+    return command(f"{what}:status", {f"{what}_status": status}, leg=leg)
+
+
+def conference(what: Literal["mute", "hold"], status: str, wait_hook: str | None, *, leg: str) -> bytes:
+    """Return the command that mutes or holds in a conference; ``wait_hook`` is asked for verbs while on hold."""
+    data = {f"conf_{what}_status": status}
+    return command(f"conf:{what}-status", {**data, "wait_hook": wait_hook} if wait_hook else data, leg=leg)
+
+
+def participant(action: str, tag: str | None, wait_hook: str | None, *, leg: str) -> bytes:
+    """Return the command for what a member of a conference may do and hear.
+
+    Raises:
+        ValueError: If the action is unknown, or it needs a tag.
+    """
+    if action not in PARTICIPANT_ACTIONS:
+        raise ValueError(f"expected a participant action of {', '.join(PARTICIPANT_ACTIONS)}, got {action!r}")
+    if action in ("tag", "coach") and not tag:
+        raise ValueError(f"participant action {action!r} needs a tag")
+    options = {"tag": tag, "wait_hook": wait_hook}
+    given = {name: value for name, value in options.items() if value is not None}
+    return command("conf:participant-action", {"action": action, **given}, leg=leg)
+
+
+def dial(from_: str, to: Mapping[str, object], options: Mapping[str, object], *, leg: str) -> bytes:
+    """Return the command that starts another outbound call, as a body of createCall (PROTOCOL.md section 9).
+
+    Raises:
+        ValueError: If ``to`` does not say what it is.
+    """
+    if not from_ or not to.get("type"):
+        raise ValueError("dial needs from_ and to, such as {'type': 'phone', 'number': '+15550001'}")
+    return command("dial", {"from": from_, "to": dict(to), **options}, leg=leg)
+
+
+def dub(action: str, track: str, options: Mapping[str, object], *, leg: str) -> bytes:
+    """Return the command for an extra audio track.
+
+    Raises:
+        ValueError: If the action is unknown or the track has no name.
+    """
+    if action not in DUB_ACTIONS or not track:
+        raise ValueError(f"dub needs a track and an action of {', '.join(DUB_ACTIONS)}, got {action!r}")
+    given = {name: value for name, value in options.items() if value is not None}
+    return command("dub", {"action": action, "track": track, **given}, leg=leg)
+
+
+def boost(level: float | str, *, leg: str) -> bytes:
+    """Return the command that changes how loud a leg hears; ``level`` in dB."""
+    # jambonz takes a plain 0 for missing (PROTOCOL.md 3.2).
+    return command("boostAudioSignal", level if isinstance(level, str) else f"{level}dB", leg=leg)
+
+
+def media_path(path: str, *, leg: str) -> bytes:
+    """Return the command that takes a dial's media through jambonz or past it.
+
+    Raises:
+        ValueError: If there is no such path.
+    """
+    if path not in MEDIA_PATHS:
+        raise ValueError(f"expected a media path of {', '.join(MEDIA_PATHS)}, got {path!r}")
+    return command("media:path", path, leg=leg)
+
+
+def agent_update(kind: str, data: Mapping[str, object], *, leg: str) -> bytes:
+    """Return the command that changes a running agent verb (PROTOCOL.md 3.4).
+
+    Raises:
+        ValueError: If there is no such kind of update.
+    """
+    if kind not in AGENT_UPDATES:
+        raise ValueError(f"expected an agent update of {', '.join(AGENT_UPDATES)}, got {kind!r}")
+    return command("agent:update", {"type": kind, **data}, leg=leg)
+
+
+def noise_isolation(status: Literal["enable", "disable"], options: Mapping[str, object], *, leg: str) -> bytes:
+    """Return the command that switches noise isolation (PROTOCOL.md 3.4)."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return command("noiseIsolation:status", {"noise_isolation_status": status, **given}, leg=leg)
 
 
 def sip_request(method: str, options: Mapping[str, object], *, leg: str) -> bytes:

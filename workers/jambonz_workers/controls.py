@@ -1,15 +1,28 @@
 """What can be done to a call, the same inside a handler, in background work and from any other process."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Generator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final, Literal
 
 from jambonz_shared.directive import Outcome
 from jambonz_workers import commands
+from jambonz_workers.capabilities import Target, check_command, check_verbs
 from jambonz_workers.commands import RecordAction
+from jambonz_workers.verbs import verb_list
+
+log = logging.getLogger(__name__)
 
 # jambonz takes 1000 as "done, never reconnect" (PROTOCOL.md 1.3).
 NORMAL_CLOSURE = 1000
+
+ParticipantAction = Literal["tag", "untag", "coach", "uncoach", "hold", "unhold", "mute", "unmute", "kick"]
+DubAction = Literal["addTrack", "removeTrack", "silenceTrack", "playOnTrack", "sayOnTrack"]
+AgentUpdate = Literal["update_instructions", "inject_context", "update_tools", "generate_reply"]
+
+# Names of unknown commands come from applications, which may make them up as they go.
+_WARNED_LIMIT: Final = 100
+_warned: set[str] = set()
 
 Sending = Awaitable[Outcome]
 """Awaiting it gives the Outcome. The command is on its way even if nobody awaits it."""
@@ -48,40 +61,124 @@ class Controls(ABC):
     def close(self, code: int = NORMAL_CLOSURE) -> Sending:
         """Close the call's newest websocket; jambonz reconnects unless the code is 1000."""
 
+    @property
+    @abstractmethod
+    def target(self) -> Target | None:
+        """The line of jambonz that the app is made for; None: whatever comes."""
+
     def command(self, name: str, data: object = None, *, leg: str | None = None, tool_call_id: str = "") -> Sending:
-        """Send any command of jambonz with exactly this data, to the call itself or to ``leg``."""
-        return self._send([commands.command(name, data, leg=leg or self.sid, tool_call_id=tool_call_id)])
+        """Send any command of jambonz with exactly this data, to the call itself or to ``leg``.
+
+        A name that no version of jambonz is known to have is sent all the same, with a warning in the log.
+
+        Raises:
+            Unsupported: If the app's target lacks it.
+        """
+        return self._issue(name, commands.command(name, data, leg=leg or self.sid, tool_call_id=tool_call_id))
+
+    def _issue(self, name: str, frame: bytes) -> Sending:
+        if not check_command(name, self.target) and name not in _warned and len(_warned) < _WARNED_LIMIT:
+            _warned.add(name)
+            log.warning("jambonz is not known to have this command; it is sent all the same", extra={"command": name})
+        return self._send([frame])
+
+    # The application of the call.
 
     def redirect(self, verbs: object, queue: bool = False, *, leg: str | None = None) -> Sending:
         """Replace the running application by ``verbs``, or append them with ``queue``.
 
         A list over jambonz's message limit is split; the parts are appended in order.
         """
+        if self.target:
+            check_verbs(verb_list(verbs), self.target)
         return self._send(commands.redirect(verbs, leg=leg or self.sid, queue=queue))
 
     def redirect_hook(self, call_hook: str | None = None, child_call_hook: str | None = None) -> Sending:
         """Let jambonz ask a hook for new verbs; it comes back as ``session:redirect``."""
-        return self._send([commands.redirect_hook(call_hook, child_call_hook, leg=self.sid)])
+        return self._issue("redirect", commands.redirect_hook(call_hook, child_call_hook, leg=self.sid))
+
+    def redirect_parent(self, verbs: object) -> Sending:
+        """Replace the application of the call that dialled this leg."""
+        return self._issue("redirect", commands.redirect_parent(verbs, leg=self.sid))
 
     def hangup(self) -> Sending:
-        """End an answered call. An inbound call not answered yet is ended by the verb ``sip:decline`` instead."""
-        return self._send([commands.call_status("completed", leg=self.sid)])
+        """End an answered call; one not answered yet is ended by ``no_answer`` or the verb ``sip:decline``."""
+        return self._issue("call:status", commands.call_status("completed", leg=self.sid))
+
+    def no_answer(self) -> Sending:
+        """Refuse an inbound call that is not answered yet (503), or cancel an outbound one that rings."""
+        return self._issue("call:status", commands.call_status("no-answer", leg=self.sid))
+
+    def config(self, **properties: object) -> Sending:
+        """Run a config verb at once beside the running one, such as ``config(notifyEvents=True)``."""
+        return self._issue("config", commands.command("config", properties, leg=self.sid))
+
+    def tag(self, **data: object) -> Sending:
+        """Set the call's ``customerData``; only the commercial line has this command, else use the verb ``tag``."""
+        return self._issue("tag", commands.command("tag", data, leg=self.sid))
+
+    def dial(self, from_: str, to: Mapping[str, object], **options: object) -> Sending:
+        """Start another outbound call, independent of this one; ``options`` as in createCall, such as ``call_hook``.
+
+        jambonz does not tell its call_sid; use ``Calls.create`` to learn it.
+        """
+        return self._issue("dial", commands.dial(from_, to, options, leg=self.sid))
+
+    # Legs of a dial.
 
     def mute(self, leg: str | None = None) -> Sending:
         """Mute a leg of a running dial, or the call in a conference."""
-        return self._send([commands.mute("mute", leg=leg or self.sid)])
+        return self._issue("mute:status", commands.mute("mute", leg=leg or self.sid))
 
     def unmute(self, leg: str | None = None) -> Sending:
         """Undo ``mute``."""
-        return self._send([commands.mute("unmute", leg=leg or self.sid)])
+        return self._issue("mute:status", commands.mute("unmute", leg=leg or self.sid))
 
     def whisper(self, verbs: object, leg: str | None = None) -> Sending:
         """Play say or play verbs to one leg of a running dial."""
-        return self._send([commands.whisper(verbs, leg=leg or self.sid)])
+        return self._issue("whisper", commands.whisper(verbs, leg=leg or self.sid))
+
+    def media_path(self, path: Literal["no-media", "partial-media", "full-media"]) -> Sending:
+        """Take the media of a running dial through jambonz, or past it."""
+        return self._issue("media:path", commands.media_path(path, leg=self.sid))
+
+    def boost(self, level_db: float | str, leg: str | None = None) -> Sending:
+        """Change how loud a leg hears the other, such as ``boost(6)`` or ``boost("-3dB")``."""
+        return self._issue("boostAudioSignal", commands.boost(level_db, leg=leg or self.sid))
+
+    def dub(self, action: DubAction, track: str, *, leg: str | None = None, **options: object) -> Sending:
+        """Work on an extra audio track; ``options`` are those of the verb: ``play``, ``say``, ``loop``, ``gain``."""
+        return self._issue("dub", commands.dub(action, track, options, leg=leg or self.sid))
+
+    # Conferences.
+
+    def conference_mute(self) -> Sending:
+        """Mute all of the conference but its moderators."""
+        return self._issue("conf:mute-status", commands.conference("mute", "mute", None, leg=self.sid))
+
+    def conference_unmute(self) -> Sending:
+        """Undo ``conference_mute``."""
+        return self._issue("conf:mute-status", commands.conference("mute", "unmute", None, leg=self.sid))
+
+    def conference_hold(self, wait_hook: str | None = None) -> Sending:
+        """Hold the call in its conference; ``wait_hook`` is asked for verbs again and again meanwhile."""
+        return self._issue("conf:hold-status", commands.conference("hold", "hold", wait_hook, leg=self.sid))
+
+    def conference_unhold(self) -> Sending:
+        """Undo ``conference_hold``."""
+        return self._issue("conf:hold-status", commands.conference("hold", "unhold", None, leg=self.sid))
+
+    def participant(
+        self, action: ParticipantAction, *, tag: str | None = None, wait_hook: str | None = None
+    ) -> Sending:
+        """Tag, coach, hold, mute or kick the call in its conference; ``coach`` is heard by those with the ``tag``."""
+        return self._issue("conf:participant-action", commands.participant(action, tag, wait_hook, leg=self.sid))
+
+    # Media.
 
     def dtmf(self, digit: str, duration_ms: int | None = None, *, leg: str | None = None) -> Sending:
         """Send one DTMF digit; the call must be answered."""
-        return self._send([commands.dtmf(digit, duration_ms, leg=leg or self.sid)])
+        return self._issue("dtmf", commands.dtmf(digit, duration_ms, leg=leg or self.sid))
 
     def record(
         self,
@@ -99,15 +196,31 @@ class Controls(ABC):
             "recordingID": recording_id,
             "headers": headers,
         }
-        return self._send([commands.record(action, options, leg=self.sid)])
+        return self._issue("record", commands.record(action, options, leg=self.sid))
 
     def listen_pause(self) -> Sending:
         """Pause the audio of the running listen verb."""
-        return self._send([commands.listen("pause", leg=self.sid)])
+        return self._issue("listen:status", commands.flow("listen", "pause", leg=self.sid))
 
     def listen_resume(self) -> Sending:
         """Resume the audio of the running listen verb."""
-        return self._send([commands.listen("resume", leg=self.sid)])
+        return self._issue("listen:status", commands.flow("listen", "resume", leg=self.sid))
+
+    def stream_pause(self) -> Sending:
+        """Pause the audio of the running stream verb."""
+        return self._issue("stream:status", commands.flow("stream", "pause", leg=self.sid))
+
+    def stream_resume(self) -> Sending:
+        """Resume the audio of the running stream verb."""
+        return self._issue("stream:status", commands.flow("stream", "resume", leg=self.sid))
+
+    def transcribe_pause(self) -> Sending:
+        """Pause transcription, that of the background too."""
+        return self._issue("transcribe:status", commands.flow("transcribe", "pause", leg=self.sid))
+
+    def transcribe_resume(self) -> Sending:
+        """Resume transcription."""
+        return self._issue("transcribe:status", commands.flow("transcribe", "resume", leg=self.sid))
 
     def sip_request(
         self,
@@ -116,31 +229,51 @@ class Controls(ABC):
         content_type: str | None = None,
         content: str | None = None,
         headers: Mapping[str, str] | None = None,
+        leg: str | None = None,
     ) -> Sending:
         """Send a SIP request inside the call's dialog, such as INFO or MESSAGE."""
         options = {"content_type": content_type, "content": content, "headers": headers}
-        return self._send([commands.sip_request(method, options, leg=self.sid)])
+        return self._issue("sip:request", commands.sip_request(method, options, leg=leg or self.sid))
+
+    # Models and streamed text.
 
     def tool_output(self, tool_call_id: str, data: object) -> Sending:
-        """Answer an ``llm:tool-call``; ``data`` in the shape of the model's vendor (PROTOCOL.md 5.1)."""
-        return self._send([commands.tool_output(tool_call_id, data, leg=self.sid)])
+        """Answer an ``llm:tool-call``; ``data`` in the shape of the model's vendor. ``@app.tool`` does it by itself."""
+        return self._issue("llm:tool-output", commands.tool_output(tool_call_id, data, leg=self.sid))
 
     def llm_update(self, data: object) -> Sending:
         """Change the running llm verb's session; ``data`` in the shape of the model's vendor."""
-        return self._send([commands.command("llm:update", data, leg=self.sid)])
+        return self._issue("llm:update", commands.command("llm:update", data, leg=self.sid))
 
-    def config(self, **properties: object) -> Sending:
-        """Run a config verb at once beside the running one, such as ``config(notifyEvents=True)``."""
-        return self._send([commands.command("config", properties, leg=self.sid)])
+    def agent_update(self, kind: AgentUpdate, **data: object) -> Sending:
+        """Change the running agent verb, such as ``agent_update("update_instructions", instructions="...")``."""
+        return self._issue("agent:update", commands.agent_update(kind, data, leg=self.sid))
 
     def tts_tokens(self, tokens: str, *, token_id: int | None = None) -> Sending:
         """Offer text to the TTS stream; with a ``token_id`` a ``tts:tokens-result`` comes back."""
-        return self._send([commands.tts_tokens(tokens, token_id, leg=self.sid)])
+        return self._issue("tts:tokens", commands.tts_tokens(tokens, token_id, leg=self.sid))
 
     def tts_flush(self) -> Sending:
         """Speak what the TTS stream still holds."""
-        return self._send([commands.command("tts:flush", leg=self.sid)])
+        return self._issue("tts:flush", commands.command("tts:flush", leg=self.sid))
 
     def tts_clear(self) -> Sending:
         """Drop what the TTS stream still holds."""
-        return self._send([commands.command("tts:clear", leg=self.sid)])
+        return self._issue("tts:clear", commands.command("tts:clear", leg=self.sid))
+
+    def noise_isolation(self, status: Literal["enable", "disable"], **options: object) -> Sending:
+        """Switch noise isolation; ``options``: ``vendor``, ``level``, ``model``. Commercial line only."""
+        return self._issue("noiseIsolation:status", commands.noise_isolation(status, options, leg=self.sid))
+
+    def stt_reconfigure(self, language_hints: Sequence[str]) -> Sending:
+        """Change the languages a recognizer expects; none lets it find out. Commercial line only."""
+        data = {"languageHints": list(language_hints)}
+        return self._issue("stt:reconfigure", commands.command("stt:reconfigure", data, leg=self.sid))
+
+    def room_say(self, **properties: object) -> Sending:
+        """Say something to all in the room; properties of the say verb. Commercial line only."""
+        return self._issue("room:say", commands.command("room:say", properties, leg=self.sid))
+
+    def room_play(self, **properties: object) -> Sending:
+        """Play something to all in the room; properties of the play verb. Commercial line only."""
+        return self._issue("room:play", commands.command("room:play", properties, leg=self.sid))

@@ -63,6 +63,7 @@ class Office:
 
     def __init__(self, terms: Terms, dispatcher: Dispatcher, outbox: Outbox, sweeper: Sweeper, runner: Runner) -> None:
         self.process_id = terms.process_id
+        self.target = terms.target
         self.dispatcher = dispatcher
         self.live: dict[str, LiveCall] = {}
         self._terms = terms

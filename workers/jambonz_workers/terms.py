@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jambonz_shared.keys import Keys
+from jambonz_workers.capabilities import Target
 from jambonz_workers.metrics import WorkerMetrics
 
 
@@ -17,6 +18,7 @@ class Terms:
         call_ttl_ms: How long the keys of a call live after its last commit.
         grace_s: How long a call outlives its last Connection.
         on_room: Called when there may be room for a call more.
+        target: The line of jambonz that the app is made for.
     """
 
     process_id: str
@@ -26,3 +28,4 @@ class Terms:
     grace_s: float
     metrics: WorkerMetrics
     on_room: Callable[[], None]
+    target: Target | None = None

@@ -52,6 +52,7 @@ class AppClient:
     def __init__(self, app: App, *, path: str = "/", call_sid: str = "test-call") -> None:
         self.app = app
         self.process_id = "test"
+        self.target = app.target
         self.commands: list[dict[str, Any]] = []
         self.closed: list[int] = []
         self.call = Call(call_sid, self, ClaimedCall(fence=1, app=app.name, path=path))

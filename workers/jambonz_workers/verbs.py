@@ -51,6 +51,14 @@ def verb_list(result: object) -> list[dict[str, Any]]:
     return [verb for item in result for verb in _verbs_of(item)]
 
 
+def verb_name(verb: Mapping[str, Any]) -> str:
+    """Return the name of a verb, also of the short form ``{"say": {...}}`` (PROTOCOL.md 3.3); empty if it has none."""
+    name = verb.get("verb")
+    if isinstance(name, str):
+        return name
+    return next(iter(verb)) if len(verb) == 1 else ""
+
+
 def dump(value: object, what: str) -> bytes:
     """Return ``value`` as JSON; models inside it are dumped by their aliases.
 

@@ -17,7 +17,7 @@ from jambonz_shared.errors import BadFormat
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis.channels import Channels
 from jambonz_shared.redis.connect import endpoint_of
-from jambonz_shared.redis.errors import LinkError
+from jambonz_shared.redis.errors import LinkError, ResponseError
 from jambonz_shared.redis.link import Link
 from jambonz_shared.runtime.http import Check, internal_http
 from jambonz_shared.runtime.signals import Shutdown, shutdown_signals
@@ -103,6 +103,7 @@ class Worker:
         self._link = link = Link(self._endpoint, name="link")
         self._channels = Channels(self._endpoint, link, f"{settings.key_prefix}canary:{{{self.id}}}")
         self._calls = Calls(link, self._channels, self.id, keys)
+        self._calls.target = app.target
         self._dispatcher = Dispatcher(settings.max_calls, OVERHEARD | app.concurrent)
         # Before the outbox, which listens too: what Redis has lost is restored before commits are repeated.
         link.on_up(self._restore)
@@ -116,6 +117,7 @@ class Worker:
             settings.call_grace_s,
             self.metrics,
             self._room_made,
+            app.target,
         )
         self.office = Office(terms, self._dispatcher, self._outbox, self._sweeper, Runner(app, self.metrics))
         consumer = Consumer(self.office, self._sweeper, self.metrics)
@@ -134,6 +136,7 @@ class Worker:
         self._vigil = Vigil(link, keys, Watch(self.id, settings.lease_s), adopter, self.metrics)
         self._reader_tasks: list[asyncio.Task[None]] = []
         self._is_reading = False
+        self._has_handed_over = False
         self.metrics.held.set_function(lambda: self._outbox.held)
         self.metrics.works.set_function(lambda: sum(len(live.call.works) for live in self.office.live.values()))
 
@@ -245,28 +248,28 @@ class Worker:
                 self._sweeper.flush()
                 await self._outbox.settled()
                 await self._empty_inbox()
+                self._has_handed_over = True
         except (TimeoutError, LinkError):
             log.warning("handing over took too long; other workers adopt what is left", extra={"worker": self.id})
 
     async def _empty_inbox(self) -> None:
-        # One transaction: what gateways write before it is read here, and after it there is no inbox any more,
-        # so that they write to dispatch.
+        # From here on gateways find no inbox and write to dispatch. Taken as an adopter takes it, so that one goes on
+        # where this ends, should it end.
         self._presence.is_leaving = True
-        inbox = self._keys.inbox(self.id)
-        replies: Any
-        *_, replies = await asyncio.gather(
-            self._link.call(b"MULTI"),
-            self._link.call(b"XRANGE", inbox, b"-", b"+"),
-            self._link.call(b"DEL", inbox),
-            self._link.call(b"EXEC"),
-        )
+        taken = self._keys.taken(self.id)
+        with contextlib.suppress(ResponseError):
+            await self._link.call(b"RENAME", self._keys.inbox(self.id), taken)
+        entries: Any = await self._link.call(b"XRANGE", taken, b"-", b"+")
         dispatch = self._keys.dispatch(self._app.name)
-        for _, fields in replies[0]:
+        for _, fields in entries:
             for raw in fields[1::2]:
                 self._outbox.send(_ignore, b"XADD", dispatch, b"*", b"e", raw)
         await self._outbox.settled()
 
     async def _leave(self) -> None:
+        # Otherwise the others must find this worker dead, and adopt what it leaves behind.
+        if not self._has_handed_over:
+            return
         try:
             async with asyncio.timeout(_LEAVE_S):
                 await self._presence.leave()

@@ -54,7 +54,7 @@ FRAMES: list[tuple[str, Callable[[], bytes], dict[str, Any]]] = [
     ),
     (
         "listen",
-        lambda: commands.listen("pause", leg="b"),
+        lambda: commands.flow("listen", "pause", leg="b"),
         {"command": "listen:status", "data": {"listen_status": "pause"}},
     ),
     (
@@ -81,6 +81,50 @@ FRAMES: list[tuple[str, Callable[[], bytes], dict[str, Any]]] = [
         "tokens_without_id",
         lambda: commands.tts_tokens("Hi ", None, leg="b"),
         {"command": "tts:tokens", "data": {"tokens": "Hi "}},
+    ),
+    (
+        "short_whisper",
+        lambda: commands.whisper({"say": {"text": "psst"}}, leg="b"),
+        {"command": "whisper", "data": {"whisper": [{"say": {"text": "psst"}}]}},
+    ),
+    (
+        "parent",
+        lambda: commands.redirect_parent(SAY, leg="b"),
+        {"command": "redirect", "data": {"parent_call": [SAY]}},
+    ),
+    (
+        "conference_hold",
+        lambda: commands.conference("hold", "hold", "/wait", leg="b"),
+        {"command": "conf:hold-status", "data": {"conf_hold_status": "hold", "wait_hook": "/wait"}},
+    ),
+    (
+        "coach",
+        lambda: commands.participant("coach", "agent-7", None, leg="b"),
+        {"command": "conf:participant-action", "data": {"action": "coach", "tag": "agent-7"}},
+    ),
+    (
+        "dial",
+        lambda: commands.dial("+1", {"type": "phone", "number": "+2"}, {"call_hook": "/x"}, leg="b"),
+        {"command": "dial", "data": {"from": "+1", "to": {"type": "phone", "number": "+2"}, "call_hook": "/x"}},
+    ),
+    (
+        "dub",
+        lambda: commands.dub("addTrack", "music", {"play": "a.wav", "loop": None}, leg="b"),
+        {"command": "dub", "data": {"action": "addTrack", "track": "music", "play": "a.wav"}},
+    ),
+    # jambonz takes a plain 0 for missing data.
+    ("no_boost", lambda: commands.boost(0, leg="b"), {"command": "boostAudioSignal", "data": "0dB"}),
+    ("boost", lambda: commands.boost("-3dB", leg="b"), {"command": "boostAudioSignal", "data": "-3dB"}),
+    ("media_path", lambda: commands.media_path("no-media", leg="b"), {"command": "media:path", "data": "no-media"}),
+    (
+        "agent_update",
+        lambda: commands.agent_update("update_instructions", {"instructions": "Be brief"}, leg="b"),
+        {"command": "agent:update", "data": {"type": "update_instructions", "instructions": "Be brief"}},
+    ),
+    (
+        "noise_isolation",
+        lambda: commands.noise_isolation("enable", {"level": 3, "model": None}, leg="b"),
+        {"command": "noiseIsolation:status", "data": {"noise_isolation_status": "enable", "level": 3}},
     ),
 ]
 
@@ -130,7 +174,14 @@ def test_data_that_jambonz_takes_for_missing_is_refused(data: object) -> None:
     [
         pytest.param(lambda: commands.command("", {}, leg="c"), "needs a name", id="no_name"),
         pytest.param(lambda: commands.redirect_hook(None, "", leg="c"), "needs a call_hook", id="no_hook"),
-        pytest.param(lambda: commands.whisper([], leg="c"), "needs at least one", id="no_verbs"),
+        pytest.param(lambda: commands.whisper([], leg="c"), "needs say or play", id="no_verbs"),
+        pytest.param(lambda: commands.whisper({"verb": "hangup"}, leg="c"), "needs say or play", id="whispered_hangup"),
+        pytest.param(lambda: commands.participant("sing", None, None, leg="c"), "got 'sing'", id="participant_action"),
+        pytest.param(lambda: commands.participant("coach", None, None, leg="c"), "needs a tag", id="coach_nobody"),
+        pytest.param(lambda: commands.dial("+1", {}, {}, leg="c"), "needs from_ and to", id="dial_nobody"),
+        pytest.param(lambda: commands.dub("sing", "t", {}, leg="c"), "got 'sing'", id="dub_action"),
+        pytest.param(lambda: commands.media_path("none", leg="c"), "got 'none'", id="no_such_path"),
+        pytest.param(lambda: commands.agent_update("x", {}, leg="c"), "got 'x'", id="no_such_update"),
         pytest.param(lambda: commands.dtmf("12", None, leg="c"), "one digit", id="two_digits"),
         pytest.param(lambda: commands.dtmf("x", None, leg="c"), "one digit", id="no_digit"),
         pytest.param(lambda: commands.record("run", {}, leg="c"), "got 'run'", id="record_action"),  # type: ignore[arg-type]

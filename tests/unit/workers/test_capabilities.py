@@ -1,0 +1,96 @@
+"""What the target of an app lacks is refused before it is sent."""
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from jambonz_workers import App, Call, Unsupported, controls
+from jambonz_workers.capabilities import COMMANDS, check_verbs
+from jambonz_workers.controls import Controls
+from jambonz_workers.testing import AppClient
+
+REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "commands.md"
+
+
+def test_every_command_has_methods_that_exist() -> None:
+    """The table of commands is what the reference is tested against."""
+    for fact in COMMANDS.values():
+        for method in fact.methods:
+            assert callable(getattr(Call, method)), method
+    named = {method for fact in COMMANDS.values() for method in fact.methods}
+    methods = {name for name, value in vars(Controls).items() if callable(value) and not name.startswith("_")}
+    assert methods - named == {"command", "close"}
+
+
+def test_the_reference_has_a_row_for_each_command_and_no_other() -> None:
+    """With its methods, its state, and the lines of jambonz that know it."""
+    rows = re.findall(r"^\| `([^`]+)` \| (.*) \| (.*) \| (.*) \| (.*) \|$", REFERENCE.read_text(), re.MULTILINE)
+    assert {row[0]: row[1:] for row in rows} == {
+        fact.name: (
+            ", ".join(f"`{method}`" for method in fact.methods),
+            fact.when,
+            "yes" if fact.has_leg else "no",
+            "10+" if fact.is_commercial else "0.9, 10+",
+        )
+        for fact in COMMANDS.values()
+    }
+
+
+async def test_commands_the_target_lacks_are_refused() -> None:
+    """jambonz 0.9 would ignore them without a word."""
+    app = App(target="0.9")
+
+    @app.hook("/x")
+    async def hook(call: Call) -> object:
+        with pytest.raises(Unsupported, match="command 'agent:update'") as caught:
+            call.agent_update("update_instructions", instructions="Be brief")
+        assert (caught.value.name, caught.value.target) == ("agent:update", "0.9")
+        with pytest.raises(Unsupported, match="verb 'transfer'"):
+            call.redirect({"verb": "transfer"})
+        call.redirect({"verb": "hangup"})
+        return {"agent": {}}
+
+    async with AppClient(app) as client:
+        reaction = await client.hook("/x")
+    assert reaction.verbs == [], "the verbs of an answer are looked at, too"
+    assert reaction.commands == []
+
+
+async def test_without_a_target_everything_is_sent_and_the_unknown_is_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing tells the version of a jambonz, and a newer one may know it."""
+    monkeypatch.setattr(controls, "_warned", set())
+    app = App()
+
+    @app.hook("/x")
+    async def hook(call: Call) -> object:
+        call.agent_update("generate_reply")
+        for _ in range(2):
+            call.command("sing", {"song": 1})
+        return {"verb": "agent"}
+
+    with caplog.at_level(logging.WARNING):
+        async with AppClient(app) as client:
+            reaction = await client.hook("/x")
+    assert [it["command"] for it in reaction.commands] == ["agent:update", "sing", "sing"]
+    assert reaction.verbs == [{"verb": "agent"}]
+    assert [record.message for record in caplog.records if "not known" in record.message] == [caplog.messages[0]]
+
+
+def test_properties_the_target_lacks_are_refused() -> None:
+    """0.9 refuses the whole application with them (P21)."""
+    with pytest.raises(Unsupported, match=r"property 'dial\.codecs'"):
+        check_verbs([{"verb": "dial", "codecs": ["PCMU"]}], "0.9")
+    with pytest.raises(Unsupported, match=r"property 'dial\.codecs'"):
+        check_verbs([{"dial": {"codecs": ["PCMU"]}}], "0.9")
+    check_verbs([{"verb": "dial", "codecs": ["PCMU"]}], "10+")
+    check_verbs([{"verb": "dial"}, {"verb": "say"}], "0.9")
+
+
+def test_a_target_must_exist() -> None:
+    """A typing error must not switch the checks off."""
+    with pytest.raises(ValueError, match="expected target"):
+        App(target="0.8")  # type: ignore[arg-type]
