@@ -11,6 +11,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from jambonz_gateway.bucket import Bucket
 from jambonz_gateway.effects import Effect
 from jambonz_gateway.handshake import Answer, Welcome
 from jambonz_gateway.route import Attachment, Known
@@ -28,6 +29,8 @@ _CLOSE_LIMIT_S: Final = 2.0
 # What may wait for one peer that does not read: ten times the largest message we send (PROTOCOL.md 1.1).
 _WRITE_LIMIT_BYTES: Final = 256 * 1024
 _ABNORMAL: Final = 1006
+# A call may use so many seconds of its rate at once: an LLM or a token stream talks in bursts.
+_BURST_S: Final = 10.0
 
 
 class Cut(Enum):
@@ -43,6 +46,7 @@ class Switchboard(Protocol):
     wheel: Wheel
     ping_interval_s: float
     max_event_bytes: int
+    max_call_event_rate: int
 
     def requested(self, connection: "Connection", request: Request) -> None:
         """Answer an HTTP request with ``connection.welcome`` or ``connection.answer``, now or soon."""
@@ -55,6 +59,9 @@ class Switchboard(Protocol):
 
     def heard(self, connection: "Connection") -> None:
         """Count a message."""
+
+    def throttled(self, connection: "Connection") -> None:
+        """Note that a peer talks too much and is not listened to for a while."""
 
     def gone(self, connection: "Connection", code: int | None) -> None:
         """Note that the socket is closed; ``code`` is ``None`` if it never was a websocket."""
@@ -80,8 +87,8 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_board", "_close_by_s", "_fragments", "_heard_at_s", "_loop", "_ping_at_s", "_transport", "_ws",
-        "app_name", "path", "session", "wakes_at_s",
+        "_board", "_bucket", "_close_by_s", "_fragments", "_heard_at_s", "_listens_at_s", "_loop", "_ping_at_s",
+        "_transport", "_ws", "app_name", "path", "session", "wakes_at_s",
     )  # fmt: skip
 
     def __init__(self, board: Switchboard, loop: asyncio.AbstractEventLoop) -> None:
@@ -93,6 +100,9 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._fragments: list[bytes] = []
         self._heard_at_s = loop.time()
+        rate = board.max_call_event_rate
+        self._bucket: Final = Bucket(rate, rate * _BURST_S, self._heard_at_s)
+        self._listens_at_s = _NEVER
         self._ping_at_s = _NEVER
         self._close_by_s = self._heard_at_s + _HANDSHAKE_LIMIT_S
         self.app_name = ""
@@ -256,6 +266,9 @@ class Connection(asyncio.Protocol):
         if now_s >= self._close_by_s:
             self._transport.abort()
             return None
+        if now_s >= self._listens_at_s:
+            self._listens_at_s = _NEVER
+            self._transport.resume_reading()
         if now_s >= self._ping_at_s:
             self._ping(now_s)
         if self.session is not None:
@@ -284,9 +297,18 @@ class Connection(asyncio.Protocol):
         if self.session is None:
             return
         self._board.heard(self)
+        if pause_s := self._bucket.take(self._heard_at_s):
+            self._listen_later(pause_s)
         effects = self.session.receive(message, self._heard_at_s, self._board.now_ms())
         self._board.perform(self, effects)
         self._ask()
+
+    def _listen_later(self, pause_s: float) -> None:
+        """Leave a flood in the kernel's buffer: its own call waits, nothing is lost, nobody else notices."""
+        if self._listens_at_s == _NEVER and self._transport is not None:
+            self._board.throttled(self)
+            self._transport.pause_reading()
+        self._listens_at_s = self._heard_at_s + pause_s
 
     def _perform(self, effects: list[Effect]) -> None:
         if effects:
@@ -322,7 +344,7 @@ class Connection(asyncio.Protocol):
 
     def _next_wake_s(self) -> float:
         session_s = self.session.wake_at_s if self.session else None
-        return min(self._close_by_s, self._ping_at_s, _NEVER if session_s is None else session_s)
+        return min(self._close_by_s, self._ping_at_s, self._listens_at_s, _NEVER if session_s is None else session_s)
 
 
 # websockets logs each handshake and close at INFO; our own lines say the same with the call's id.

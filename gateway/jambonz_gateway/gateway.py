@@ -64,6 +64,7 @@ class Gateway:
         self.wheel = Wheel(loop, on_error=self._timer_failed)
         self.ping_interval_s = settings.ping_interval_s
         self.max_event_bytes = settings.max_event_bytes
+        self.max_call_event_rate = settings.max_call_event_rate
         self.uplink: Final = Uplink(link, identity.keys, self.metrics, limit_bytes=settings.max_held_bytes)
         self.downlink: Final = Downlink(link, channels, self.metrics, identity)
         self.apps = Apps()
@@ -132,6 +133,12 @@ class Gateway:
         """Count a message."""
         del connection
         self.metrics.events += 1
+
+    def throttled(self, connection: Connection) -> None:
+        """Count and log a call that floods."""
+        self.metrics.throttled += 1
+        call_sid = connection.session.primary if connection.session else ""
+        log.warning("call throttled: too many messages", extra={"call_sid": call_sid})
 
     def gone(self, connection: Connection, code: int | None) -> None:
         """Forget a socket; its Session stays until Redis has taken what is left."""

@@ -37,6 +37,7 @@ class Metrics(Collector):
         returned: Envelopes whose inbox was gone.
         slow_sockets: Connections cut because their peer did not read.
         silent_sockets: Connections cut because their peer did not answer pings.
+        throttled: Times a call that sent too many messages was not listened to for a while.
         failures: Errors of our own that were caught at an edge.
     """
 
@@ -50,6 +51,7 @@ class Metrics(Collector):
         self.returned = 0
         self.slow_sockets = 0
         self.silent_sockets = 0
+        self.throttled = 0
         self.failures = 0
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self.registry = CollectorRegistry()
@@ -81,6 +83,7 @@ _PLAIN: Final = {
     "returned": "Envelopes whose inbox was gone",
     "slow_sockets": "Connections cut because their peer did not read",
     "silent_sockets": "Connections cut because their peer did not answer pings",
+    "throttled": "Times a call that sent too many messages was not listened to for a while",
     "failures": "Errors of our own that were caught at an edge",
 }
 

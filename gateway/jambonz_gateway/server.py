@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 _REDIS_SILENCE_S: Final = 2.0
 _APPS_EVERY_S: Final = 2.0
 _HELD_TTL_S: Final = 24 * 3600
+# A Redis that restarts or fails over is back by then (docs/benchmarks); what it has not taken is lost with us.
+_LAST_WORDS_S: Final = 5.0
 # How often the way out looks whether all calls have gone.
 _DRAIN_LOOK_S: Final = 0.1
 
@@ -109,7 +111,7 @@ class _Server:
         self._door.shut()
         await self._let_calls_end(shutdown, settings.drain_timeout_s)
         await self._move_calls(shutdown)
-        await self._wait_for_redis()
+        await self._wait_for_redis(shutdown)
         await self._leave()
         log.info("gateway ended", extra={"calls_left": gateway.calls})
 
@@ -129,18 +131,23 @@ class _Server:
         while self.gateway.connections and time.monotonic() < until_s:
             await asyncio.sleep(_DRAIN_LOOK_S)
 
-    async def _wait_for_redis(self) -> None:
-        """Let Redis take the last events and detachments; it is not waited for if it is away."""
-        until_s = time.monotonic() + _REDIS_SILENCE_S
-        while time.monotonic() < until_s and self._link.is_up:
-            if not self.gateway.sessions and self.gateway.uplink.is_idle:
-                return
+    async def _wait_for_redis(self, shutdown: Shutdown) -> None:
+        """Let Redis take the last events and detachments; a Redis that is away may come back in time."""
+        until_s = time.monotonic() + _LAST_WORDS_S
+        while time.monotonic() < until_s and not self._is_done and not shutdown.haste.is_set():
             await asyncio.sleep(_DRAIN_LOOK_S)
 
+    @property
+    def _is_done(self) -> bool:
+        return not self.gateway.sessions and self.gateway.uplink.is_idle
+
     async def _leave(self) -> None:
+        """Sign off. With calls that Redis has not let go of, workers must find this process dead, and tidy up."""
         identity = self.gateway.identity
         keys = identity.keys
-        if self._link.is_up:
+        if not self._is_done:
+            log.warning("gateway leaves calls behind: Redis was away", extra={"calls": len(self.gateway.sessions)})
+        elif self._link.is_up:
             self._link.send(_ignore, b"ZREM", keys.gateways, identity.gateway_id)
             with contextlib.suppress(Exception):
                 await self._link.call(b"UNLINK", keys.gateway(identity.gateway_id), keys.held(identity.gateway_id))

@@ -123,6 +123,9 @@ class GatewaySettings(CommonSettings):
         1024**2, ge=4096, le=16 * 1024**2, description="Largest message that is taken from jambonz."
     )
     max_calls: int = Field(10_000, ge=1, description="Connections at which the process stops accepting more.")
+    max_call_event_rate: int = Field(
+        2000, ge=10, description="Messages per second of one call; a burst of ten seconds' worth is taken at once."
+    )
     max_held_call_bytes: ByteCount = Field(
         1024**2, ge=65536, description="Events held for one call while they cannot be published."
     )

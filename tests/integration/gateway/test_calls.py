@@ -247,3 +247,24 @@ async def test_slow_peer_is_cut(redis_url: str, worker: Worker) -> None:
         await until(is_cut, "the socket that does not read is cut")
         jambonz.socket.transport.abort()
         await worker.ends("call-1")
+
+
+async def test_flood_of_one_call_slows_that_call_only_and_loses_nothing(redis_url: str, worker: Worker) -> None:
+    """Over its rate a call is not read for a while; its messages wait in the kernel, other calls are served."""
+    async with (
+        gateway(redis_url, max_call_event_rate=20) as running,
+        caller(running.url + "/", "call-1") as loud,
+        caller(running.url + "/", "call-2") as quiet,
+    ):
+        await begun(loud, worker)
+        await begun(quiet, worker)
+        for number in range(230):
+            await loud.says("llm:event", number=number)
+        msgid = await quiet.says("verb:hook")
+        inbox = await worker.takes(KEYS.inbox(WORKER), 150)
+        assert any(envelope.msgid == msgid for envelope in inbox), "the other call is heard while the loud one waits"
+        inbox += await worker.takes(KEYS.inbox(WORKER), 231 - len(inbox))
+        assert [envelope.n for envelope in inbox if envelope.call_sid == "call-1"] == list(range(3, 233))
+        assert await running.metric("jambonz_gateway_throttled_total") >= 1
+        await finished(loud, worker)
+        await finished(quiet, worker)

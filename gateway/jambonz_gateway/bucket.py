@@ -1,0 +1,22 @@
+"""A token bucket: how long a peer that talks too much is not listened to. Pure."""
+
+from typing import Final
+
+
+class Bucket:
+    """Allows ``rate`` events per second for any length of time, and ``burst`` of them at once."""
+
+    __slots__ = ("_at_s", "_burst", "_rate", "_tokens")
+
+    def __init__(self, rate: float, burst: float, now_s: float) -> None:
+        self._rate: Final = rate
+        self._burst: Final = burst
+        self._tokens = burst
+        self._at_s = now_s
+
+    def take(self, now_s: float) -> float:
+        """Count one event and return how many seconds to wait before the next; 0 while there is room."""
+        tokens = min(self._burst, self._tokens + (now_s - self._at_s) * self._rate) - 1
+        self._at_s = now_s
+        self._tokens = tokens
+        return 0.0 if tokens >= 0 else -tokens / self._rate
