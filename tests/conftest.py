@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from jambonz_cluster.embedded_redis import EmbeddedRedis
 from tests.cluster_fixture import Cluster, ClusterFactory
 from tests.redis_servers import KeyLeakGuard, RedisServers, available, description
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 _CLUSTERS: Final = pytest.StashKey[list[Cluster]]()
 
