@@ -73,7 +73,8 @@ class Keys:
 
     def of_worker(self, worker_id: str) -> tuple[str, ...]:
         """Return the keys that a worker leaves with."""
-        return self.worker(worker_id), self.owned(worker_id), self.begun(worker_id), self.inbox(worker_id)
+        streams = self.inbox(worker_id), self.taken(worker_id)
+        return self.worker(worker_id), self.owned(worker_id), self.begun(worker_id), *streams
 
     def begun(self, worker_id: str) -> str:
         """Set; events over which workers have died, and which this one has begun to run. Adopters read. TTL: 24 h."""

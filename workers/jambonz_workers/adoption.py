@@ -193,9 +193,7 @@ class Adopter:
             self._link.send(_ignore, b"XACK", dispatch, GROUP, *page)
             self._link.send(_ignore, b"XDEL", dispatch, *page)
         self._link.send(_ignore, b"XGROUP", b"DELCONSUMER", dispatch, GROUP, worker_id)
-        await call(
-            b"UNLINK", keys.taken(worker_id), keys.begun(worker_id), keys.owned(worker_id), keys.worker(worker_id)
-        )
+        await call(b"UNLINK", *keys.of_worker(worker_id))
         await call(b"ZREM", keys.workers, worker_id)
 
     def _tell_detached(self, call_sid: str, left: Abandoned) -> None:

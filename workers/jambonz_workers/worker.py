@@ -1,6 +1,7 @@
 """The worker process: puts the parts together, runs them, drains them."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
