@@ -77,8 +77,9 @@ async def _rage(storm: Storm, faults: Faults, redis_url: str, url: str, say: Cal
             say("the storm is over; the calls leave")
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-        await faults.over()
         findings = examine(people.callers)
+        if any(codes := await faults.exit_codes()):
+            findings.violations.append(("leaving in peace", f"exit codes {codes}"))
         findings.counts.update(Counter({f"fault: {name}": count for name, count in faults.done.items()}))
         return findings
 
@@ -112,7 +113,9 @@ async def _nothing_left(cluster: Cluster, redis_url: str, findings: Findings) ->
             if not left:
                 return
             await asyncio.sleep(0.2)
-    findings.violations.append(("nothing left in Redis", f"{len(left)} keys, such as {left[:5]}"))
+        about = [await redis.hgetall(key) for key in left if key.startswith("jc:call:")][:3]
+    shown = [{name: value for name, value in one.items() if name[:2] not in ("s:", "fa")} for one in about]
+    findings.violations.append(("nothing left in Redis", f"{len(left)} keys, such as {left[:5]}, {shown}"))
 
 
 async def _of_dead_processes(redis: Redis, cluster: Cluster) -> list[str]:
