@@ -1,0 +1,136 @@
+"""What an owner does when Redis may have lost its calls, when others have them, and when their sockets are gone."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from jambonz_shared.keys import Keys
+from jambonz_shared.redis import script
+from jambonz_shared.redis.errors import LinkDown
+from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.scripts import CallKeys, Ownership
+from jambonz_workers.live import LiveCall
+from jambonz_workers.recovery import Recovery
+from tests.conditions import until
+
+GRACE_S = 0.02
+OnReply = Callable[[Any], None]
+
+
+class LinkDouble:
+    """Keeps what is sent; the test answers."""
+
+    def __init__(self) -> None:
+        self.scripts: list[tuple[OnReply, object]] = []
+        self.commands: list[tuple[OnReply, tuple[object, ...]]] = []
+
+    def script(self, on_reply: OnReply, which: object, keys: object, args: object) -> None:
+        self.scripts.append((on_reply, which))
+
+    def send(self, on_reply: OnReply, *args: object) -> None:
+        self.commands.append((on_reply, args))
+
+
+class OfficeDouble:
+    """Owns one call."""
+
+    def __init__(self) -> None:
+        call = SimpleNamespace(sid="c1", app="ivr", facts={}, status="", state=SimpleNamespace(stored={}))
+        ownership = Ownership(CallKeys.of(Keys("jc:"), "c1"), "w1", 7, 1000)
+        self.call = cast("LiveCall", SimpleNamespace(call=call, ownership=ownership, committed={1: 3}))
+        self.live = {"c1": self.call}
+        self.lost: list[str] = []
+        self.ended: list[LiveCall] = []
+
+    def lose(self, live: LiveCall, owner: str) -> None:
+        self.lost.append(owner)
+        self.live.clear()
+
+    def end(self, live: LiveCall) -> None:
+        self.ended.append(live)
+
+
+@pytest.fixture
+def office() -> OfficeDouble:
+    return OfficeDouble()
+
+
+@pytest.fixture
+def link() -> LinkDouble:
+    return LinkDouble()
+
+
+@pytest.fixture
+async def recovery(link: LinkDouble, office: OfficeDouble) -> Recovery:
+    return Recovery(cast("Link", link), office, grace_s=GRACE_S)
+
+
+async def test_call_that_another_worker_has_claimed_is_lost(
+    recovery: Recovery, link: LinkDouble, office: OfficeDouble
+) -> None:
+    """Redis knows a higher fence: this worker was away for too long."""
+    recovery.restore()
+    [(answer, which)] = link.scripts
+    assert which is script.RESTORE
+    answer([b"fenced", b"w2"])
+    assert office.lost == ["w2"]
+
+
+async def test_unknown_call_may_come_back_for_a_while_after_an_outage(recovery: Recovery) -> None:
+    """Its gateway may only be slower than we."""
+    assert not recovery.may_come_back
+    recovery.restore()
+    assert recovery.may_come_back
+
+
+async def test_restored_call_without_sockets_ends_after_the_grace_time(
+    recovery: Recovery, link: LinkDouble, office: OfficeDouble
+) -> None:
+    """jambonz did not reconnect: nothing of the call may stay."""
+    recovery.restore()
+    link.scripts[0][0]([b"ok", 0])
+    await until(lambda: len(link.commands) == 1, "it looks once more")
+    link.commands[0][0](b"0")
+    assert office.ended == [office.call]
+
+
+async def test_call_whose_socket_came_back_goes_on(recovery: Recovery, link: LinkDouble, office: OfficeDouble) -> None:
+    """The look after the grace time finds a Connection."""
+    recovery.without_sockets(office.call)
+    await until(lambda: len(link.commands) == 1, "it looks once more")
+    link.commands[0][0](b"1")
+    assert office.ended == []
+
+
+async def test_wait_begins_anew_while_redis_is_away(recovery: Recovery, link: LinkDouble, office: OfficeDouble) -> None:
+    """The gateways attach again when it is back."""
+    recovery.without_sockets(office.call)
+    await until(lambda: len(link.commands) == 1, "it looks")
+    link.commands[0][0](LinkDown(sent=False))
+    assert office.ended == []
+    await until(lambda: len(link.commands) == 2, "it looks again")
+
+
+async def test_call_that_has_moved_on_is_left_alone(recovery: Recovery, link: LinkDouble, office: OfficeDouble) -> None:
+    """It has ended, or another worker has it."""
+    recovery.without_sockets(office.call)
+    office.live["c1"] = OfficeDouble().call
+    recovery.without_sockets(office.live["c1"])
+    await until(lambda: len(link.commands) == 1, "it looks after the one that is here now, whose time is over last")
+
+
+async def test_worker_taken_for_dead_drops_all_calls(recovery: Recovery, office: OfficeDouble) -> None:
+    """Others have them; nobody says who."""
+    recovery.lose_all()
+    assert office.lost == [""]
+
+
+async def test_failed_restore_is_tried_with_the_next_connection(
+    recovery: Recovery, link: LinkDouble, office: OfficeDouble
+) -> None:
+    """Nothing is decided on a broken link."""
+    recovery.restore()
+    link.scripts[0][0](LinkDown(sent=True))
+    assert (office.lost, office.ended, link.commands) == ([], [], [])
