@@ -19,13 +19,14 @@ class Reconnection:
     Only Redis knows, so the ack waits for it, but not long: without one in 5 s jambonz hangs up (P9).
     """
 
-    __slots__ = ("_blind", "_delivery", "_owed", "_policy")
+    __slots__ = ("_blind", "_delivery", "_is_unknown", "_owed", "_policy")
 
     def __init__(self, delivery: Delivery, policy: SessionPolicy) -> None:
         self._delivery: Final = delivery
         self._policy: Final = policy
         self._owed: OwedAck | None = None
         self._blind: OwedAck | None = None
+        self._is_unknown = False
 
     @property
     def is_owed(self) -> bool:
@@ -46,20 +47,23 @@ class Reconnection:
 
     def attached(self, attachment: Attachment) -> Iterator[Effect]:
         """Answer, now that Redis has told whether ``session:new`` was acked."""
+        if self._owed and not attachment.existed:
+            # Nobody knows: Redis may have lost the Call, or the gateway of its first socket died before Redis heard
+            # of it. An empty ack would reject the caller in the second case; ``tick`` says what is right in both.
+            self._owed, self._is_unknown = replace(self._owed, deadline_s=0.0), True
+            return
         owed, self._owed = self._owed, None
         blind, self._blind = self._blind, None
-        is_inherited = attachment.existed and not attachment.is_acked
-        if owed and is_inherited:
+        if owed and not attachment.is_acked:
             waited_s = self._policy.ack_deadline_s - self._policy.reconnect_wait_s
             self._delivery.inherit(replace(owed, deadline_s=owed.deadline_s + waited_s))
         elif owed:
-            # A Call that Redis has lost is likelier to have been acked than not: the next reconnect should not wait.
             self._delivery.is_acked = True
             yield from (Send(wire.ack_frame(owed.msgid, b"[]")), MarkAcked(owed.call_sid))
         elif blind:
             self._delivery.is_acked = True
             yield MarkAcked(blind.call_sid)
-            if is_inherited:
+            if not attachment.is_acked:
                 self._delivery.bounce(blind.deadline_s)
 
     def tick(self, now_s: float, fallbacks: Fallbacks) -> Iterator[Effect]:
@@ -73,7 +77,13 @@ class Reconnection:
                 Count("fallback_ack"),
                 Send(wire.ack_frame(self._owed.msgid, fallback_data(self._owed, fallbacks))),
             )
-            self._owed, self._blind = None, self._owed
+            owed, self._owed = self._owed, None
+            if self._is_unknown:
+                self._delivery.is_acked = True
+                self._delivery.bounce(now_s)
+                yield MarkAcked(owed.call_sid)
+            else:
+                self._blind = owed
 
     def clear(self) -> int:
         """Forget everything, because the socket is gone, and return how many acks died with it."""
