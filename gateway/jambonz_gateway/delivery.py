@@ -1,7 +1,7 @@
 """Directives on their way to the websocket: each ack once, commands in order and not too early. Pure."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final, assert_never
 
 from jambonz_gateway.effects import CloseSocket, Count, Delivered, Effect, MarkAcked, Report, Send
@@ -62,15 +62,16 @@ class Delivery:
     @property
     def wake_at_s(self) -> float | None:
         """When ``tick`` has something to do."""
-        gate = self._gate_opens_at_s if self._waiting and self._gate_opens_at_s < _NEVER else None
-        times = [at for at in (gate, self.bounce_at_s) if at is not None]
-        return min(times, default=None)
+        if not self._waiting or self._gate_opens_at_s == _NEVER:
+            return self.bounce_at_s
+        gate = self._gate_opens_at_s
+        return gate if self.bounce_at_s is None else min(gate, self.bounce_at_s)
 
     def shut_gate(self) -> None:
         """Hold commands: jambonz would lose them before its answer to ``session:new`` (PROTOCOL.md 2.4)."""
         self._gate_opens_at_s = _NEVER
 
-    def heard(self, now_s: float) -> Iterator[Effect]:
+    def heard(self, now_s: float) -> list[Effect]:
         """Open the gate, because jambonz spoke after the ack of ``session:new``."""
         if now_s < self._gate_opens_at_s < _NEVER:
             self._gate_opens_at_s = now_s
@@ -91,93 +92,105 @@ class Delivery:
         kept = [waiting for waiting in self._waiting if waiting[0] is not route]
         self._waiting = deque(kept)
 
-    def batch(self, route: Route, seq: int, raw: bytes, now_s: float) -> Iterator[Effect]:
+    def batch(self, route: Route, seq: int, raw: bytes, now_s: float) -> list[Effect]:
         """Process one batch of ``route``; it stays in the log while a command of it waits.
 
         One that cannot be read is skipped: a worker of another version must not block the call.
         """
+        effects: list[Effect] = []
         if self.is_closing:
-            return
+            return effects
         try:
             directives = decode_batch(raw)
         except BadFormat:
-            yield Count("bad_batch")
+            effects.append(Count("bad_batch"))
             directives = []
         for directive in directives:
-            yield from self._one(route, directive, seq, now_s)
+            self._one(route, directive, seq, now_s, effects)
         route.delivered_seq = seq
         if route.is_newest and not self._waits(route, seq):
-            yield Delivered(route.call_sid, seq)
+            effects.append(Delivered(route.call_sid, seq))
+        return effects
 
-    def tick(self, now_s: float) -> Iterator[Effect]:
+    def tick(self, now_s: float) -> list[Effect]:
         """Send what waited for the gate; bounce the socket when it is time."""
+        effects: list[Effect] = []
         while self._waiting and now_s >= self._gate_opens_at_s:
             route, seq, directive = self._waiting.popleft()
-            yield from _behind_a_close(directive) if self.is_closing else self._write(directive, route)
             if self.is_closing:
+                _behind_a_close(directive, effects)
                 self._waiting = deque(it for it in self._waiting if it[0] is route and it[1] == seq)
+            else:
+                self._write(directive, route, effects)
             if route.is_newest and not self._waits(route, seq):
-                yield Delivered(route.call_sid, seq)
+                effects.append(Delivered(route.call_sid, seq))
         if self.bounce_at_s is not None and now_s >= self.bounce_at_s:
             self.bounce_at_s = None
             self.is_closing = True
-            yield Count("bounced")
-            yield CloseSocket(1012, "reconnect once more so that jambonz releases its queue")
+            effects += [Count("bounced"), CloseSocket(1012, "reconnect once more so that jambonz releases its queue")]
+        return effects
 
-    def fall_back(self, owed: OwedAck, fallbacks: Fallbacks, now_s: float) -> Iterator[Effect]:
+    def fall_back(self, owed: OwedAck, fallbacks: Fallbacks, now_s: float) -> list[Effect]:
         """Answer a Hook that nobody has answered in time; it must not be owed any more."""
-        yield Count("fallback_ack")
-        yield from self._answer(owed, fallback_data(owed, fallbacks), now_s)
+        effects: list[Effect] = [Count("fallback_ack")]
+        frame = wire.ack_frame(owed.msgid, fallback_data(owed, fallbacks))
+        self._answer(owed, frame, now_s, effects)
+        return effects
 
-    def _one(self, route: Route, directive: Directive, seq: int, now_s: float) -> Iterator[Effect]:
+    # Below, effects are appended to a list handed down: five generators around each ack cost more than the ack.
+
+    def _one(self, route: Route, directive: Directive, seq: int, now_s: float, effects: list[Effect]) -> None:
         if self.is_closing:
-            yield from _behind_a_close(directive)
+            _behind_a_close(directive, effects)
         elif isinstance(directive, Ack):
-            yield from self._ack(route, directive, seq, now_s)
+            self._ack(route, directive, seq, now_s, effects)
         else:
-            yield from self._command(route, directive, seq, now_s)
+            self._command(route, directive, seq, now_s, effects)
 
-    def _ack(self, route: Route, ack: Ack, seq: int, now_s: float) -> Iterator[Effect]:
+    def _ack(self, route: Route, ack: Ack, seq: int, now_s: float, effects: list[Effect]) -> None:
         if ack.epoch != route.epoch:
-            yield from self._ack_of_another_socket(route, ack, seq, now_s)
+            self._ack_of_another_socket(route, ack, seq, now_s, effects)
             return
-        if refusal := _refusal(wire.ack_frame(ack.msgid, ack.data)):
+        frame = wire.ack_frame(ack.msgid, ack.data)
+        if len(frame) > wire.MAX_MESSAGE_BYTES:
             # Still owed: the worker may answer shorter, and the guard answers in any case (DESIGN.md P10).
-            yield Count("command_refused")
-            yield from _report(ack, OutcomeKind.REFUSED, refusal)
+            effects.append(Count("command_refused"))
+            _report(ack, OutcomeKind.REFUSED, effects, _too_big(frame))
         elif owed := self._owed.settle(ack.msgid):
-            yield from self._answer(owed, ack.data, now_s)
-            yield from _report(ack, OutcomeKind.SENT)
+            self._answer(owed, frame, now_s, effects)
+            _report(ack, OutcomeKind.SENT, effects)
         elif self._owed.was_late(ack.msgid):
-            yield from self._late(route, ack, seq, now_s)
+            self._late(route, ack, seq, now_s, effects)
         else:
-            yield Count("duplicate_ack")
-            yield from _report(ack, OutcomeKind.REFUSED, "the hook has been answered before")
+            effects.append(Count("duplicate_ack"))
+            _report(ack, OutcomeKind.REFUSED, effects, "the hook has been answered before")
 
-    def _ack_of_another_socket(self, route: Route, ack: Ack, seq: int, now_s: float) -> Iterator[Effect]:
+    def _ack_of_another_socket(self, route: Route, ack: Ack, seq: int, now_s: float, effects: list[Effect]) -> None:
         if ack.epoch in route.live_epochs or not route.is_newest:
             return
         if self._inherited and (owed := self._owed.settle(self._inherited)):
-            yield from self._answer(owed, ack.data, now_s)
-            yield from _report(ack, OutcomeKind.SENT)
+            self._answer(owed, wire.ack_frame(owed.msgid, ack.data), now_s, effects)
+            _report(ack, OutcomeKind.SENT, effects)
         else:
-            yield from self._late(route, ack, seq, now_s)
+            self._late(route, ack, seq, now_s, effects)
 
-    def _late(self, route: Route, ack: Ack, seq: int, now_s: float) -> Iterator[Effect]:
+    def _late(self, route: Route, ack: Ack, seq: int, now_s: float, effects: list[Effect]) -> None:
         """Send the verbs of an ack that jambonz would discard as a command (PROTOCOL.md P7, P8)."""
-        yield Count("late_ack")
+        effects.append(Count("late_ack"))
         if not ack.may_redirect or ack.data in _EMPTY:
-            yield from _report(ack, OutcomeKind.REFUSED, "too late, and not an answer that can be given late")
+            _report(ack, OutcomeKind.REFUSED, effects, "too late, and not an answer that can be given late")
             return
         frame = wire.redirect_frame(ack.data, call_sid=route.call_sid)
-        yield from self._command(route, Command(ack.id, frame, ack.reply_to), seq, now_s)
+        self._command(route, Command(ack.id, frame, ack.reply_to), seq, now_s, effects)
 
-    def _answer(self, owed: OwedAck, data: bytes, now_s: float) -> Iterator[Effect]:
-        yield Send(wire.ack_frame(owed.msgid, data))
-        route = self._routes.get(owed.call_sid)
-        # A Hook that came before its Call had a name belongs to the primary one, whichever that became.
-        for candidate in [route] if route else self._routes.values():
-            candidate.answered(owed.msgid)
+    def _answer(self, owed: OwedAck, frame: bytes, now_s: float, effects: list[Effect]) -> None:
+        effects.append(Send(frame))
+        if route := self._routes.get(owed.call_sid):
+            route.answered(owed.msgid)
+        else:
+            # A Hook that came before its Call had a name belongs to the primary one, whichever that became.
+            for candidate in self._routes.values():
+                candidate.answered(owed.msgid)
         if owed.msgid == self._inherited:
             self._inherited = ""
             self.bounce(now_s)
@@ -185,25 +198,25 @@ class Delivery:
             self._gate_opens_at_s = now_s + self._gate_s
         if owed.kind is kinds.SESSION_NEW:
             self.is_acked = True
-            yield MarkAcked(owed.call_sid)
+            effects.append(MarkAcked(owed.call_sid))
 
-    def _command(self, route: Route, directive: Command | Close, seq: int, now_s: float) -> Iterator[Effect]:
+    def _command(self, route: Route, directive: Command | Close, seq: int, now_s: float, effects: list[Effect]) -> None:
         if not route.is_newest:
             return
         if self._waiting or now_s < self._gate_opens_at_s:
             self._waiting.append((route, seq, directive))
-            yield from _report(directive, OutcomeKind.QUEUED)
+            _report(directive, OutcomeKind.QUEUED, effects)
         else:
-            yield from self._write(directive, route)
+            self._write(directive, route, effects)
 
-    def _write(self, directive: Command | Close, route: Route) -> Iterator[Effect]:
+    def _write(self, directive: Command | Close, route: Route, effects: list[Effect]) -> None:
         if self.is_over or route.is_over:
-            yield Count("command_refused")
-            yield from _report(directive, OutcomeKind.GONE, "the call has had its final status")
+            effects.append(Count("command_refused"))
+            _report(directive, OutcomeKind.GONE, effects, "the call has had its final status")
             return
         match directive:
             case Command(_, frame):
-                refusal = _refusal(frame)
+                refusal = _too_big(frame) if len(frame) > wire.MAX_MESSAGE_BYTES else ""
                 effect: Effect = Send(frame)
             case Close(_, code):
                 refusal = "" if code in _CLOSE_CODES else f"{code} is no close code a server may send"
@@ -211,28 +224,27 @@ class Delivery:
             case _:
                 assert_never(directive)
         if refusal:
-            yield Count("command_refused")
-            yield from _report(directive, OutcomeKind.REFUSED, refusal)
+            effects.append(Count("command_refused"))
+            _report(directive, OutcomeKind.REFUSED, effects, refusal)
             return
         self.is_closing = isinstance(directive, Close)
-        yield effect
-        yield from _report(directive, OutcomeKind.SENT)
+        effects.append(effect)
+        _report(directive, OutcomeKind.SENT, effects)
 
     def _waits(self, route: Route, seq: int) -> bool:
-        return any(waiting[0] is route and waiting[1] == seq for waiting in self._waiting)
+        return bool(self._waiting) and any(waiting[0] is route and waiting[1] == seq for waiting in self._waiting)
 
 
-def _refusal(frame: bytes) -> str:
-    """Return why ``frame`` must not be sent, or nothing."""
-    return f"{len(frame)} bytes are over {wire.MAX_MESSAGE_BYTES}" if len(frame) > wire.MAX_MESSAGE_BYTES else ""
+def _too_big(frame: bytes) -> str:
+    return f"{len(frame)} bytes are over {wire.MAX_MESSAGE_BYTES}"
 
 
-def _behind_a_close(directive: Directive) -> Iterator[Effect]:
+def _behind_a_close(directive: Directive, effects: list[Effect]) -> None:
     """Refuse what stands behind a Close in one batch: left in the log, the Close would be found again with it."""
-    yield Count("command_refused")
-    yield from _report(directive, OutcomeKind.REFUSED, "it stands behind a close of the websocket")
+    effects.append(Count("command_refused"))
+    _report(directive, OutcomeKind.REFUSED, effects, "it stands behind a close of the websocket")
 
 
-def _report(directive: Directive, kind: OutcomeKind, reason: str = "") -> Iterator[Effect]:
+def _report(directive: Directive, kind: OutcomeKind, effects: list[Effect], reason: str = "") -> None:
     if directive.reply_to:
-        yield Report(directive.reply_to, Outcome(directive.id, kind, reason))
+        effects.append(Report(directive.reply_to, Outcome(directive.id, kind, reason)))

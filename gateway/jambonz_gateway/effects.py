@@ -6,7 +6,7 @@ from jambonz_shared.directive import Outcome
 from jambonz_shared.envelope import Envelope
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Send:
     """Write one text message to the websocket."""
 
@@ -36,7 +36,7 @@ class Attach:
     is_reconnect: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Publish:
     """Append to the inbox of ``worker_id``, or to ``dispatch`` when it is empty.
 
@@ -55,7 +55,7 @@ class ReadLog:
     after_seq: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delivered:
     """The batch is done with: delete it from the call log."""
 

@@ -18,7 +18,7 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _WAIT_VERBS: Final = b'[{"verb":"pause","length":2}]'
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OwedAck:
     """A Hook that jambonz waits for.
 

@@ -91,6 +91,8 @@ class Route:
     @property
     def is_newest(self) -> bool:
         """True when commands for the Call are ours to deliver."""
+        if len(self.live_epochs) == 1:
+            return self.epoch > 0 and (self.epoch in self.live_epochs or self.epoch > max(self.live_epochs))
         return self.epoch > 0 and self.epoch >= max(self.live_epochs, default=0)
 
     @property
@@ -98,15 +100,13 @@ class Route:
         """The owner's fence, 0 if nobody has claimed the Call."""
         return max(self._fence, 0)
 
-    def add(self, event: Event, gateway_id: str, limit_bytes: int) -> Iterator[Effect]:
+    def add(self, event: Event, gateway_id: str, limit_bytes: int) -> list[Effect]:
         """Take the next event of the Call; over ``limit_bytes`` of held events the oldest Notices are dropped."""
         if self.owner and not self._held and not self._returned:
-            yield Publish(self.owner, self._numbered(event, gateway_id))
-            return
+            return [Publish(self.owner, self._numbered(event, gateway_id))]
         self._held.append(event)
         self.held_bytes += len(event.body)
-        yield from self._shrink(limit_bytes)
-        yield from self.flush(gateway_id)
+        return [*self._shrink(limit_bytes), *self.flush(gateway_id)]
 
     def attached(self, attachment: Attachment, gateway_id: str) -> Iterator[Effect]:
         """Begin to publish: the Call has given this Connection its epoch."""
@@ -209,13 +209,13 @@ class Route:
             self.call_sid, self.epoch, self._n, event.kind, event.msgid,
             event.received_at_ms, gateway_id, event.is_acked, event.body,
         )  # fmt: skip
-        if not event.is_acked and kinds.kind_of(event.kind).is_hook:
+        if not event.is_acked and event.kind in kinds.HOOKS:
             self._hooks[event.msgid] = envelope
         return envelope
 
     def _shrink(self, limit_bytes: int) -> Iterator[Effect]:
         while self.held_bytes > limit_bytes and self._held:
-            oldest = next((event for event in self._held if not kinds.kind_of(event.kind).is_hook), self._held[0])
+            oldest = next((event for event in self._held if event.kind not in kinds.HOOKS), self._held[0])
             self._held.remove(oldest)
             self.held_bytes -= len(oldest.body)
             yield Count("event_dropped")

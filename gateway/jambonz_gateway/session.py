@@ -138,7 +138,7 @@ class Session:
                 raise BadFrame(f"expected a type of jambonz, got one of the reserved {kinds.CLUSTER_PREFIX!r} types")
         except BadFrame as error:
             return self.bad_frame(str(error))
-        effects = list(self._delivery.heard(now_s))
+        effects = self._delivery.heard(now_s)
         call_sid = head.data_call_sid or self.primary or head.top_call_sid
         is_acked = self._answer_or_owe(head, call_sid, frame, now_s, effects)
         event = Event(head.kind, head.msgid, now_ms, is_acked, frame)
@@ -199,7 +199,7 @@ class Session:
                     return []
                 if not route.is_next(seq):
                     return list(route.read_log())
-                return self._settled(list(self._delivery.batch(route, seq, raw, now_s)))
+                return self._settled(self._delivery.batch(route, seq, raw, now_s))
             case OwnerChanged(fence, worker_id):
                 return list(route.owner_changed(worker_id, fence, self.gateway_id))
             case ConnectionAttached() | ConnectionLeft():

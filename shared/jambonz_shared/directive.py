@@ -14,7 +14,7 @@ NEWEST: Final = 0
 """Epoch of a Directive that is for the newest Connection, whichever that is."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ack:
     """The answer to one Hook.
 
@@ -35,7 +35,7 @@ class Ack:
     reply_to: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Command:
     """An unasked instruction; ``frame`` is the complete message for jambonz."""
 
@@ -155,7 +155,7 @@ def decode_batch(raw: bytes) -> list[Directive]:
     return directives
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BatchSent:
     """A batch was committed; ``raw`` is decoded by ``decode_batch``."""
 

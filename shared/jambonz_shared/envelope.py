@@ -10,7 +10,7 @@ _SEPARATOR: Final = b"\x1f"
 _FIELDS: Final = 9
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Envelope:
     """A small header and the untouched jambonz bytes.
 

@@ -87,6 +87,9 @@ KINDS: Final[dict[str, Kind]] = {
 }
 """All kinds by name. ``queue:status`` is missing on purpose: it never comes over a websocket (PROTOCOL.md 2.2)."""
 
+HOOKS: Final = frozenset(kind.name for kind in KINDS.values() if kind.is_hook)
+"""Names of the kinds jambonz waits for."""
+
 
 def kind_of(name: str) -> Kind:
     """Return the Kind called ``name``; an unknown one is a Notice (PROTOCOL.md 2.12), never an error."""

@@ -35,7 +35,7 @@ _COMMON_HEAD: Final = re.compile(
 _KINDS_DECODED: Final = frozenset({b"session:new", b"call:status"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Head:
     """What the gateway must know of a message; everything else stays untouched bytes.
 
