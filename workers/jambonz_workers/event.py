@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -38,6 +38,36 @@ class Event:
     n: int = 0
     received_at_ms: int = 0
     is_hook: bool = False
+
+    @property
+    def verb_id(self) -> str:
+        """The ``id`` that the application gave to the verb of an action hook; else empty."""
+        found = self.data.get("verb_id")
+        return found if isinstance(found, str) else ""
+
+    @property
+    def customer_data(self) -> Mapping[str, Any]:
+        """What a ``tag`` set, or createCall; under whichever of its two names it came (PROTOCOL.md 2.1, P29)."""
+        found = self.data.get("customerData", self.data.get("customerdata"))
+        return found if isinstance(found, dict) else {}
+
+    def seen_as(self, kind_of_event: "type[E]", path_params: Mapping[str, str] | None = None) -> "E":
+        """Return the same event as another class of ``jambonz_workers.events``."""
+        return kind_of_event(
+            self.kind,
+            self.call_sid,
+            self.data,
+            self.hook,
+            self.msgid,
+            self.path_params if path_params is None else path_params,
+            self.epoch,
+            self.n,
+            self.received_at_ms,
+            self.is_hook,
+        )
+
+
+E = TypeVar("E", bound=Event)
 
 
 def event_of(envelope: Envelope) -> Event:

@@ -4,9 +4,10 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_type_hints
 
 from jambonz_shared.kinds import CLUSTER_PREFIX
+from jambonz_workers.event import Event
 
 Late = Literal["redirect", "drop"]
 """What happens to verbs that come after the gateway's deadline: still played by a redirect, or dropped."""
@@ -29,11 +30,13 @@ class Handler:
         function: What the application registered.
         is_async: ``async def`` runs in the event loop, ``def`` in a thread.
         arity: How many arguments it takes, counted from ``call``.
+        event_type: The class its second parameter is annotated with.
     """
 
     function: Callable[..., Any]
     is_async: bool
     arity: int
+    event_type: type[Event] = Event
 
     @property
     def name(self) -> str:
@@ -168,8 +171,20 @@ def handler_of(function: object, arguments: tuple[str, ...], least: int = 1) -> 
         except TypeError:
             continue
         is_async = any(inspect.iscoroutinefunction(it) for it in (function, type(function).__call__))
-        return Handler(function, is_async, count)
+        return Handler(function, is_async, count, _event_type(function, signature))
     raise TypeError(f"{_name(function)}{signature}: expected a function that can be called as {wanted}")
+
+
+def _event_type(function: Callable[..., Any], signature: inspect.Signature) -> type[Event]:
+    names = list(signature.parameters)
+    if len(names) < 2:
+        return Event
+    try:
+        hint = get_type_hints(function).get(names[1])
+    except (NameError, TypeError, AttributeError):
+        # Annotations that cannot be read here, such as those of names imported for type checkers only.
+        hint = None
+    return hint if isinstance(hint, type) and issubclass(hint, Event) else Event
 
 
 def _name(function: object) -> str:

@@ -46,8 +46,8 @@ class Runner:
             # It was started when the event arrived.
             call.commit_event(event, [], [], on_committed)
             return
-        if params:
-            event = _with_params(event, params)
+        if params or handler.event_type is not Event:
+            event = event.seen_as(handler.event_type, params)
         await self._run(call, event, handler, late, on_committed)
 
     def overhear(self, call: Call, envelope: Envelope) -> None:
@@ -62,7 +62,8 @@ class Runner:
         call.overhear(event)
         handler = self._concurrent_handler(event, call.path)
         if handler:
-            call.start(Work(self._invoke(handler, call, event), handler.name))
+            seen = event.seen_as(handler.event_type)
+            call.start(Work(self._invoke(handler, call, seen), handler.name))
 
     def _concurrent_handler(self, event: Event, path: str) -> Handler | None:
         found = self._app.resolve(event, path) if event.kind in self._app.concurrent else None
@@ -176,19 +177,4 @@ def _log_failure(text: str, event: Event, handler: Handler, error: Exception) ->
         text,
         exc_info=error,
         extra={"call_sid": event.call_sid, "kind": event.kind, "hook": event.hook, "handler": handler.name},
-    )
-
-
-def _with_params(event: Event, params: dict[str, str]) -> Event:
-    return Event(
-        event.kind,
-        event.call_sid,
-        event.data,
-        event.hook,
-        event.msgid,
-        params,
-        event.epoch,
-        event.n,
-        event.received_at_ms,
-        event.is_hook,
     )
