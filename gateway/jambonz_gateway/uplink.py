@@ -48,7 +48,8 @@ class Uplink:
         self._metrics: Final = metrics
         self._limit_bytes: Final = limit_bytes
         self._loop: Final = asyncio.get_running_loop()
-        self._gathered: dict[str, list[Item]] = {}
+        # By app and worker id; the names of the streams are made once per tick.
+        self._gathered: dict[tuple[str, str], list[Item]] = {}
         self._backlog: deque[Item] = deque()
         self._retry: asyncio.TimerHandle | None = None
         self.in_flight = 0
@@ -62,8 +63,12 @@ class Uplink:
             return
         if not self._gathered:
             self._loop.call_soon(self._flush)
-        key = self._keys.inbox(worker_id) if worker_id else self._keys.dispatch(origin.app_name)
-        self._gathered.setdefault(key, []).append(item)
+        place = ("" if worker_id else origin.app_name, worker_id)
+        items = self._gathered.get(place)
+        if items is None:
+            self._gathered[place] = [item]
+        else:
+            items.append(item)
 
     def resume(self) -> None:
         """Send what has waited, because Redis is back; call it after the calls are attached again."""
@@ -79,9 +84,10 @@ class Uplink:
 
     def _flush(self) -> None:
         gathered, self._gathered = self._gathered, {}
-        for key, items in gathered.items():
+        for (app, worker_id), items in gathered.items():
+            key = self._keys.inbox(worker_id) if worker_id else self._keys.dispatch(app)
             # Calls that come together must not all go to the one worker that reads first.
-            entry_events = _ENTRY_EVENTS if items[0][1] else 1
+            entry_events = _ENTRY_EVENTS if worker_id else 1
             entry: list[Item] = []
             size_bytes = 0
             for item in items:

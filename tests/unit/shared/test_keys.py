@@ -31,7 +31,8 @@ def test_keys_of_an_adoption_lie_beside_what_is_adopted() -> None:
 
 def test_worker_leaves_with_all_that_is_its_own() -> None:
     """P8: whatever is left out here stays behind until its TTL."""
-    assert KEYS.of_worker("w1") == (KEYS.worker("w1"), KEYS.owned("w1"), "jc:begun:{w1}", KEYS.inbox("w1"))
+    inboxes = (KEYS.inbox("w1"), KEYS.taken("w1"))
+    assert KEYS.of_worker("w1") == (KEYS.worker("w1"), KEYS.owned("w1"), "jc:begun:{w1}", *inboxes)
 
 
 def slot_tag(key: str) -> str:
