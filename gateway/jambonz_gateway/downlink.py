@@ -111,6 +111,10 @@ class Downlink:
         """Calls followed now."""
         return len(self._calls)
 
+    def is_followed(self, call_sid: str) -> bool:
+        """Tell whether a call has a Connection here."""
+        return call_sid in self._calls
+
     def attach(self, holder: Holder, attach: Attach) -> None:
         """Subscribe and attach; ``holder.attached`` is called when both are confirmed."""
         call_sid = attach.call_sid

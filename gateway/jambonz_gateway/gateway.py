@@ -27,6 +27,7 @@ from jambonz_gateway.effects import (
     Send,
 )
 from jambonz_gateway.handshake import HEADERS, Answer, Credentials, UnknownPath, Welcome, decide, not_found
+from jambonz_gateway.leftovers import Leftovers
 from jambonz_gateway.metrics import Metrics
 from jambonz_gateway.policy import SessionPolicy
 from jambonz_gateway.session import Session
@@ -67,6 +68,7 @@ class Gateway:
         self.max_call_event_rate = settings.max_call_event_rate
         self.uplink: Final = Uplink(link, identity.keys, self.metrics, limit_bytes=settings.max_held_bytes)
         self.downlink: Final = Downlink(link, channels, self.metrics, identity)
+        self._leftovers: Final = Leftovers(link, identity, self.downlink.is_followed)
         self.apps = Apps()
         self.connections: Final[set[Connection]] = set()
         self.sessions: Final[set[Connection]] = set()
@@ -259,6 +261,7 @@ class Gateway:
     def _link_up(self) -> None:
         self.downlink.attach_again()
         self.uplink.resume()
+        self._leftovers.look()
 
     def _timer_failed(self, error: Exception) -> None:
         self.metrics.failures += 1

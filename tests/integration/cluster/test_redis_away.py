@@ -16,7 +16,7 @@ from tests.chaos.callers import all_settled
 from tests.chaos.figures import calls, report, spread
 from tests.chaos.invariants import Findings
 from tests.chaos.proxy import Pair, Proxy
-from tests.chaos.scene import Scene, own_redis, scene
+from tests.chaos.scene import Scene, nothing_left, own_redis, scene
 from tests.cluster_fixture import ClusterFactory
 from tests.conditions import until
 
@@ -120,3 +120,18 @@ async def subscribers(redis: Redis) -> list[dict[str, Any]]:
 def local_port(pair: Pair) -> int:
     """Return the port from which the proxy speaks to Redis."""
     return int(pair.far.transport.get_extra_info("sockname")[1]) if pair.far.transport else 0
+
+
+async def test_call_that_comes_back_with_an_older_redis_is_let_go(cluster: ClusterFactory, redis_url: str) -> None:
+    """P8: an append-only file loses its last second, in which calls have ended; here one is put back by hand."""
+    async with scene(cluster) as stage, Redis.from_url(redis_url) as redis:
+        [caller] = await stage.crowd.arrive(1)
+        key = f"jc:call:{{{caller.sid}}}"
+        hash_before, ttl_ms = await redis.dump(key), await redis.pttl(key)
+        [held] = [name async for name in redis.scan_iter("jc:held:*")]
+        await stage.crowd.leave()
+        await nothing_left(redis_url)
+        await redis.restore(key, ttl_ms, hash_before)
+        await redis.sadd(held, caller.sid)
+        await redis.client_kill_filter(_type="normal", skipme=True)
+        await nothing_left(redis_url)
