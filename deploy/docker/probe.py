@@ -10,6 +10,7 @@ TIMEOUT_S = 2.0
 
 
 def main() -> int:
+    """Return the exit code."""
     port, path = int(sys.argv[1]), sys.argv[2]
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as connection:

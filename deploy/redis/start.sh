@@ -9,7 +9,7 @@ password_sha256="$(printf %s "$REDIS_PASSWORD" | sha256sum | cut -d' ' -f1)"
     echo "user default off"
     # Keys and channels of the cluster only, no administration, nothing that looks at other people's keys but SCAN.
     echo "user ${REDIS_USER} on #${password_sha256} ~${KEY_PREFIX}* &${KEY_PREFIX}* -@all" \
-        "+ping +auth +hello +select +client|setname +client|unblock +client|id +time +info +role" \
+        "+ping +auth +hello +select +client|setname +client|unblock +client|kill +client|id +time +info +role" \
         "+eval +evalsha +script|load +multi +exec +scan" \
         "+get +mget +set +del +unlink +exists +rename +expire +pexpire +pttl" \
         "+hget +hmget +hgetall +hkeys +hset +hdel +hincrby +sadd +srem +smembers" \

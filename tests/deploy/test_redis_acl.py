@@ -1,0 +1,99 @@
+"""The Redis user of deploy/redis/start.sh may do what the cluster needs, and nothing else."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from jambonz_cluster.embedded_redis import find_redis_server, free_port
+from jambonz_simulator import CallOptions, simulate_call
+from tests.cluster_fixture import REPO, ClusterFactory
+from tests.conditions import until, until_now
+
+PASSWORD = "not>~a &rule"  # characters that mean something in an ACL file
+
+
+@pytest.fixture
+def restricted_url(tmp_path: Path) -> Iterator[str]:
+    """A Redis started by the script; paths and port are moved to where a test may write."""
+    port = free_port()
+    script = (REPO / "deploy/redis/start.sh").read_text()
+    script = script.replace("/tmp/users.acl", f"{tmp_path}/users.acl").replace("--port 6379", f"--port {port}")
+    script = script.replace("--dir /data", f"--dir {tmp_path} --bind 127.0.0.1").replace(
+        "exec redis-server", f"exec {find_redis_server()}"
+    )
+    environ = {
+        **os.environ,
+        "REDIS_USER": "jambonz",
+        "REDIS_PASSWORD": PASSWORD,
+        "REDIS_MAXMEMORY": "64mb",
+        "KEY_PREFIX": "jc:",
+    }
+    process = subprocess.Popen(["sh", "-c", script], env=environ, stdout=subprocess.DEVNULL)
+    try:
+        with redis.Redis(port=port, username="jambonz", password=PASSWORD) as client:
+
+            def answers() -> bool:
+                assert process.poll() is None, "redis-server does not take the configuration"
+                try:
+                    return bool(client.ping())
+                except redis.ConnectionError:
+                    return False
+
+            until_now(answers, "the restricted Redis answers")
+        yield f"redis://jambonz:{_quoted(PASSWORD)}@127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _quoted(text: str) -> str:
+    from urllib.parse import quote
+
+    return quote(text, safe="")
+
+
+# What redis-py tells of itself at each connect; it does without.
+HARMLESS = {"cmdstat_client|setinfo"}
+
+
+def refused_commands(url: str) -> set[str]:
+    """Return the commands that Redis has refused to anybody."""
+    with redis.Redis.from_url(url) as client:
+        stats = client.info("commandstats")
+    return {name for name, values in stats.items() if values.get("rejected_calls", 0)} - HARMLESS
+
+
+async def test_cluster_runs_with_the_restricted_user(restricted_url: str, tmp_path: Path) -> None:
+    """Calls, a worker's death and adoption, a drain: nothing of it is refused."""
+    factory = ClusterFactory(restricted_url, tmp_path)
+    try:
+        running = await factory("examples.ivr:app", gateways=1, workers=2)
+        options = CallOptions(speed=20)
+        results = [await simulate_call(f"{running.url}/ivr", "hello", options) for _ in range(2)]
+        assert [result.is_good for result in results] == [True, True]
+        running.workers[0].kill()
+        with redis.Redis.from_url(restricted_url) as client:
+            await until(lambda: len(client.zrange("jc:workers", 0, -1)) == 1, "the dead worker is adopted")
+    finally:
+        await factory.stop()
+    assert refused_commands(restricted_url) == set()
+
+
+@pytest.mark.parametrize(
+    "words", ["FLUSHALL", "CONFIG GET maxmemory", "KEYS *", "GET other:key", "CLIENT LIST", "ACL LIST"]
+)
+def test_restricted_user_is_refused_everything_else(restricted_url: str, words: str) -> None:
+    """Who steals the password can harm this cluster, but not the server or its other users."""
+    with redis.Redis.from_url(restricted_url) as client, pytest.raises(redis.exceptions.NoPermissionError):
+        client.execute_command(*words.split())
+
+
+def test_built_in_user_is_off(restricted_url: str) -> None:
+    """Nobody gets in without the password."""
+    url = restricted_url.replace(f"jambonz:{_quoted(PASSWORD)}@", "")
+    with redis.Redis.from_url(url) as client, pytest.raises(redis.exceptions.AuthenticationError):
+        client.ping()
