@@ -67,12 +67,20 @@ class Recovery:
                 partial(self._restored, live), script.RESTORE, *restore_args(live.ownership, memory, grace_ms)
             )
 
-    def lose_all(self) -> None:
-        """Drop all calls: this process was taken for dead, and others have them."""
-        lost = list(self._owner.live.values())
-        log.error("this worker was taken for dead; its calls are with others now", extra={"calls": len(lost)})
-        for live in lost:
-            self._owner.lose(live, "")
+    def look_again(self) -> None:
+        """Drop the calls that others have: this process was taken for dead. It may have claimed some since then."""
+        log.error("this worker was taken for dead; others have its calls", extra={"calls": len(self._owner.live)})
+        for live in list(self._owner.live.values()):
+            self._link.send(partial(self._looked, live), b"HMGET", live.ownership.call.call, b"owner", b"fence")
+
+    def _looked(self, live: LiveCall, reply: Any) -> None:
+        if isinstance(reply, Exception) or self._owner.live.get(live.call.sid) is not live:
+            # The next connection begins with ``restore``, which tells the same.
+            return
+        mine = [live.ownership.worker_id.encode(), str(live.ownership.fence).encode()]
+        if reply != mine:
+            owner = (reply[0] or b"").decode()
+            self._owner.lose(live, "" if owner == live.ownership.worker_id else owner)
 
     def without_sockets(self, live: LiveCall) -> None:
         """End a call if no Connection has come back after the grace time."""

@@ -126,7 +126,7 @@ class Worker:
         self._presence = Presence(link, keys, self.id, settings)
         self._presence.load = lambda: self._dispatcher.count
         self._presence.reader_id = lambda: self._dispatch.client_id
-        self._presence.on_adopted = self.office.recovery.lose_all
+        self._presence.on_adopted = self.office.recovery.look_again
         adopter = Adopter(
             link,
             keys,

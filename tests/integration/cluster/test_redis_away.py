@@ -127,7 +127,7 @@ async def test_call_that_comes_back_with_an_older_redis_is_let_go(cluster: Clust
     async with scene(cluster) as stage, Redis.from_url(redis_url) as redis:
         [caller] = await stage.crowd.arrive(1)
         key = f"jc:call:{{{caller.sid}}}"
-        hash_before, ttl_ms = await redis.dump(key), await redis.pttl(key)
+        hash_before, ttl_ms = await redis.dump(key) or b"", await redis.pttl(key)
         [held] = [name async for name in redis.scan_iter("jc:held:*")]
         await stage.crowd.leave()
         await nothing_left(redis_url)

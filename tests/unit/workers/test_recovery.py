@@ -121,10 +121,28 @@ async def test_call_that_has_moved_on_is_left_alone(recovery: Recovery, link: Li
     await until(lambda: len(link.commands) == 1, "it looks after the one that is here now, whose time is over last")
 
 
-async def test_worker_taken_for_dead_drops_all_calls(recovery: Recovery, office: OfficeDouble) -> None:
-    """Others have them; nobody says who."""
-    recovery.lose_all()
-    assert office.lost == [""]
+@pytest.mark.parametrize(
+    ("owner", "fence", "lost_to"),
+    [
+        pytest.param(b"w2", b"9", ["w2"], id="another_has_it"),
+        pytest.param(b"", b"8", [""], id="nobody_has_it"),
+        pytest.param(None, None, [""], id="it_has_ended"),
+        pytest.param(b"w1", b"9", [""], id="claimed_again_since"),
+        pytest.param(b"w1", b"7", [], id="claimed_after_the_adoption"),
+    ],
+)
+async def test_worker_taken_for_dead_drops_the_calls_of_others(
+    recovery: Recovery,
+    link: LinkDouble,
+    office: OfficeDouble,
+    owner: bytes | None,
+    fence: bytes | None,
+    lost_to: list[str],
+) -> None:
+    """But not what it has claimed since it woke up: nobody else would look after that."""
+    recovery.look_again()
+    link.commands[0][0]([owner, fence])
+    assert office.lost == lost_to
 
 
 async def test_failed_restore_is_tried_with_the_next_connection(
