@@ -20,6 +20,8 @@ from jambonz_workers.routing import (
     path_of,
     session_paths,
 )
+from jambonz_workers.tool_answers import TOOL_KINDS
+from jambonz_workers.tools import TOOL_S, Toolbox, tool_of
 from jambonz_workers.verbs import verb_list
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class Router:
         self.hooks = RouteTable("hook")
         self.kinds: dict[str, Handler] = {}
         self.concurrent: set[str] = set()
+        self.toolbox = Toolbox()
 
     def session(self, path: str) -> Callable[[Function], Function]:
         """Register the handler of ``session:new`` for calls whose websocket was opened at ``path``."""
@@ -111,6 +114,28 @@ class Router:
 
         return register
 
+    def tool(self, name: str, *, timeout_s: float = TOOL_S) -> Callable[[Function], Function]:
+        """Register a tool of the running model (llm, s2s and agent verbs): a function of named arguments.
+
+        Its first parameter may be ``call``. The model's arguments are checked against the annotations; what it
+        returns, or why there is nothing, is sent in the shape of the model's vendor. It runs as a handler of the call
+        does: other events wait, and its commands and state take effect with the answer.
+
+        Args:
+            name: As in the verb's description of the tool.
+            timeout_s: After this time the model is told that the tool did not answer.
+
+        Raises:
+            TypeError: If it is no function of named parameters.
+            ValueError: If there is a tool of this name.
+        """
+
+        def register(function: Function) -> Function:
+            self.toolbox.add(tool_of(name, function, timeout_s))
+            return function
+
+        return register
+
     def include(self, router: "Router") -> None:
         """Take over all handlers that ``router`` has now, under this router's prefix.
 
@@ -127,6 +152,8 @@ class Router:
         for kind, handler in router.kinds.items():
             self._add_kind(kind, handler)
         self.concurrent |= router.concurrent
+        for tool in router.toolbox.tools.values():
+            self.toolbox.add(tool)
 
     def _add_kind(self, kind: str, handler: Handler) -> None:
         if kind in self.kinds:
@@ -225,6 +252,8 @@ class App(Router):
         elif event.hook and (found := self.hooks.exact(event.hook) or self.hooks.find(path_of(event.hook))):
             return found
         handler = self.kinds.get(event.kind)
+        if event.kind in TOOL_KINDS and self.toolbox.tools and (handler is None or event in self.toolbox):
+            handler = self.toolbox.handler
         return (handler, {}) if handler else None
 
     def manifest(self) -> Manifest:

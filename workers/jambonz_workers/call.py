@@ -2,60 +2,26 @@
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any
 
 from jambonz_shared.directive import Close, Command, Directive, Outcome, OutcomeKind
 from jambonz_shared.errors import ClusterError
 from jambonz_workers.call_facts import CallFacts
 from jambonz_workers.capabilities import Target
+from jambonz_workers.claimed_call import ClaimedCall
 from jambonz_workers.controls import NORMAL_CLOSURE, Controls, Sending, Settled
 from jambonz_workers.effects import Commit, answer
 from jambonz_workers.event import Event
 from jambonz_workers.facts import encode_facts, facts_after, status_of
+from jambonz_workers.handling import Handling, Office, OnCommitted, current
 from jambonz_workers.routing import Late
 from jambonz_workers.speech import Speech, Voice
 from jambonz_workers.state import CallState, StateChanges
+from jambonz_workers.tool_answers import vendor_in
+from jambonz_workers.verbs import verb_list
 from jambonz_workers.work import Job, Work
-
-OnCommitted = Callable[[ClusterError | None], None]
-"""Gets None when the commit is in Redis, at once or by an earlier try; else ``CallGone`` or ``CallLost``."""
-
-
-class Office(Protocol):
-    """What a Call needs of the process it lives in: the worker, or a test client."""
-
-    process_id: str
-    target: Target | None
-
-    def new_id(self) -> str:
-        """Return a directive id that this process uses once."""
-
-    def commit(self, call: "Call", commit: Commit, on_committed: OnCommitted) -> None:
-        """Save a commit; those of one call in the order of these calls."""
-
-
-@dataclass(slots=True, eq=False)
-class Handling:
-    """One run of a handler: what it has done so far, nothing of it committed yet.
-
-    Attributes:
-        is_open: False once its effects went out; later commands of the same task go out at once.
-        is_acked: The hook was answered by ``Call.ack``.
-    """
-
-    call: "Call"
-    event: Event
-    late: Late = "redirect"
-    directives: list[Directive] = field(default_factory=list)
-    works: list[Work] = field(default_factory=list)
-    is_open: bool = True
-    is_acked: bool = False
-
-
-_handling: Final[contextvars.ContextVar[Handling | None]] = contextvars.ContextVar("handling", default=None)
 
 
 class Call(Controls, CallFacts):
@@ -75,7 +41,7 @@ class Call(Controls, CallFacts):
     __slots__ = ("_background_n", "_facts", "_office", "_seen", "_voice", "_works", "app", "fence", "handling", "over",
                  "path", "state", "status")  # fmt: skip
 
-    def __init__(self, sid: str, office: Office, claimed: "ClaimedCall") -> None:
+    def __init__(self, sid: str, office: Office, claimed: ClaimedCall) -> None:
         super().__init__(sid)
         self.app = claimed.app
         self.path = claimed.path
@@ -103,6 +69,24 @@ class Call(Controls, CallFacts):
     def env_vars(self) -> Mapping[str, Any]:
         """Environment variables that the operator set for the application."""
         return MappingProxyType(self._facts.get("env_vars") or {})
+
+    @property
+    def model_vendor(self) -> str:
+        """Vendor of the model that was started last, ``agent`` for an agent verb; empty if none was."""
+        return self._fact("llm_vendor")
+
+    def note_model(self, verbs: Iterable[Mapping[str, Any]]) -> None:
+        """Remember the vendor of a model among verbs that jambonz is going to run; saved with the next event."""
+        vendor = vendor_in(verbs)
+        if vendor and vendor != self.model_vendor:
+            self._facts["llm_vendor"] = vendor
+            self._seen = (encode_facts(self._facts), self._seen[1])
+
+    def redirect(self, verbs: object, queue: bool = False, *, leg: str | None = None) -> Sending:
+        """Replace the running application by ``verbs``, or append them; see ``Controls.redirect``."""
+        sending = super().redirect(verbs, queue, leg=leg)
+        self.note_model(verb_list(verbs))
+        return sending
 
     @property
     def target(self) -> Target | None:
@@ -204,7 +188,7 @@ class Call(Controls, CallFacts):
         return future
 
     def _current(self) -> Handling | None:
-        handling = _handling.get()
+        handling = current.get()
         return handling if handling and handling.call is self and handling.is_open else None
 
     # What the worker (or the test client) does with it.
@@ -216,7 +200,7 @@ class Call(Controls, CallFacts):
     def begin(self, event: Event, late: Late) -> Handling:
         """Start gathering the effects of a handler that runs in the current context."""
         handling = self.handling = Handling(self, event, late)
-        _handling.set(handling)
+        current.set(handling)
         return handling
 
     @property
@@ -322,7 +306,7 @@ class Call(Controls, CallFacts):
             work.cancel()
             return
         context = contextvars.copy_context()
-        context.run(_handling.set, None)
+        context.run(current.set, None)
         self._works.add(work)
         work.start(context, self.sid, self._work_ended)
 
@@ -354,19 +338,6 @@ class Call(Controls, CallFacts):
         self.state.committed(changes)
         commit = Commit(-self.fence, self._background_n, directives, state=changes)
         self._office.commit(self, commit, on_committed)
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedCall:
-    """What Redis knows of a call when it is claimed; ``committed`` is the highest event done, by epoch."""
-
-    fence: int
-    app: str = ""
-    path: str = ""
-    status: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    state: Mapping[str, bytes] = field(default_factory=dict)
-    committed: Mapping[int, int] = field(default_factory=dict)
 
 
 def _settle(future: "asyncio.Future[None]", error: ClusterError | None) -> None:

@@ -35,13 +35,15 @@ from jambonz_shared.redis.scripts import (
     end_reply,
     orphan_args,
 )
-from jambonz_workers.call import Call, ClaimedCall, OnCommitted
+from jambonz_workers.call import Call
+from jambonz_workers.claimed_call import ClaimedCall
 from jambonz_workers.delivery import Delivery, Entry, Source
 from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Overhear, Ready, Settle, Wait
 from jambonz_workers.effects import DECLINE_FAILED, Commit, bare_ack, is_inbound_start
 from jambonz_workers.event import Event, event_of
 from jambonz_workers.facts import decode_facts
 from jambonz_workers.forwarder import Forwarder
+from jambonz_workers.handling import OnCommitted
 from jambonz_workers.live import LiveCall, started
 from jambonz_workers.outbox import Outbox
 from jambonz_workers.presence import OWNED_TTL_MS

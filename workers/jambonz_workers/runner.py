@@ -9,10 +9,11 @@ from typing import Any
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFrame
 from jambonz_workers.app import App
-from jambonz_workers.call import Call, Handling, OnCommitted
+from jambonz_workers.call import Call
 from jambonz_workers.capabilities import check_verbs
 from jambonz_workers.effects import DECLINE_FAILED, DECLINE_UNKNOWN, bare_ack, is_inbound_start
 from jambonz_workers.event import Event, event_of
+from jambonz_workers.handling import Handling, OnCommitted
 from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.routing import Handler, Late, Route
 from jambonz_workers.tally import kind_label
@@ -118,6 +119,8 @@ class Runner:
             result = None
         if self._app.target and result is not None:
             check_verbs(verb_list(result), self._app.target)
+        if self._app.toolbox.tools and result is not None:
+            handling.call.note_model(verb_list(result))
         handling.call.commit_handling(handling, result, on_committed)
 
     async def _failed(self, handling: Handling, error: Exception, handler: Handler, on_committed: OnCommitted) -> None:

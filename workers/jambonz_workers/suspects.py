@@ -6,7 +6,7 @@ from typing import Final
 
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import ClusterError
-from jambonz_workers.call import OnCommitted
+from jambonz_workers.handling import OnCommitted
 from jambonz_workers.outbox import Outbox
 from jambonz_workers.presence import OWNED_TTL_MS
 from jambonz_workers.redelivery import mark_of

@@ -14,9 +14,11 @@ from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import CallGone
 from jambonz_shared.kinds import ENDED
 from jambonz_workers.app import App
-from jambonz_workers.call import Call, ClaimedCall, OnCommitted
+from jambonz_workers.call import Call
+from jambonz_workers.claimed_call import ClaimedCall
 from jambonz_workers.effects import Commit
 from jambonz_workers.event import Event, event_of
+from jambonz_workers.handling import OnCommitted
 from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.runner import Runner
 from jambonz_workers.speech import OVERHEARD

@@ -1,0 +1,225 @@
+"""Tools of models: arguments checked, every call answered, in the shape that its vendor takes."""
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+import orjson
+import pytest
+from pydantic import Field
+
+from jambonz_workers import App, Call, Event
+from jambonz_workers.testing import AppClient
+from jambonz_workers.tool_answers import vendor_in
+from jambonz_workers.tools import tool_of
+
+CALL = {"tool_call_id": "t1", "name": "find_order", "args": {"order_no": "A-77"}}
+
+
+def shop() -> App:
+    app = App()
+
+    @app.tool("find_order")
+    async def find_order(call: Call, order_no: str, limit: Annotated[int, Field(ge=1)] = 3) -> object:
+        call.state["found"] = order_no
+        return {"status": "shipped", "limit": limit}
+
+    @app.tool("slow", timeout_s=0.01)
+    async def slow() -> None:
+        await asyncio.Event().wait()
+
+    @app.tool("fails")
+    def fails() -> None:
+        raise RuntimeError("secret of the house")
+
+    @app.tool("times_out_itself")
+    async def times_out_itself() -> None:
+        raise TimeoutError
+
+    @app.tool("not_json")
+    async def not_json() -> object:
+        return object()
+
+    @app.hook("/start/{vendor}")
+    async def start(call: Call, event: Event) -> object:
+        return {"verb": "llm", "vendor": event.path_params["vendor"]}
+
+    return app
+
+
+async def told(vendor: str, data: dict[str, Any], kind: str = "llm:tool-call") -> dict[str, Any]:
+    async with AppClient(shop()) as client:
+        if vendor:
+            await client.hook(f"/start/{vendor}")
+        (frame,) = (await client.send(kind, data)).commands
+    assert frame["command"] == "llm:tool-output"
+    assert frame["tool_call_id"] == data["tool_call_id"]
+    answer: dict[str, Any] = frame["data"]
+    return answer
+
+
+FOUND = {"status": "shipped", "limit": 3}
+TEXT = orjson.dumps(FOUND).decode()
+OPENAI = {
+    "type": "conversation.item.create",
+    "item": {"type": "function_call_output", "call_id": "t1", "output": TEXT},
+}
+
+
+@pytest.mark.parametrize(
+    ("vendor", "answer"),
+    [
+        ("openai", OPENAI),
+        ("microsoft", OPENAI),
+        ("", OPENAI),
+        ("ultravox", {"type": "client_tool_result", "invocation_id": "t1", "result": TEXT}),
+        (
+            "elevenlabs",
+            {"data": {"type": "client_tool_result", "tool_call_id": "t1", "result": TEXT, "is_error": False}},
+        ),
+        ("deepgram", {"data": {"type": "FunctionCallResponse", "id": "t1", "name": "find_order", "content": TEXT}}),
+        ("voiceagent", {"data": {"type": "FunctionCallResponse", "id": "t1", "name": "find_order", "content": TEXT}}),
+    ],
+)
+async def test_the_answer_has_the_vendors_shape(vendor: str, answer: dict[str, Any]) -> None:
+    """jambonz drops any other without a word (PROTOCOL.md 5.1)."""
+    assert await told(vendor, CALL) == answer
+
+
+async def test_an_agents_answer_is_a_result() -> None:
+    """The commercial line's own shape; its arguments may be JSON text (PROTOCOL.md 5.2)."""
+    data = {"tool_call_id": "t1", "name": "find_order", "arguments": '{"order_no": "A"}'}
+    assert await told("openai", data, "agent:tool-call") == {"result": FOUND}
+
+
+async def test_google_gets_one_answer_for_all_its_calls() -> None:
+    """They come together, with one constant id."""
+    calls = [
+        {"id": "f1", "name": "find_order", "args": {"order_no": "A"}},
+        {"id": "f2", "name": "nobody", "args": {}},
+        "junk",
+    ]
+    data = {"tool_call_id": "function_call_id", "type": "toolCall", "function_calls": calls}
+    assert await told("google", data) == {
+        "toolResponse": {
+            "functionResponses": [
+                {"id": "f1", "name": "find_order", "response": FOUND},
+                {"id": "f2", "name": "nobody", "response": {"error": "there is no tool 'nobody'"}},
+            ]
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "text"),
+    [
+        pytest.param("find_order", {}, "wrong arguments: order_no: Field required", id="missing"),
+        pytest.param("find_order", {"order_no": "A", "limit": 0}, "limit: Input should be greater", id="too_small"),
+        pytest.param("find_order", {"order_no": "A", "colour": 1}, "colour: Extra inputs", id="unknown"),
+        pytest.param("nobody", {}, "there is no tool 'nobody'", id="no_such_tool"),
+        pytest.param("slow", {}, "did not answer within 0.01 s", id="too_slow"),
+        pytest.param("fails", {}, "the tool failed", id="raises"),
+        pytest.param("times_out_itself", {}, "the tool failed", id="a_timeout_of_its_own"),
+        pytest.param("not_json", {}, "the tool failed", id="no_json"),
+    ],
+)
+async def test_a_failure_is_answered_too(name: str, arguments: dict[str, Any], text: str) -> None:
+    """The model waits for its output without limit (PROTOCOL.md 5.1); it hears nothing of our insides."""
+    answer = await told("elevenlabs", {"tool_call_id": "t1", "name": name, "args": arguments})
+    assert answer["data"]["is_error"] is True
+    assert text in answer["data"]["result"]
+    assert "secret" not in answer["data"]["result"]
+
+
+async def test_state_and_answer_are_saved_together() -> None:
+    """A tool runs as a handler does."""
+    async with AppClient(shop()) as client:
+        await client.send("llm:tool-call", CALL)
+        assert client.state == {"found": "A-77"}
+
+
+async def test_a_handler_of_the_kind_gets_what_no_tool_takes() -> None:
+    """And a handler of the toolHook's own path comes before both."""
+    app, seen = shop(), list[str]()
+
+    @app.on("llm:tool-call")
+    async def other(call: Call, event: Event) -> None:
+        seen.append(event.data["name"])
+
+    @app.hook("/special")
+    async def special(call: Call, event: Event) -> None:
+        seen.append(event.hook)
+
+    async with AppClient(app) as client:
+        await client.send("llm:tool-call", {"tool_call_id": "t", "name": "other"})
+        assert (await client.send("llm:tool-call", CALL)).commands
+        await client.send("llm:tool-call", CALL, hook="/special")
+    assert seen == ["other", "/special"]
+
+
+@pytest.mark.parametrize(
+    ("verbs", "vendor"),
+    [
+        ([], ""),
+        ([{"verb": "say"}], ""),
+        ([{"verb": "llm", "vendor": "google"}, {"verb": "hangup"}], "google"),
+        ([{"llm": {"vendor": "openai"}}], "openai"),
+        ([{"verb": "ultravox_s2s"}], "ultravox"),
+        ([{"verb": "s2s", "vendor": "deepgram"}], "deepgram"),
+        ([{"verb": "agent", "llm": {"vendor": "openai"}}], "agent"),
+    ],
+)
+def test_the_vendor_is_read_from_the_verbs(verbs: list[dict[str, Any]], vendor: str) -> None:
+    """Nothing in a tool call tells it."""
+    assert vendor_in(verbs) == vendor
+
+
+async def test_a_redirect_starts_a_model_too() -> None:
+    """Its vendor is remembered with the call's facts, so that it survives a worker."""
+    app = shop()
+
+    @app.hook("/later")
+    async def later(call: Call) -> None:
+        call.redirect({"verb": "google_s2s"})
+
+    async with AppClient(app) as client:
+        await client.hook("/later")
+        assert client.call.model_vendor == "google"
+        assert client.call.facts["llm_vendor"] == "google"
+
+
+def test_the_schema_describes_the_arguments() -> None:
+    """For the verb, so that it is written once."""
+    app = shop()
+    schema = app.toolbox.tools["find_order"].schema
+    assert schema["required"] == ["order_no"]
+    assert schema["properties"]["limit"]["minimum"] == 1
+    assert "call" not in schema["properties"]
+
+
+def test_mistakes_are_told_when_a_tool_is_registered() -> None:
+    """Not by the first caller."""
+    app = shop()
+    with pytest.raises(ValueError, match="is there already"):
+        app.tool("slow")(lambda: None)
+    with pytest.raises(ValueError, match="expected a tool's name"):
+        tool_of("", lambda: None, 1)
+    with pytest.raises(TypeError, match="expected a function"):
+        tool_of("x", 7, 1)
+    with pytest.raises(TypeError, match="'rest'"):
+        tool_of("x", lambda **rest: None, 1)
+    with pytest.raises(ValueError, match="is there already"):
+        app.toolbox.add(app.toolbox.tools["slow"])
+
+
+def test_routers_bring_their_tools() -> None:
+    """As their other handlers."""
+    from jambonz_workers import Router
+
+    router, app = Router(), App()
+
+    @router.tool("colour")
+    async def colour(name: Literal["red", "blue"]) -> str:
+        return name
+
+    app.include(router)
+    assert list(app.toolbox.tools) == ["colour"]

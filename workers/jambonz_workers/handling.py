@@ -1,0 +1,55 @@
+"""One run of a handler, and what a call needs around it."""
+
+import contextvars
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from jambonz_shared.directive import Directive
+from jambonz_shared.errors import ClusterError
+from jambonz_workers.capabilities import Target
+from jambonz_workers.effects import Commit
+from jambonz_workers.event import Event
+from jambonz_workers.routing import Late
+from jambonz_workers.work import Work
+
+if TYPE_CHECKING:
+    from jambonz_workers.call import Call
+
+OnCommitted = Callable[[ClusterError | None], None]
+"""Gets None when the commit is in Redis, at once or by an earlier try; else ``CallGone`` or ``CallLost``."""
+
+
+class Office(Protocol):
+    """What a Call needs of the process it lives in: the worker, or a test client."""
+
+    process_id: str
+    target: Target | None
+
+    def new_id(self) -> str:
+        """Return a directive id that this process uses once."""
+
+    def commit(self, call: "Call", commit: Commit, on_committed: OnCommitted) -> None:
+        """Save a commit; those of one call in the order of these calls."""
+
+
+@dataclass(slots=True, eq=False)
+class Handling:
+    """One run of a handler: what it has done so far, nothing of it committed yet.
+
+    Attributes:
+        is_open: False once its effects went out; later commands of the same task go out at once.
+        is_acked: The hook was answered by ``Call.ack``.
+    """
+
+    call: "Call"
+    event: Event
+    late: Late = "redirect"
+    directives: list[Directive] = field(default_factory=list)
+    works: list[Work] = field(default_factory=list)
+    is_open: bool = True
+    is_acked: bool = False
+
+
+current: Final[contextvars.ContextVar[Handling | None]] = contextvars.ContextVar("handling", default=None)
+"""The handler that runs in this context, of whichever call."""

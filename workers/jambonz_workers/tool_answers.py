@@ -1,0 +1,99 @@
+"""Tool calls of models and their answers, in the shape of each vendor. Pure. Source: PROTOCOL.md 5.1, 5.2.
+
+jambonz drops an answer in another shape without a word, and the model waits for ever.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jambonz_workers.event import Event
+from jambonz_workers.events import ToolCall
+from jambonz_workers.events.members import mapping_in, text_in
+from jambonz_workers.events.models import arguments_in
+from jambonz_workers.verbs import dump, verb_name
+
+TOOL_KINDS: Final = frozenset({"llm:tool-call", "agent:tool-call"})
+
+AGENT: Final = "agent"
+"""Stands for the commercial line's own answer shape, whatever the vendor."""
+
+_VERBS_WITH_VENDOR: Final = frozenset({"llm", "s2s"})
+_SUFFIX: Final = "_s2s"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One tool that a model wants to be run."""
+
+    tool_call_id: str
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a tool gave; ``value`` is JSON, or words for the model if ``is_error``."""
+
+    value: Any
+    is_error: bool = False
+
+    @property
+    def text(self) -> str:
+        """The value as one text: as it is if it is one, else as JSON."""
+        return self.value if isinstance(self.value, str) else dump(self.value, "tool result").decode()
+
+
+def vendor_in(verbs: Iterable[Mapping[str, Any]]) -> str:
+    """Return the vendor of the last model among ``verbs``, ``AGENT`` for an agent, or empty if there is none."""
+    vendor = ""
+    for verb in verbs:
+        name = verb_name(verb)
+        properties = verb if "verb" in verb else mapping_in(verb, name)
+        if name in _VERBS_WITH_VENDOR:
+            vendor = text_in(properties, "vendor")
+        elif name == AGENT:
+            vendor = AGENT
+        elif name.endswith(_SUFFIX):
+            vendor = name.removesuffix(_SUFFIX)
+    return vendor
+
+
+def asked_in(event: Event) -> list[Asked]:
+    """Return the tools that an event asks for; google's may be several, answered together."""
+    calls = event.data.get("function_calls")
+    if isinstance(calls, list):
+        return [
+            Asked(text_in(call, "id"), text_in(call, "name"), arguments_in(call))
+            for call in calls
+            if isinstance(call, dict)
+        ]
+    one = event.seen_as(ToolCall)
+    return [Asked(one.tool_call_id, one.name, one.arguments)]
+
+
+def answer_of(kind: str, vendor: str, told: Sequence[tuple[Asked, Told]]) -> dict[str, Any]:
+    """Return ``data`` of the ``llm:tool-output`` for a call of this kind; ``vendor`` as ``vendor_in`` gives it."""
+    asked, result = told[0]
+    if kind == "agent:tool-call" or vendor == AGENT:
+        return {"result": result.value}
+    match vendor:
+        case "google":
+            return {"toolResponse": {"functionResponses": [_google(*pair) for pair in told]}}
+        case "ultravox":
+            return {"type": "client_tool_result", "invocation_id": asked.tool_call_id, "result": result.text}
+        case "elevenlabs":
+            output = {"tool_call_id": asked.tool_call_id, "result": result.text, "is_error": result.is_error}
+            return {"data": {"type": "client_tool_result", **output}}
+        case "deepgram" | "voiceagent":
+            response = {"id": asked.tool_call_id, "name": asked.name, "content": result.text}
+            return {"data": {"type": "FunctionCallResponse", **response}}
+        case _:
+            # openai and microsoft, and those that imitate them.
+            item = {"type": "function_call_output", "call_id": asked.tool_call_id, "output": result.text}
+            return {"type": "conversation.item.create", "item": item}
+
+
+def _google(asked: Asked, told: Told) -> dict[str, Any]:
+    response = told.value if isinstance(told.value, dict) else {"error" if told.is_error else "result": told.value}
+    return {"id": asked.tool_call_id, "name": asked.name, "response": response}

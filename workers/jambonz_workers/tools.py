@@ -1,0 +1,137 @@
+"""Tools that models call: functions of the application, their arguments checked, every call answered."""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from jambonz_workers.call import Call
+from jambonz_workers.event import Event
+from jambonz_workers.routing import Handler
+from jambonz_workers.tool_answers import Asked, Told, answer_of, asked_in
+
+log = logging.getLogger(__name__)
+
+# A caller on the line hears silence meanwhile, and the call's other events wait.
+TOOL_S: Final = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that a model may call.
+
+    Attributes:
+        wants_call: Its first parameter is the call.
+        arguments: Checks what the model sends.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    timeout_s: float
+    wants_call: bool
+    arguments: type[BaseModel]
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of the arguments, for the description of the tool in the verb."""
+        schema = self.arguments.model_json_schema()
+        schema.pop("title", None)
+        return schema
+
+
+def tool_of(name: str, function: object, timeout_s: float) -> Tool:
+    """Return a checked tool.
+
+    Raises:
+        TypeError: If it is no function, or takes other parameters than the call and named ones.
+        ValueError: If the name is empty or the time not positive.
+    """
+    if not name or timeout_s <= 0:
+        raise ValueError(f"expected a tool's name and a positive timeout_s, got {name!r} and {timeout_s!r}")
+    if not inspect.isroutine(function):
+        raise TypeError(f"expected a function, got {type(function).__name__}; write @app.tool('name')")
+    parameters = list(inspect.signature(function).parameters.values())
+    hints = get_type_hints(function, include_extras=True)
+    wants_call = bool(parameters) and (parameters[0].name == "call" or hints.get(parameters[0].name) is Call)
+    fields: dict[str, Any] = {}
+    for parameter in parameters[wants_call:]:
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise TypeError(f"tool {name!r}: parameter {parameter.name!r} has to have a name of its own")
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hints.get(parameter.name, Any), default)
+    return Tool(name, function, timeout_s, wants_call, create_model(name, __config__=_CONFIG, **fields))
+
+
+_CONFIG: Final = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
+
+
+class Toolbox:
+    """The tools of an app. ``handler`` answers a model's call with what they give, whatever happens in them."""
+
+    def __init__(self) -> None:
+        self.tools: dict[str, Tool] = {}
+        self.handler = Handler(self.answer, is_async=True, arity=2)
+
+    def add(self, tool: Tool) -> None:
+        """Register a tool.
+
+        Raises:
+            ValueError: If there is one of its name.
+        """
+        if tool.name in self.tools:
+            raise ValueError(f"tool {tool.name!r} is there already")
+        self.tools[tool.name] = tool
+
+    def __contains__(self, event: Event) -> bool:
+        return any(asked.name in self.tools for asked in asked_in(event))
+
+    async def answer(self, call: Call, event: Event) -> None:
+        """Run what an event asks for, and send one answer in the shape of the running model."""
+        asked = asked_in(event)
+        told = await asyncio.gather(*(self._run(call, one) for one in asked))
+        data = answer_of(event.kind, call.model_vendor, list(zip(asked, told, strict=True)))
+        tool_call_id = event.data.get("tool_call_id")
+        call.tool_output(tool_call_id if isinstance(tool_call_id, str) else asked[0].tool_call_id, data)
+
+    async def _run(self, call: Call, asked: Asked) -> Told:
+        tool = self.tools.get(asked.name)
+        if tool is None:
+            return Told(f"there is no tool {asked.name!r}", is_error=True)
+        try:
+            arguments = tool.arguments.model_validate(dict(asked.arguments))
+        except ValidationError as error:
+            return Told(_words(error), is_error=True)
+        given = {name: getattr(arguments, name) for name in tool.arguments.model_fields}
+        positional = (call,) if tool.wants_call else ()
+        extra = {"call_sid": call.sid, "tool": tool.name}
+        try:
+            async with asyncio.timeout(tool.timeout_s) as limit:
+                if inspect.iscoroutinefunction(tool.function):
+                    value = await tool.function(*positional, **given)
+                else:
+                    value = await asyncio.to_thread(tool.function, *positional, **given)
+            told = Told(value)
+            # Here, where it can still be answered: JSON may not hold it.
+            _ = told.text
+        except TimeoutError:
+            if not limit.expired():
+                log.exception("tool failed", extra=extra)
+                return Told("the tool failed", is_error=True)
+            log.warning("tool took too long", extra=extra)
+            return Told(f"the tool did not answer within {tool.timeout_s:g} s", is_error=True)
+        except Exception:
+            log.exception("tool failed", extra=extra)
+            return Told("the tool failed", is_error=True)
+        return told
+
+
+def _words(error: ValidationError) -> str:
+    """Return what is wrong with the arguments, for the model to do better; without what it sent."""
+    wrong = [
+        f"{'.'.join(map(str, it['loc']))}: {it['msg']}" for it in error.errors(include_input=False, include_url=False)
+    ]
+    return "wrong arguments: " + "; ".join(wrong)
