@@ -19,14 +19,13 @@ class Reconnection:
     Only Redis knows, so the ack waits for it, but not long: without one in 5 s jambonz hangs up (P9).
     """
 
-    __slots__ = ("_blind", "_delivery", "_is_unknown", "_owed", "_policy")
+    __slots__ = ("_blind", "_delivery", "_owed", "_policy")
 
     def __init__(self, delivery: Delivery, policy: SessionPolicy) -> None:
         self._delivery: Final = delivery
         self._policy: Final = policy
         self._owed: OwedAck | None = None
         self._blind: OwedAck | None = None
-        self._is_unknown = False
 
     @property
     def is_owed(self) -> bool:
@@ -46,12 +45,12 @@ class Reconnection:
             yield Send(wire.ack_frame(owed.msgid, b"[]"))
 
     def attached(self, attachment: Attachment) -> Iterator[Effect]:
-        """Answer, now that Redis has told whether ``session:new`` was acked."""
-        if self._owed and not attachment.existed:
-            # Nobody knows: Redis may have lost the Call, or the gateway of its first socket died before Redis heard
-            # of it. An empty ack would reject the caller in the second case; ``tick`` says what is right in both.
-            self._owed, self._is_unknown = replace(self._owed, deadline_s=0.0), True
-            return
+        """Answer, now that Redis has told whether ``session:new`` was acked.
+
+        Of a Call that Redis does not know nobody can tell: Redis may have lost it, or the gateway of its first socket
+        died before Redis heard of it. An empty ack would reject the caller in the second case, so it counts as not
+        acked, and its handler gets the ``session:new`` it has never seen (``Route.attached``).
+        """
         owed, self._owed = self._owed, None
         blind, self._blind = self._blind, None
         if owed and not attachment.is_acked:
@@ -77,13 +76,7 @@ class Reconnection:
                 Count("fallback_ack"),
                 Send(wire.ack_frame(self._owed.msgid, fallback_data(self._owed, fallbacks))),
             )
-            owed, self._owed = self._owed, None
-            if self._is_unknown:
-                self._delivery.is_acked = True
-                self._delivery.bounce(now_s)
-                yield MarkAcked(owed.call_sid)
-            else:
-                self._blind = owed
+            self._owed, self._blind = None, self._owed
 
     def clear(self) -> int:
         """Forget everything, because the socket is gone, and return how many acks died with it."""

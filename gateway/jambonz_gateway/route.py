@@ -108,8 +108,13 @@ class Route:
         self.held_bytes += len(event.body)
         return [*self._shrink(limit_bytes), *self.flush(gateway_id)]
 
-    def attached(self, attachment: Attachment, gateway_id: str) -> Iterator[Effect]:
-        """Begin to publish: the Call has given this Connection its epoch."""
+    def attached(self, attachment: Attachment, gateway_id: str, *, may_begin: bool = False) -> Iterator[Effect]:
+        """Begin to publish: the Call has given this Connection its epoch.
+
+        With ``may_begin`` a Call that Redis does not know begins with a ``session:reconnect`` that is not acked.
+        """
+        if may_begin and not attachment.existed:
+            self._begin_anew()
         was_older = self.epoch > 0 and not self.is_newest
         self.epoch = attachment.epoch
         # Attached again, after the link was down: a log that was being read then has not been.
@@ -193,6 +198,12 @@ class Route:
         self._reading = False
         self.delivered_seq = max(self.delivered_seq, self._asked_seq)
         yield from self.read_log()
+
+    def _begin_anew(self) -> None:
+        """Make a held ``session:reconnect`` the ``session:new`` whose data it carries (PROTOCOL.md 2.6.1)."""
+        for event in self._held:
+            if event.kind == kinds.SESSION_RECONNECT.name:
+                event.kind, event.is_acked = kinds.SESSION_NEW.name, False
 
     def _next(self, gateway_id: str) -> Envelope:
         if self._returned:

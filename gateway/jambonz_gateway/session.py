@@ -169,7 +169,7 @@ class Session:
         route = self._routes.get(call_sid)
         if route is None:
             return []
-        effects = list(route.attached(attachment, self.gateway_id))
+        effects = list(route.attached(attachment, self.gateway_id, may_begin=self._reconnection.is_owed))
         if call_sid == self.primary:
             self._delivery.is_acked = self._delivery.is_acked or attachment.is_acked
             effects = [*self._reconnection.attached(attachment), *effects]

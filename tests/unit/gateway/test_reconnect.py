@@ -2,7 +2,7 @@
 
 import orjson
 
-from jambonz_gateway.effects import Attach, Delivered, Effect, MarkAcked
+from jambonz_gateway.effects import Attach, Delivered, Effect, MarkAcked, Publish
 from tests.unit.gateway.sessions import (
     CALL,
     LEG,
@@ -60,18 +60,29 @@ def test_reconnect_forgets_the_socket_before_it() -> None:
     assert Bench().hears(reconnect()) == [Attach(CALL, "main", is_reconnect=True)]
 
 
-def test_reconnect_of_an_unknown_call_is_acked_with_the_fallback_application() -> None:
-    """Redis lost it, or its first gateway died before Redis heard of it: only in the first case is the content ignored.
+def test_reconnect_of_an_unknown_call_begins_it() -> None:
+    """Redis lost it, or its first gateway died before Redis heard of it: only in the first case is the ack ignored.
 
     The caller of the second one would be rejected by an empty ack (PROTOCOL.md 2.4), and be deaf without the bounce.
     """
     bench = Bench()
     bench.hears(reconnect())
-    assert acks(bench.attached()) == {}
-    effects = bench.later(0.0)
-    assert acks(effects) == {"r": [{"verb": "pause", "length": 1}]}
+    effects = bench.attached()
+    assert acks(effects) == {}
+    [envelope] = [effect.envelope for effect in effects if isinstance(effect, Publish)]
+    assert (envelope.kind, envelope.msgid, envelope.is_acked) == ("session:new", "r", False)
+    effects = bench.batch(1, ack("d1", "r"))
+    assert list(acks(effects)) == ["r"]
     assert MarkAcked(CALL) in effects, "or the next reconnect would wait for an application"
     assert close_codes(bench.later(0.25)) == [1012]
+
+
+def test_unknown_call_that_nobody_answers_gets_the_fallback_application() -> None:
+    """P1: right whether ``session:new`` was acked before or not."""
+    bench = Bench()
+    bench.hears(reconnect())
+    bench.attached()
+    assert acks(bench.later(4.0)) == {"r": [{"verb": "pause", "length": 1}]}
 
 
 def test_reconnect_without_redis_is_acked_with_the_fallback_application() -> None:
