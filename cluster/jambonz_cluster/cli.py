@@ -158,6 +158,40 @@ def hangup_call(call_sid: str, *, as_json: bool, **flags: str | None) -> None:
     sys.exit(calls.command_call(settings, call_sid, lambda call: call.hangup(), as_json=as_json))
 
 
+@main.group()
+def quarantine() -> None:
+    """Look after events whose handler killed three workers."""
+
+
+@quarantine.command("list")
+@_calls_options
+def list_quarantine(*, as_json: bool, **flags: str | None) -> None:
+    """List the events in quarantine."""
+    from jambonz_cluster.quarantine import list_events
+
+    sys.exit(list_events(settings_or_exit(CommonSettings, flags), as_json=as_json))
+
+
+@quarantine.command("replay")
+@click.argument("event_id")
+@setting_options(CommonSettings, "redis_url", "key_prefix")
+def replay_quarantine(event_id: str, **flags: str | None) -> None:
+    """Give EVENT_ID to the workers again; verbs they return go out as a redirect."""
+    from jambonz_cluster.quarantine import replay_event
+
+    sys.exit(replay_event(settings_or_exit(CommonSettings, flags), event_id))
+
+
+@quarantine.command("drop")
+@click.argument("event_id")
+@setting_options(CommonSettings, "redis_url", "key_prefix")
+def drop_quarantine(event_id: str, **flags: str | None) -> None:
+    """Delete EVENT_ID."""
+    from jambonz_cluster.quarantine import drop_event
+
+    sys.exit(drop_event(settings_or_exit(CommonSettings, flags), event_id))
+
+
 @main.command()
 @click.option("--serve", "port", type=click.IntRange(0, 65535), default=None, help="Serve a page and JSON on PORT.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address the page is served on.")

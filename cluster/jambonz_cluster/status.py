@@ -13,7 +13,7 @@ from jambonz_cluster.calls import json_text
 from jambonz_cluster.options import EXIT_FAILED
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.keys import Keys
-from jambonz_shared.redis.endpoint import UrlEndpoint
+from jambonz_shared.redis.connect import endpoint_of
 from jambonz_shared.redis.errors import LinkError
 from jambonz_shared.redis.link import Link
 from jambonz_shared.runtime.loop import run_in_loop
@@ -83,7 +83,7 @@ class Status:
 @asynccontextmanager
 async def connected(settings: CommonSettings) -> AsyncIterator[Link]:
     """Keep a link to Redis up while the block runs; it need not be up at the start."""
-    link = Link(UrlEndpoint(settings.redis_url), name="status", scripts=())
+    link = Link(endpoint_of(settings.redis_url), name="status", scripts=())
     task = asyncio.create_task(link.run())
     try:
         yield link
