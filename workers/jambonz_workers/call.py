@@ -15,10 +15,11 @@ from jambonz_workers.controls import NORMAL_CLOSURE, Controls, Sending, Settled
 from jambonz_workers.effects import Commit, answer
 from jambonz_workers.event import Event
 from jambonz_workers.facts import encode_facts, facts_after, status_of
-from jambonz_workers.handling import Handling, Office, OnCommitted, current
-from jambonz_workers.routing import Late
+from jambonz_workers.handling import Handling, Office, OnCommitted, current, ignore, settle
+from jambonz_workers.routing import Late, checked_path
 from jambonz_workers.speech import Speech, Voice
 from jambonz_workers.state import CallState, StateChanges
+from jambonz_workers.timers import FIELD, TIMER, Timers
 from jambonz_workers.tool_answers import vendor_in
 from jambonz_workers.verbs import verb_list
 from jambonz_workers.work import Job, Work
@@ -36,10 +37,11 @@ class Call(Controls, CallFacts):
         path: Path the call's websocket was opened at, when the call was claimed.
         state: The application's own fields, kept in Redis, see ``CallState``.
         status: Newest call status, such as ``in-progress``; empty when unknown.
+        timers: What ``after`` has set.
     """
 
     __slots__ = ("_background_n", "_facts", "_office", "_seen", "_voice", "_works", "app", "fence", "handling", "over",
-                 "path", "state", "status")  # fmt: skip
+                 "path", "state", "status", "timers")  # fmt: skip
 
     def __init__(self, sid: str, office: Office, claimed: ClaimedCall) -> None:
         super().__init__(sid)
@@ -54,6 +56,7 @@ class Call(Controls, CallFacts):
         self._office = office
         self._works: set[Work] = set()
         self._voice: Voice | None = None
+        self.timers = Timers(sid, claimed.fence, self.state, office.tell)
         self._background_n = 0
         # Facts and status that the next commit of an event saves.
         self._seen: tuple[bytes, str] = (b"", "")
@@ -112,7 +115,7 @@ class Call(Controls, CallFacts):
         if handling.is_acked:
             raise RuntimeError(f"call.ack(): {handling.event.hook or handling.event.kind!r} is answered already")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.commit_handling(handling, verbs, lambda error: _settle(future, error))
+        self.commit_handling(handling, verbs, lambda error: settle(future, error))
         handling.is_acked = True
         await future
 
@@ -121,6 +124,32 @@ class Call(Controls, CallFacts):
         if not 1000 <= code <= 4999:
             raise ValueError(f"expected a websocket close code, 1000 to 4999, got {code!r}")
         return self._act([Close(self._office.new_id(), code, self._office.process_id)])
+
+    def after(self, seconds: float, path: str, data: Mapping[str, Any] | None = None) -> str:
+        """Have the handler of ``@app.hook(path)`` run in ``seconds``, at whichever worker owns the call then.
+
+        Inside a handler it is set together with the handler's other effects. It runs as any handler of the call, in its
+        turn, with ``data`` as ``event.data``; what it does takes effect at most once. It has nobody to answer: its
+        verbs go out by ``call.redirect``. It is gone when the call ends.
+
+        Returns:
+            What ``cancel_timer`` takes.
+
+        Raises:
+            ValueError: If ``seconds`` is negative or ``path`` no path.
+            TypeError: If JSON cannot hold ``data``.
+        """
+        if seconds < 0:
+            raise ValueError(f"call.after(): expected seconds from 0, got {seconds!r}")
+        timer_id = self.timers.set(seconds, checked_path(path), data or {})
+        self._save_aside()
+        return timer_id
+
+    def cancel_timer(self, timer_id: str) -> bool:
+        """Cancel a timer of ``after``; False if it has run, or never was."""
+        is_found = self.timers.forget(timer_id)
+        self._save_aside()
+        return is_found
 
     def spawn(self, job: Job, name: str | None = None) -> Work:
         """Run a coroutine beside the handlers, for as long as the call lives here.
@@ -253,9 +282,14 @@ class Call(Controls, CallFacts):
         self, event: Event, directives: Sequence[Directive], changes: StateChanges, on_committed: OnCommitted
     ) -> None:
         """Commit an event as done, with these effects."""
+        if event.n == 0:
+            # Of our own making: only a number of its own makes its commit a duplicate when it is repeated.
+            self._commit_aside(directives, on_committed, changes)
+            return
         facts, status = self._seen
         self._seen = (b"", "")
         self.state.committed(changes)
+        on_committed = self._arming(changes, on_committed)
         commit = Commit(event.epoch, event.n, directives, facts, status, changes)
         self._office.commit(self, commit, on_committed)
 
@@ -266,6 +300,9 @@ class Call(Controls, CallFacts):
         handling.directives.clear()
         handling.works.clear()
         self.state.rollback()
+        if handling.event.kind == TIMER:
+            # It has had its run.
+            self.timers.forget(handling.event.msgid)
 
     def finish(self, handling: Handling) -> None:
         """Say that the handler has run and its effects are on their way."""
@@ -277,6 +314,7 @@ class Call(Controls, CallFacts):
         self.over = self.over or reason
         if self._voice:
             self._voice.stop(self.over)
+        self.timers.stop()
         self.cancel_works()
 
     def cancel_works(self) -> None:
@@ -315,7 +353,7 @@ class Call(Controls, CallFacts):
         if self.over is None and self.handling is None:
             changes = self._changes_of_work()
             if changes:
-                self._commit_aside([], _ignore, changes)
+                self._commit_aside([], ignore, changes)
 
     def _changes_of_work(self) -> StateChanges:
         try:
@@ -324,6 +362,22 @@ class Call(Controls, CallFacts):
             # Nobody awaits the work any more; the log is the only place left.
             self.state.rollback()
             return []
+
+    def _save_aside(self) -> None:
+        """Save the state now, unless a handler has it in its hands and saves it with its effects."""
+        if self.handling is None:
+            self._commit_aside([], ignore)
+
+    def _arming(self, changes: StateChanges, on_committed: OnCommitted) -> OnCommitted:
+        if all(name != FIELD for name, _ in changes):
+            return on_committed
+
+        def committed(error: ClusterError | None) -> None:
+            if error is None and self.over is None:
+                self.timers.arm()
+            on_committed(error)
+
+        return committed
 
     def _commit_aside(
         self, directives: Sequence[Directive], on_committed: OnCommitted, changes: StateChanges | None = None
@@ -336,18 +390,6 @@ class Call(Controls, CallFacts):
             changes = self.state.changes() if self.handling is None else []
         self._background_n += 1
         self.state.committed(changes)
+        on_committed = self._arming(changes, on_committed)
         commit = Commit(-self.fence, self._background_n, directives, state=changes)
         self._office.commit(self, commit, on_committed)
-
-
-def _settle(future: "asyncio.Future[None]", error: ClusterError | None) -> None:
-    if future.done():
-        return
-    if error:
-        future.set_exception(error)
-    else:
-        future.set_result(None)
-
-
-def _ignore(_: ClusterError | None) -> None:
-    """The call is released by whoever sees the error first."""

@@ -24,6 +24,7 @@ from jambonz_workers.call_facts import CallFacts
 from jambonz_workers.capabilities import Target, checked_target
 from jambonz_workers.controls import NORMAL_CLOSURE, Controls, Sending
 from jambonz_workers.facts import decode_facts
+from jambonz_workers.state import RESERVED
 
 # A gateway answers within a millisecond; longer means that its socket is down and jambonz may come back.
 OUTCOME_WAIT_S: Final = 2.0
@@ -238,7 +239,7 @@ class RemoteCall(Controls, CallFacts):
             CallGone: If the call has ended.
         """
         record = await self._calls.record(self.sid)
-        return {name: orjson.loads(json) for name, json in record.state.items()}
+        return {name: orjson.loads(json) for name, json in record.state.items() if not name.startswith(RESERVED)}
 
     def close(self, code: int = NORMAL_CLOSURE) -> Sending:
         """Close the call's newest websocket; jambonz reconnects unless the code is 1000."""

@@ -1,11 +1,13 @@
 """One run of a handler, and what a call needs around it."""
 
+import asyncio
 import contextvars
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from jambonz_shared.directive import Directive
+from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import ClusterError
 from jambonz_workers.capabilities import Target
 from jambonz_workers.effects import Commit
@@ -32,6 +34,9 @@ class Office(Protocol):
     def commit(self, call: "Call", commit: Commit, on_committed: OnCommitted) -> None:
         """Save a commit; those of one call in the order of these calls."""
 
+    def tell(self, envelope: Envelope) -> None:
+        """Put an event of ours behind what waits in its call's mailbox."""
+
 
 @dataclass(slots=True, eq=False)
 class Handling:
@@ -53,3 +58,17 @@ class Handling:
 
 current: Final[contextvars.ContextVar[Handling | None]] = contextvars.ContextVar("handling", default=None)
 """The handler that runs in this context, of whichever call."""
+
+
+def settle(future: "asyncio.Future[None]", error: ClusterError | None) -> None:
+    """Give a future what ``OnCommitted`` got."""
+    if future.done():
+        return
+    if error:
+        future.set_exception(error)
+    else:
+        future.set_result(None)
+
+
+def ignore(_: ClusterError | None) -> None:
+    """The call is released by whoever sees the error first."""

@@ -33,6 +33,10 @@ class LiveCall:
     committed: dict[int, int] = field(default_factory=dict)
     sent: dict[int, int] = field(default_factory=dict)
 
+    def confirm(self, epoch: int, n: int) -> None:
+        """Note that Redis has this event; its epoch is below zero for effects outside of events."""
+        self.committed[epoch] = max(n, self.committed.get(epoch, 0))
+
 
 def started(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
     """Return a task; from Python 3.12 on its first step has run, so that most events need no loop tick more."""

@@ -115,11 +115,11 @@ class Office:
         match commit_reply(reply):
             case Committed():
                 self._tally.commits["ok"] += 1
-                _confirm(live, event)
+                live.confirm(*event)
                 on_committed(None)
             case Duplicate():
                 self._tally.commits["duplicate"] += 1
-                _confirm(live, event)
+                live.confirm(*event)
                 on_committed(None)
             case Fenced(owner):
                 self._tally.commits["fenced"] += 1
@@ -212,6 +212,7 @@ class Office:
         if not record.live:
             self.recovery.without_sockets(live)
         self._metrics.calls.set(len(self.live))
+        live.call.timers.arm()
         self._apply(self.dispatcher.claimed(call_sid, record.committed, self._loop.time()))
 
     def _disown(self, call_sid: str) -> None:
@@ -336,7 +337,10 @@ class Office:
 
     def end(self, live: LiveCall) -> None:
         """Run the end of a call behind what waits in its mailbox, as if its gateway had told it."""
-        envelope = notice(live.call.sid, ENDED, 0)
+        self.tell(notice(live.call.sid, ENDED, 0))
+
+    def tell(self, envelope: Envelope) -> None:
+        """Put an event of ours behind what waits in its call's mailbox."""
         # It came over no stream, so nothing is to be deleted.
         self.receive(Delivery(envelope, Entry(Source.INBOX, b"", 1), is_settled=True))
 
@@ -382,12 +386,6 @@ class Office:
         self._outbox.send(_ignore, b"XADD", self._keys.dispatch(self._terms.app), b"*", b"e", takeover.encode())
         if self._release(live, CallLost(call_sid, "")):
             self._apply(self.dispatcher.lost(call_sid, ""))
-
-
-def _confirm(live: LiveCall, event: tuple[int, int]) -> None:
-    """Note that Redis has this event; its epoch is below zero for effects outside of events."""
-    epoch, n = event
-    live.committed[epoch] = max(n, live.committed.get(epoch, 0))
 
 
 def _bare_event(envelope: Envelope) -> Event:

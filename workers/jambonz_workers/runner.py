@@ -17,6 +17,7 @@ from jambonz_workers.handling import Handling, OnCommitted
 from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.routing import Handler, Late, Route
 from jambonz_workers.tally import kind_label
+from jambonz_workers.timers import TIMER
 from jambonz_workers.verbs import verb_list
 from jambonz_workers.work import Work
 
@@ -36,6 +37,10 @@ class Runner:
 
         When cancelled, nothing is committed, except what ``call.ack`` has sent already.
         """
+        if event.kind == TIMER and not call.timers.forget(event.msgid):
+            # Cancelled while it waited for its turn.
+            call.commit_event(event, [], [], on_committed)
+            return
         call.observe(event)
         found = self._app.resolve(event, call.path)
         if found is None:

@@ -12,6 +12,9 @@ import orjson
 # Only what comes back equal is taken: dataclasses, dates and subclasses would come back as plain dicts or text.
 _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
+RESERVED: Final = "@"
+"""Fields whose names begin so are the cluster's own: saved like all others, never seen by applications."""
+
 StateChanges = list[tuple[str, bytes]]
 """Field names with their new JSON; empty bytes delete the field."""
 
@@ -31,11 +34,17 @@ class CallState(MutableMapping[str, Any]):
         self._values: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
+        if name not in self:
+            raise KeyError(name)
+        return self.own(name)
+
+    def own(self, name: str) -> Any:
+        """Return a field, also one of those that applications do not see; None if it is not there."""
         if name in self._values:
             value = self._values[name]
-            if value is _DELETED:
-                raise KeyError(name)
-            return value
+            return None if value is _DELETED else value
+        if name not in self._stored:
+            return None
         value = self._values[name] = orjson.loads(self._stored[name])
         return value
 
@@ -44,11 +53,18 @@ class CallState(MutableMapping[str, Any]):
 
         Raises:
             TypeError: If the name is no text or JSON cannot hold the value.
+            ValueError: If the name is reserved.
         """
         if not isinstance(name, str) or not name:
             raise TypeError(f"call.state: expected a field name of at least one character, got {name!r}")
+        if name.startswith(RESERVED):
+            raise ValueError(f"call.state[{name!r}]: names that begin with {RESERVED!r} are the cluster's own")
         _encode(name, value)
         self._values[name] = value
+
+    def set_own(self, name: str, value: Any) -> None:
+        """Set a field that applications do not see; None deletes it."""
+        self._values[name] = _DELETED if value is None else value
 
     def __delitem__(self, name: str) -> None:
         if name not in self:
@@ -56,6 +72,8 @@ class CallState(MutableMapping[str, Any]):
         self._values[name] = _DELETED
 
     def __contains__(self, name: object) -> bool:
+        if isinstance(name, str) and name.startswith(RESERVED):
+            return False
         if name in self._values:
             return self._values[name] is not _DELETED
         return name in self._stored

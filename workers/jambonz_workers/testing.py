@@ -23,6 +23,7 @@ from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.runner import Runner
 from jambonz_workers.speech import OVERHEARD
 from jambonz_workers.state import CallState
+from jambonz_workers.timers import FIELD, envelope_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class AppClient:
         self._runner = Runner(app, WorkerMetrics())
         self._ids = itertools.count(1)
         self._n = 0
+        self._told: list[asyncio.Future[None]] = []
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -106,8 +108,24 @@ class AppClient:
         await self._runner.handle(self.call, event, _ignore)
         return Reaction(self._acks.get(msgid), self.commands[before:])
 
+    async def fire(self, hook: str) -> Reaction:
+        """Let the first timer of this path ring now.
+
+        Raises:
+            LookupError: If there is none.
+        """
+        timers = self.call.state.own(FIELD) or {}
+        timer_id = next((it for it, (_, path, _) in timers.items() if path == hook), None)
+        if timer_id is None:
+            raise LookupError(f"no timer of {hook!r} is set, only of {sorted(it[1] for it in timers.values())}")
+        before = len(self.commands)
+        event = event_of(envelope_of(self.call.sid, timer_id, hook, timers[timer_id][2]))
+        await self._runner.handle(self.call, event, _ignore)
+        return Reaction(None, self.commands[before:])
+
     async def settle(self) -> list[dict[str, Any]]:
         """Wait until all background work has ended; return all commands so far."""
+        await asyncio.gather(*self._told)
         while self.call.works:
             await asyncio.gather(*(work.wait() for work in self.call.works))
         return self.commands
@@ -122,6 +140,10 @@ class AppClient:
     def new_id(self) -> str:
         """Return a directive id."""
         return str(next(self._ids))
+
+    def tell(self, envelope: Envelope) -> None:
+        """Run an event of ours, as soon as the test waits for something."""
+        self._told.append(asyncio.ensure_future(self._runner.handle(self.call, event_of(envelope), _ignore)))
 
     def commit(self, call: Call, commit: Commit, on_committed: OnCommitted) -> None:
         """Keep what a worker would save and send."""

@@ -1,0 +1,148 @@
+"""Timers of a call: set with a handler's effects, kept with its state, run as its other handlers. Through AppClient."""
+
+import asyncio
+
+import pytest
+
+from jambonz_workers import App, Call, Event
+from jambonz_workers.testing import AppClient
+from tests.conditions import until
+
+
+def reminding() -> App:
+    app = App()
+
+    @app.hook("/start")
+    async def start(call: Call, event: Event) -> object:
+        call.state["id"] = call.after(event.data["seconds"], "/remind", {"who": "Ada"})
+        return {"verb": "pause"}
+
+    @app.hook("/remind")
+    async def remind(call: Call, event: Event) -> None:
+        assert event.kind == "cluster:timer"
+        call.state["reminded"] = call.state.get("reminded", 0) + 1
+        await call.redirect({"verb": "say", "text": event.data["who"]})
+
+    @app.hook("/cancel")
+    async def cancel(call: Call) -> None:
+        call.state["cancelled"] = call.cancel_timer(call.state["id"])
+
+    @app.hook("/fails")
+    async def fails(call: Call) -> None:
+        call.after(0, "/never")
+        raise RuntimeError
+
+    @app.hook("/works")
+    async def works(call: Call) -> None:
+        call.spawn(set_beside(call))
+
+    async def set_beside(call: Call) -> None:
+        call.state["id"] = call.after(60, "/remind", {"who": "Bob"})
+
+    return app
+
+
+async def test_a_timer_runs_its_handler_once() -> None:
+    """With the data it was given, in its turn."""
+    async with AppClient(reminding()) as client:
+        await client.hook("/start", seconds=0)
+        await until(lambda: bool(client.commands), "the timer has run")
+        assert client.commands[0]["data"] == [{"verb": "say", "text": "Ada"}]
+        assert client.state["reminded"] == 1
+        assert client.call.state.own("@timers") is None
+        with pytest.raises(LookupError, match="no timer"):
+            await client.fire("/remind")
+
+
+async def test_a_test_lets_a_timer_ring() -> None:
+    """Without waiting for it."""
+    async with AppClient(reminding()) as client:
+        await client.hook("/start", seconds=3600)
+        assert [it["data"][0]["text"] for it in (await client.fire("/remind")).commands] == ["Ada"]
+
+
+async def test_applications_do_not_see_where_timers_are_kept() -> None:
+    """And cannot break it."""
+    async with AppClient(reminding()) as client:
+        await client.hook("/start", seconds=3600)
+        assert set(client.call.state) == set(client.state) == {"id"}
+        assert "@timers" not in client.call.state
+        with pytest.raises(KeyError):
+            client.call.state["@timers"]
+        with pytest.raises(KeyError):
+            del client.call.state["@timers"]
+        with pytest.raises(ValueError, match="the cluster's own"):
+            client.call.state["@timers"] = {}
+
+
+async def test_a_cancelled_timer_does_not_run() -> None:
+    """Not even if it rang just before and waits for its turn."""
+    async with AppClient(reminding()) as client:
+        await client.hook("/start", seconds=3600)
+        await client.hook("/cancel")
+        assert client.state["cancelled"]
+        await client.hook("/cancel")
+        assert not client.state["cancelled"]
+        await client.hook("/start", seconds=0)
+        await client.hook("/cancel")
+        await asyncio.sleep(0)
+        await client.settle()
+        assert client.commands == []
+
+
+async def test_a_handler_that_fails_sets_no_timer() -> None:
+    """As none of its effects is kept."""
+    async with AppClient(reminding()) as client:
+        await client.hook("/fails")
+        assert client.call.state.own("@timers") is None
+
+
+async def test_a_timer_whose_handler_fails_has_had_its_run() -> None:
+    """It does not ring again at the next worker."""
+    app = reminding()
+
+    @app.hook("/bad")
+    async def bad(call: Call) -> None:
+        raise RuntimeError
+
+    @app.hook("/set")
+    async def begin(call: Call) -> None:
+        call.after(3600, "/bad")
+
+    async with AppClient(app) as client:
+        await client.hook("/set")
+        await client.fire("/bad")
+        assert client.call.state.own("@timers") is None
+
+
+async def test_background_work_sets_timers_that_are_saved_at_once() -> None:
+    """There is no handler to save them with."""
+    async with AppClient(reminding()) as client:
+        await client.hook("/works")
+        await client.settle()
+        assert (await client.fire("/remind")).commands
+        await client.hook("/works")
+        await client.settle()
+        assert client.call.cancel_timer(client.call.state["id"])
+        with pytest.raises(LookupError):
+            await client.fire("/remind")
+
+
+async def test_the_end_of_a_call_ends_its_timers() -> None:
+    """Nothing of it runs afterwards."""
+    async with AppClient(reminding()) as client:
+        await client.hook("/start", seconds=0.01)
+        await client.end()
+        await asyncio.sleep(0.02)
+        assert client.commands == []
+
+
+async def test_mistakes_are_told_at_once() -> None:
+    """Not when it rings."""
+    async with AppClient(reminding()) as client:
+        with pytest.raises(ValueError, match="seconds from 0"):
+            client.call.after(-1, "/x")
+        with pytest.raises(ValueError, match="path"):
+            client.call.after(1, "x")
+        with pytest.raises(TypeError, match="timer data"):
+            client.call.after(1, "/x", {"x": object()})
