@@ -9,6 +9,7 @@ from jambonz_workers.capabilities import Unsupported
 from jambonz_workers.event import Event
 from jambonz_workers.speech import Interrupted, Speech, SpeechFailed
 from jambonz_workers.state import CallState
+from jambonz_workers.verb_schemas import InvalidVerbs
 from jambonz_workers.work import Work
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ClusterError",
     "Event",
     "Interrupted",
+    "InvalidVerbs",
     "MessageTooBig",
     "Outcome",
     "OutcomeKind",

@@ -177,6 +177,7 @@ class App(Router):
         fallback: object = None,
         lifespan: Lifespan | None = None,
         target: Target | None = None,
+        validate_verbs: bool = False,
     ) -> None:
         """Make an application without handlers.
 
@@ -187,6 +188,8 @@ class App(Router):
             fallback: Verbs an inbound call gets when no worker answers in time.
             target: The line of jambonz it is made for, ``"0.9"`` or ``"10+"``: what that line lacks is refused
                 before it is sent. None: everything is sent, since nothing tells the version of a jambonz.
+            validate_verbs: Check the verbs of answers against jambonz's JSON Schemas before they are sent, so that a
+                mistake is an exception of the handler. Needs the extra ``sdk``; for development, it costs time.
             lifespan: ``lifespan(app)`` is an async context manager that is open while a worker runs.
 
         Raises:
@@ -203,6 +206,7 @@ class App(Router):
         self.fallback = None if fallback is None else tuple(verb_list(fallback))
         self.lifespan = lifespan
         self.target = checked_target(target)
+        self.validate_verbs = validate_verbs
         self.error_handler: Handler | None = None
         self.end_handler: Handler | None = None
         self.takeover_handler: Handler | None = None

@@ -13,6 +13,7 @@ from jambonz_workers.capabilities import Target
 from jambonz_workers.claimed_call import ClaimedCall
 from jambonz_workers.controls import NORMAL_CLOSURE, Controls, Sending, Settled
 from jambonz_workers.effects import Commit, answer
+from jambonz_workers.environment import typed
 from jambonz_workers.event import Event
 from jambonz_workers.facts import encode_facts, facts_after, status_of
 from jambonz_workers.handling import Handling, Office, OnCommitted, current, ignore, settle
@@ -37,7 +38,6 @@ class Call(Controls, CallFacts):
         path: Path the call's websocket was opened at, when the call was claimed.
         state: The application's own fields, kept in Redis, see ``CallState``.
         status: Newest call status, such as ``in-progress``; empty when unknown.
-        timers: What ``after`` has set.
     """
 
     __slots__ = ("_background_n", "_facts", "_office", "_seen", "_voice", "_works", "app", "fence", "handling", "over",
@@ -70,7 +70,7 @@ class Call(Controls, CallFacts):
 
     @property
     def env_vars(self) -> Mapping[str, Any]:
-        """Environment variables that the operator set for the application."""
+        """Environment variables as the operator has set them; see ``env``."""
         return MappingProxyType(self._facts.get("env_vars") or {})
 
     @property
@@ -95,6 +95,11 @@ class Call(Controls, CallFacts):
     def target(self) -> Target | None:
         """The line of jambonz that the app is made for."""
         return self._office.target
+
+    @property
+    def env(self) -> Mapping[str, Any]:
+        """Environment variables as ``App(env=...)`` declares them: typed, with their defaults."""
+        return typed(self._office.environment, self.env_vars)
 
     # What can be done to it.
 
@@ -310,7 +315,7 @@ class Call(Controls, CallFacts):
         self.handling = None
 
     def release(self, reason: ClusterError) -> None:
-        """Cancel all background work: the call is over, or not ours any more."""
+        """Cancel all that runs: the call is over, or not ours any more."""
         self.over = self.over or reason
         if self._voice:
             self._voice.stop(self.over)

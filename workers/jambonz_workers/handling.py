@@ -11,6 +11,7 @@ from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import ClusterError
 from jambonz_workers.capabilities import Target
 from jambonz_workers.effects import Commit
+from jambonz_workers.environment import Declared
 from jambonz_workers.event import Event
 from jambonz_workers.routing import Late
 from jambonz_workers.work import Work
@@ -27,6 +28,7 @@ class Office(Protocol):
 
     process_id: str
     target: Target | None
+    environment: Declared
 
     def new_id(self) -> str:
         """Return a directive id that this process uses once."""

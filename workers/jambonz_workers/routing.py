@@ -39,6 +39,12 @@ class Handler:
     event_type: type[Event] = Event
 
     @property
+    def place(self) -> str:
+        """The function's name with its file and line, for whoever has to mend it."""
+        code = getattr(inspect.unwrap(self.function), "__code__", None)
+        return f"{self.name}, {code.co_filename}:{code.co_firstlineno}" if code else self.name
+
+    @property
     def name(self) -> str:
         """The function's name, for logs."""
         return getattr(self.function, "__qualname__", repr(self.function))

@@ -18,6 +18,7 @@ from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.routing import Handler, Late, Route
 from jambonz_workers.tally import kind_label
 from jambonz_workers.timers import TIMER
+from jambonz_workers.verb_schemas import check_schemas
 from jambonz_workers.verbs import verb_list
 from jambonz_workers.work import Work
 
@@ -104,6 +105,7 @@ class Runner:
             result = await self._invoke(handler, call, event)
             self._commit(handling, result, on_committed)
         except Exception as error:  # noqa: BLE001 the hook must be acked whatever the application does
+            error.add_note(f"in the handler {handler.place}")
             call.abandon(handling)
             self._metrics.failures.inc()
             await self._failed(handling, error, handler, on_committed)
@@ -122,11 +124,18 @@ class Runner:
                 event,
             )
             result = None
-        if self._app.target and result is not None:
-            check_verbs(verb_list(result), self._app.target)
-        if self._app.toolbox.tools and result is not None:
-            handling.call.note_model(verb_list(result))
+        if result is not None:
+            self._look_at(handling.call, result)
         handling.call.commit_handling(handling, result, on_committed)
+
+    def _look_at(self, call: Call, result: object) -> None:
+        app = self._app
+        if app.target:
+            check_verbs(verb_list(result), app.target)
+        if app.validate_verbs:
+            check_schemas(verb_list(result))
+        if app.toolbox.tools:
+            call.note_model(verb_list(result))
 
     async def _failed(self, handling: Handling, error: Exception, handler: Handler, on_committed: OnCommitted) -> None:
         """Ask the app's error handler for verbs, else log; then commit an answer in any case."""

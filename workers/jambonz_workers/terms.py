@@ -1,10 +1,11 @@
 """What holds for all calls of a worker."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jambonz_shared.keys import Keys
 from jambonz_workers.capabilities import Target
+from jambonz_workers.environment import Declared
 from jambonz_workers.metrics import WorkerMetrics
 
 
@@ -19,6 +20,7 @@ class Terms:
         grace_s: How long a call outlives its last Connection.
         on_room: Called when there may be room for a call more.
         target: The line of jambonz that the app is made for.
+        environment: Environment variables that the app declares.
     """
 
     process_id: str
@@ -29,3 +31,4 @@ class Terms:
     metrics: WorkerMetrics
     on_room: Callable[[], None]
     target: Target | None = None
+    environment: Declared = field(default_factory=dict)

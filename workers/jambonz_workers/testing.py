@@ -17,6 +17,7 @@ from jambonz_workers.app import App
 from jambonz_workers.call import Call
 from jambonz_workers.claimed_call import ClaimedCall
 from jambonz_workers.effects import Commit
+from jambonz_workers.environment import Declared
 from jambonz_workers.event import Event, event_of
 from jambonz_workers.handling import OnCommitted
 from jambonz_workers.metrics import WorkerMetrics
@@ -56,6 +57,7 @@ class AppClient:
         self.app = app
         self.process_id = "test"
         self.target = app.target
+        self.environment: Declared = app.env
         self.commands: list[dict[str, Any]] = []
         self.closed: list[int] = []
         self.call = Call(call_sid, self, ClaimedCall(fence=1, app=app.name, path=path))

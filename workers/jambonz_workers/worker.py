@@ -119,6 +119,7 @@ class Worker:
             self.metrics,
             self._room_made,
             app.target,
+            app.env,
         )
         self.office = Office(terms, self._dispatcher, self._outbox, self._sweeper, Runner(app, self.metrics))
         consumer = Consumer(self.office, self._sweeper, self.metrics)

@@ -2,7 +2,7 @@
 
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.kinds import TAKEOVER
-from jambonz_workers.redelivery import DEATHS_MAX, mark_of, notice, redelivery
+from jambonz_workers.redelivery import DEATHS_MAX, mark_of, notice, redelivery, undone
 
 
 def hook(sid: str, n: int, *, deaths: int = 0) -> Envelope:
@@ -29,11 +29,11 @@ def test_takeover_that_was_not_done_is_not_doubled() -> None:
 
 def test_event_behind_an_undone_takeover_is_a_suspect_too() -> None:
     """Nobody knows which of the two ran when the worker died."""
-    undone = [notice("a", TAKEOVER, 0), hook("a", 4)]
+    waiting = [notice("a", TAKEOVER, 0), hook("a", 4)]
     for deaths in range(1, DEATHS_MAX):
-        undone = redelivery(["a"], undone, {mark_of(one) for one in undone}, 0).envelopes
-        assert kinds_and_deaths(undone) == [("a", 0, deaths), ("a", 4, deaths)]
-    last = redelivery(["a"], undone, {mark_of(undone[1])}, 0)
+        waiting = redelivery(["a"], waiting, {mark_of(one) for one in waiting}, 0).envelopes
+        assert kinds_and_deaths(waiting) == [("a", 0, deaths), ("a", 4, deaths)]
+    last = redelivery(["a"], waiting, {mark_of(waiting[1])}, 0)
     assert [one.n for one in last.quarantined] == [4]
 
 
@@ -52,3 +52,11 @@ def test_quarantined_event_is_not_quarantined_again() -> None:
     again = redelivery([], [first], {mark_of(first)}, 0)
     assert again.envelopes == [first]
     assert again.quarantined == []
+
+
+def test_what_is_committed_is_neither_done_again_nor_a_suspect() -> None:
+    """A gateway packs what comes together; the entry stays until the last of it is done, which may be what kills."""
+    packed = [hook("a", 3), hook("a", 4), notice("a", TAKEOVER, 0), hook("b", 1)]
+    left = undone(packed, {("a", 1): 3})
+    assert left == packed[1:]
+    assert kinds_and_deaths(redelivery([], left, (), 0).envelopes) == [("a", 0, 1), ("a", 4, 1), ("b", 1, 1)]

@@ -1,0 +1,87 @@
+"""Environment variables as declared, and verbs checked against jambonz's own schemas."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from jambonz_workers import App, Call, InvalidVerbs, verb_schemas
+from jambonz_workers.environment import typed
+from jambonz_workers.testing import AppClient
+from jambonz_workers.verb_schemas import check_schemas
+
+DECLARED: dict[str, dict[str, Any]] = {
+    "GREETING": {"type": "string", "description": "What to say first", "default": "hello"},
+    "MAX_TRIES": {"type": "number", "description": "Attempts", "default": 3},
+    "RATE": {"type": "number", "description": "Share"},
+    "OPEN": {"type": "boolean", "description": "Whether somebody is there"},
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "values"),
+    [
+        ({}, {"GREETING": "hello", "MAX_TRIES": 3}),
+        ({"MAX_TRIES": "5", "RATE": "0.5", "OPEN": "True"}, {"MAX_TRIES": 5, "RATE": 0.5, "OPEN": True}),
+        ({"MAX_TRIES": 7, "OPEN": False}, {"MAX_TRIES": 7, "OPEN": False}),
+        ({"MAX_TRIES": "many", "OPEN": "perhaps"}, {"MAX_TRIES": "many", "OPEN": "perhaps"}),
+        ({"GREETING": 7, "OTHER": "7"}, {"GREETING": "7", "OTHER": "7"}),
+    ],
+)
+def test_values_have_their_declared_types(given: dict[str, Any], values: dict[str, Any]) -> None:
+    """The portal keeps texts."""
+    found = typed(DECLARED, given)
+    assert {name: found[name] for name in values} == values
+
+
+async def test_a_call_knows_its_environment() -> None:
+    """For its whole life; only session:new carries it."""
+    app = App(env=DECLARED)
+
+    @app.session("/ivr")
+    async def welcome(call: Call) -> object:
+        return {"verb": "pause"}
+
+    async with AppClient(app) as client:
+        await client.session_new("/ivr", env_vars={"MAX_TRIES": "5"})
+        assert client.call.env == {"GREETING": "hello", "MAX_TRIES": 5}
+        assert client.call.env_vars == {"MAX_TRIES": "5"}
+
+
+def test_good_verbs_pass() -> None:
+    """In both of their forms; some of 0.9 have no schema."""
+    check_schemas([{"verb": "say", "text": "Hi"}, {"say": {"text": "Hi"}}, {"verb": "lex"}, {"verb": "sip:decline", "status": 480}])
+
+
+def test_mistakes_are_told_with_their_place() -> None:
+    """All of them at once."""
+    with pytest.raises(InvalidVerbs) as caught:
+        check_schemas([{"verb": "say", "text": "Hi"}, {"verb": "gather", "numDigits": "x"}, {"verb": "sing"}])
+    assert caught.value.errors == [
+        "verb 2 (gather): numDigits: 'x' is not of type 'number'",
+        "verb 3 (sing): unknown verb: sing",
+    ]
+
+
+async def test_a_handler_with_bad_verbs_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """In development; in production the check is off."""
+    for validate_verbs, verbs in ((True, []), (False, [{"verb": "sing"}])):
+        app = App(validate_verbs=validate_verbs)
+
+        @app.hook("/x")
+        async def sings(call: Call) -> object:
+            return {"verb": "sing"}
+
+        with caplog.at_level(logging.ERROR):
+            async with AppClient(app) as client:
+                assert (await client.hook("/x")).verbs == verbs
+    assert "unknown verb: sing" in caplog.text
+    assert f"sings, {__file__}:" in caplog.text
+
+
+def test_without_the_sdk_the_check_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an extra."""
+    monkeypatch.setitem(__import__("sys").modules, "jambonz_sdk.validator", None)
+    verb_schemas._validator.cache_clear()
+    with pytest.raises(ImportError, match="jambonz-cluster\\[sdk\\]"):
+        check_schemas([{"verb": "say"}])
