@@ -27,7 +27,7 @@ from jambonz_shared.redis.scripts import (
     orphan_args,
     orphan_reply,
 )
-from jambonz_workers.redelivery import notice, redelivery
+from jambonz_workers.redelivery import notice, redelivery, undone
 
 log = logging.getLogger(__name__)
 
@@ -82,16 +82,17 @@ class Adopter:
         await self._end_its_reading(reader)
         await self._take_inbox(worker_id)
         orphans = await self._orphan_calls(worker_id)
-        undone, pending = await self._undone(worker_id, dispatch)
+        left, pending = await self._left_behind(worker_id, dispatch)
+        waiting = undone(left, await self._committed(left))
         begun = await self._members(keys.begun(worker_id))
-        again = redelivery(orphans, undone, frozenset(begun), self._now_ms())
+        again = redelivery(orphans, waiting, frozenset(begun), self._now_ms())
         for envelope in again.quarantined:
             self._quarantine(dispatch, envelope)
         for envelope in again.envelopes:
             self._append(dispatch, envelope)
         # One connection, so this is done only after all of the above.
         await self._forget_worker(worker_id, dispatch, pending)
-        return Adopted(len(orphans), len(undone), len(again.quarantined))
+        return Adopted(len(orphans), len(waiting), len(again.quarantined))
 
     async def adopt_gateway(self, gateway_id: str) -> Adopted | None:
         """Make the connections of a dead gateway leave their calls; jambonz reconnects them by itself.
@@ -158,8 +159,15 @@ class Adopter:
             ]
         return orphans
 
-    async def _undone(self, worker_id: str, dispatch: str) -> tuple[list[Envelope], list[bytes]]:
-        """Return what the worker had not done, in order, and the ids of dispatch entries it had not acknowledged."""
+    async def _committed(self, envelopes: Sequence[Envelope]) -> dict[tuple[str, int], int]:
+        """Return the highest committed number of each call and epoch."""
+        places = list({(envelope.call_sid, envelope.epoch) for envelope in envelopes if envelope.n})
+        keys = self._keys
+        replies = await asyncio.gather(*(self._link.call(b"HGET", keys.call(sid), f"d:{n}") for sid, n in places))
+        return {place: int(reply) for place, reply in zip(places, replies, strict=True) if isinstance(reply, bytes)}
+
+    async def _left_behind(self, worker_id: str, dispatch: str) -> tuple[list[Envelope], list[bytes]]:
+        """Return what the worker's entries hold, in order, and the ids of dispatch entries it had not acknowledged."""
         taken = await self._link.call(b"XRANGE", self._keys.taken(worker_id), b"-", b"+")
         pending_ids: list[bytes] = []
         start = b"-"

@@ -1,6 +1,6 @@
 """What goes to dispatch again after a worker's death, and what is never run again. Pure."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -22,6 +22,14 @@ class Redelivery:
 
     envelopes: list[Envelope]
     quarantined: list[Envelope]
+
+
+def undone(envelopes: Sequence[Envelope], committed: Mapping[tuple[str, int], int]) -> list[Envelope]:
+    """Return what is not committed yet: an entry with several envelopes stays in its stream until all of them are done.
+
+    ``committed`` is the highest number done by ``(call_sid, epoch)``.
+    """
+    return [one for one in envelopes if not 0 < one.n <= committed.get((one.call_sid, one.epoch), 0)]
 
 
 def redelivery(orphans: Sequence[str], undone: Sequence[Envelope], begun: Collection[str], now_ms: int) -> Redelivery:
