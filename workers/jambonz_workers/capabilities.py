@@ -140,5 +140,8 @@ def check_verbs(verbs: Iterable[Mapping[str, Any]], target: Target | None) -> No
         if name in COMMERCIAL_VERBS:
             raise Unsupported("verb", name, target)
         properties = verb if "verb" in verb else verb.get(name) or {}
+        if name == "config" and "synthesizer" in (properties.get("ttsStream") or {}):
+            # Ignored without a word: the synthesizer of the config itself counts (P44).
+            raise Unsupported("property", "config.ttsStream.synthesizer", target)
         for unknown in sorted(COMMERCIAL_PROPERTIES.get(name, frozenset()).intersection(properties)):
             raise Unsupported("property", f"{name}.{unknown}", target)

@@ -36,6 +36,9 @@ def command(name: str, data: object = None, *, leg: str, tool_call_id: str = "",
     if not data and not isinstance(data, list | tuple | Mapping) and name not in COMMANDS_WITHOUT_DATA:
         # PROTOCOL.md 3.1, P19: an InvalidMessage error and an alert in the account.
         raise ValueError(f"command {name!r} needs data: jambonz refuses null, 0, false and empty text")
+    if name == "redirect" and isinstance(data, Mapping) and "child_call" in data:
+        # PROTOCOL.md 3.2, P43.
+        raise ValueError("jambonz cannot take verbs for the child of a dial: use redirect_hook(child_call_hook=...)")
     body = b"" if data is None else dump(data, f"command {name!r}")
     frame = command_frame(name, body, call_sid=leg, queue=queue, tool_call_id=tool_call_id)
     return check_size(f"command {name!r}", frame)

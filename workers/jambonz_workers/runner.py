@@ -19,7 +19,7 @@ from jambonz_workers.routing import Handler, Late, Route
 from jambonz_workers.tally import kind_label
 from jambonz_workers.timers import TIMER
 from jambonz_workers.verb_schemas import check_schemas
-from jambonz_workers.verbs import verb_list
+from jambonz_workers.verbs import verb_list, verb_name
 from jambonz_workers.work import Work
 
 log = logging.getLogger(__name__)
@@ -126,6 +126,9 @@ class Runner:
             result = None
         if result is not None:
             self._look_at(handling.call, result)
+            if event.kind == "dial:confirm" and any(verb_name(verb) == "play" for verb in verb_list(result)):
+                # PROTOCOL.md P42: it is pruned without a word.
+                self._warn_once(f"play {event.hook}", "jambonz leaves out `play` in the answer to dial:confirm", event)
         handling.call.commit_handling(handling, result, on_committed)
 
     def _look_at(self, call: Call, result: object) -> None:

@@ -94,3 +94,26 @@ def test_a_target_must_exist() -> None:
     """A typing error must not switch the checks off."""
     with pytest.raises(ValueError, match="expected target"):
         App(target="0.8")  # type: ignore[arg-type]
+
+
+def test_a_synthesizer_that_would_be_ignored_is_refused() -> None:
+    """0.9 takes that of the config itself (P44)."""
+    config = {"verb": "config", "ttsStream": {"enable": True, "synthesizer": {"vendor": "x"}}}
+    with pytest.raises(Unsupported, match="synthesizer"):
+        check_verbs([config], "0.9")
+    check_verbs([config], "10+")
+    check_verbs([{"verb": "config", "ttsStream": {"enable": True}, "synthesizer": {"vendor": "x"}}], "0.9")
+
+
+async def test_a_play_that_would_be_left_out_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The callee would hear nothing (P42)."""
+    app = App()
+
+    @app.hook("/screen")
+    async def screen(call: Call) -> object:
+        return [{"verb": "say", "text": "Hi"}, {"verb": "play", "url": "a.wav"}]
+
+    with caplog.at_level(logging.WARNING):
+        async with AppClient(app) as client:
+            await client.send("dial:confirm", hook="/screen")
+    assert [it for it in caplog.messages if "leaves out `play`" in it]

@@ -173,6 +173,9 @@ def test_data_that_jambonz_takes_for_missing_is_refused(data: object) -> None:
     ("build", "text"),
     [
         pytest.param(lambda: commands.command("", {}, leg="c"), "needs a name", id="no_name"),
+        pytest.param(
+            lambda: commands.command("redirect", {"child_call": []}, leg="c"), "child of a dial", id="child_verbs"
+        ),
         pytest.param(lambda: commands.redirect_hook(None, "", leg="c"), "needs a call_hook", id="no_hook"),
         pytest.param(lambda: commands.whisper([], leg="c"), "needs say or play", id="no_verbs"),
         pytest.param(lambda: commands.whisper({"verb": "hangup"}, leg="c"), "needs say or play", id="whispered_hangup"),
