@@ -63,7 +63,7 @@ RUN python -m venv --without-pip /opt/loadtest \
 FROM base AS loadtest
 COPY --from=build-loadtest /opt/loadtest /opt/cluster
 COPY loadtest/locustfile.py /app/locustfile.py
-COPY loadtest/locust /app/locust_load
+COPY loadtest/jambonz_load /app/jambonz_load
 ENTRYPOINT ["/opt/cluster/bin/dumb-init", "--", "locust"]
 EXPOSE 8089
 CMD ["-f", "/app/locustfile.py"]

@@ -59,12 +59,13 @@ class Calls:
 
 def _silence_s(result: CallResult) -> float:
     """From the loss of a socket to the ack of ``session:reconnect`` on the next one, the longest of a call."""
-    closed_at_s = {e.connection: e.t_s for e in result.entries if "close" in e.frame and e.who == "server"}
+    lost_at_s = [entry.t_s for entry in result.entries if "close" in entry.frame]
     longest_s = 0.0
     for hook in result.hooks:
-        lost_at_s = closed_at_s.get(hook.connection - 1)
-        if hook.kind == "session:reconnect" and hook.acked_at_s is not None and lost_at_s is not None:
-            longest_s = max(longest_s, hook.acked_at_s - lost_at_s)
+        # Connections that failed in between have numbers, too: what counts is the last loss before.
+        before_s = [at_s for at_s in lost_at_s if at_s <= hook.sent_at_s]
+        if hook.kind == "session:reconnect" and hook.acked_at_s is not None and before_s:
+            longest_s = max(longest_s, hook.acked_at_s - before_s[-1])
     return longest_s
 
 

@@ -11,7 +11,7 @@ from tests.cluster.engine import Engine, NoEngine, running_engine
 _RUNNING: list[ComposeCluster] = []
 
 # Called by their targets: what `docker-compose build` would do without asking for a registry's images.
-TARGETS = ("cluster", "gateway", "worker")
+TARGETS = ("cluster", "gateway", "worker", "loadtest")
 
 
 @pytest.fixture(scope="session")

@@ -119,6 +119,16 @@ async def test_rolling_replacement_of_everything_loses_no_call(compose: ComposeC
     assert calls.longest_silence_s() < 4.0
 
 
+def test_load_profile_plays_calls_and_ends_with_its_verdict(compose: ComposeCluster) -> None:
+    """One command loads the cluster from containers of its own; its exit code is 0 if all limits were kept."""
+    compose.engine.environ |= {"CALLS_PER_SECOND": "5", "MINUTES": "0.25", "LOAD_WORKERS": "2", "ACK_P99_MS": "2000"}
+    services = ("load-master", "load-worker")
+    arguments = ("--no-color", "--no-log-prefix", "--exit-code-from", "load-master", *services)
+    out = compose.compose("--profile", "load", "up", *arguments, limit_s=180)
+    sys.stdout.write("\n".join(line for line in out.splitlines() if "calls ended" in line) + "\n")
+    assert "all limits kept" in out
+
+
 def test_application_built_from_the_worker_image_runs(compose: ComposeCluster) -> None:
     """The second way to bring an application: an image of one's own with more packages in it."""
     dockerfile = (

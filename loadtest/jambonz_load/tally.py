@@ -1,0 +1,107 @@
+"""What a load test comes to, on one machine or many: counts that add up, limits, a verdict. Pure."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Final
+
+from jambonz_simulator.core.records import CallResult
+from jambonz_simulator.summary import overtaken_acks
+
+# jambonz gives up on a hook after 5 s.
+ACK_DEADLINE_MS: Final = 5000.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of finished calls; those of several processes are added.
+
+    Attributes:
+        started: Calls begun, finished or not.
+        failed: Calls that did not end as they should, or met something a well-behaved server never causes.
+        worst_ack_ms: The slowest ack that was in time.
+    """
+
+    started: int = 0
+    calls: int = 0
+    failed: int = 0
+    hooks: int = 0
+    deadline_misses: int = 0
+    out_of_order: int = 0
+    late_acks: int = 0
+    duplicate_acks: int = 0
+    lost_commands: int = 0
+    reconnects: int = 0
+    worst_ack_ms: float = 0.0
+
+    def add(self, result: CallResult) -> None:
+        """Count a finished call."""
+        self.calls += 1
+        self.failed += not result.is_good
+        self.hooks += len(result.hooks)
+        self.deadline_misses += result.deadline_misses
+        self.out_of_order += overtaken_acks(result.hooks)
+        self.late_acks += sum(len(hook.late_acks) for hook in result.hooks)
+        self.duplicate_acks += sum(hook.duplicate_acks for hook in result.hooks)
+        self.lost_commands += sum(command.verdict == "lost" for command in result.commands)
+        self.reconnects += result.reconnects
+        latencies_s = [hook.latency_s for hook in result.hooks if hook.latency_s is not None]
+        self.worst_ack_ms = max([self.worst_ack_ms, *(1000 * latency_s for latency_s in latencies_s)])
+
+    def merge(self, other: dict[str, float]) -> None:
+        """Add what another process has counted, as ``taken`` gave it."""
+        for field in fields(self):
+            value = other[field.name]
+            mine = getattr(self, field.name)
+            setattr(self, field.name, max(mine, value) if field.name == "worst_ack_ms" else mine + value)
+
+    def taken(self) -> dict[str, float]:
+        """Return the counts and begin again at zero."""
+        counts = asdict(self)
+        for field in fields(self):
+            setattr(self, field.name, field.default)
+        return counts
+
+    @property
+    def margin_ms(self) -> float:
+        """How far the slowest ack stayed from jambonz's deadline."""
+        return ACK_DEADLINE_MS - self.worst_ack_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a test has to keep; each broken one makes it fail.
+
+    Attributes:
+        failed_share: Share of the calls that may fail.
+        ack_p99_ms: Slowest 99th percentile of the acks.
+    """
+
+    failed_share: float = 0.0
+    ack_p99_ms: float = 1000.0
+
+    def broken(self, tally: Tally, ack_p99_ms: float) -> list[str]:
+        """Return a sentence for each limit that was not kept."""
+        found = []
+        if not tally.calls:
+            found.append("no call has ended")
+        if tally.failed > self.failed_share * tally.calls:
+            found.append(f"{tally.failed} of {tally.calls} calls failed, allowed are {self.failed_share:.2%}")
+        if tally.deadline_misses:
+            found.append(f"{tally.deadline_misses} hooks were not answered within {ACK_DEADLINE_MS / 1000:g} s")
+        if tally.out_of_order or tally.duplicate_acks:
+            found.append(f"{tally.out_of_order} acks out of order, {tally.duplicate_acks} twice")
+        if ack_p99_ms > self.ack_p99_ms:
+            found.append(f"99th percentile of the acks is {ack_p99_ms:.0f} ms, allowed are {self.ack_p99_ms:.0f} ms")
+        return found
+
+
+def report(tally: Tally, ack_p99_ms: float, broken: list[str]) -> str:
+    """Return the end of a test for people."""
+    verdict = "\n".join(f"BROKEN: {sentence}" for sentence in broken) or "all limits kept"
+    return (
+        f"{tally.calls} calls ended of {tally.started}, {tally.failed} failed, {tally.hooks} hooks, "
+        f"{tally.reconnects} reconnects\n"
+        f"acks: p99 {ack_p99_ms:.0f} ms, worst {tally.worst_ack_ms:.0f} ms, "
+        f"margin to the deadline {tally.margin_ms:.0f} ms, "
+        f"{tally.deadline_misses} missed, {tally.late_acks} late, {tally.duplicate_acks} twice, "
+        f"{tally.out_of_order} out of order, {tally.lost_commands} commands lost\n{verdict}\n"
+    )

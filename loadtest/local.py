@@ -1,0 +1,219 @@
+"""A cluster on this machine under load, watched: ``python loadtest/local.py --calls-per-second 20 --minutes 2``.
+
+Starts a Redis, gateways and workers of its own, runs locust from .venv-deploy against them, looks at every process and
+at Redis each two seconds, and writes what it saw. Exits with 1 if locust's limits were broken or, with ``--soak``,
+if something grew.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+import psutil
+import redis
+
+from jambonz_cluster.embedded_redis import EmbeddedRedis, free_port
+from jambonz_shared.runtime.lifeline import die_with_parent
+
+REPO: Final = Path(__file__).resolve().parents[1]
+LOCUST: Final = REPO / ".venv-deploy/bin/locust"
+
+SAMPLE_EVERY_S: Final = 2.0
+READY_LIMIT_S: Final = 30.0
+END_LIMIT_S: Final = 120.0
+
+# Growth from the second quarter of a soak to its last one. Allocators and caches settle in the first.
+GROWTH_LIMITS: Final = {"rss_mib": 1.10, "fds": 1.10, "keys": 1.25}
+# Below this a share says nothing: a few keys more or less are the calls of this moment.
+GROWTH_IGNORED: Final = {"rss_mib": 8.0, "fds": 30.0, "keys": 100.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was seen at one moment, all gateways and workers together."""
+
+    at_s: float
+    rss_mib: float
+    fds: int
+    cpu_s: float
+    keys: int
+    waiting: int
+    redis_mib: float
+
+
+class Local:
+    """Redis, gateways and workers on loopback."""
+
+    def __init__(self, gateways: int, workers: int, folder: Path) -> None:
+        self._redis = EmbeddedRedis(is_durable=True)
+        self._folder = folder
+        self._counts = {"gateway": gateways, "worker": workers}
+        self.port = free_port()
+        self._parts: list[psutil.Popen] = []
+        self.client: redis.Redis | None = None
+
+    def start(self) -> None:
+        """Start everything; return when gateways and workers say that they live."""
+        self._redis.start()
+        self.client = redis.Redis.from_url(self._redis.url)
+        environ = {**os.environ, "JAMBONZ_CLUSTER_REDIS_URL": self._redis.url, "PYTHONPATH": str(REPO / "loadtest")}
+        environ |= {"JAMBONZ_CLUSTER_INTERNAL_PORT": "0", "JAMBONZ_CLUSTER_DRAIN_TIMEOUT": "2s"}
+        for role, arguments in (
+            ("worker", ["application:app"]),
+            ("gateway", ["--host", "127.0.0.1", "--port", str(self.port)]),
+        ):
+            count = self._counts[role]
+            self._start(role, [*arguments, "--processes", str(count)], environ)
+            self._until(f"{role}s", count)
+
+    def sample(self, started_s: float) -> Sample:
+        """Look at all processes and at Redis."""
+        assert self.client is not None, "start() comes first"
+        processes = [one for part in self._parts for one in (part, *part.children(recursive=True))]
+        rss, fds, cpu = 0, 0, 0.0
+        for one in processes:
+            times = one.cpu_times()
+            rss, fds, cpu = rss + one.memory_info().rss, fds + one.num_fds(), cpu + times.user + times.system
+        info = self.client.info("memory")
+        return Sample(
+            at_s=time.monotonic() - started_s,
+            rss_mib=rss / 2**20,
+            fds=fds,
+            cpu_s=cpu,
+            keys=self.client.dbsize(),
+            waiting=sum(self.client.xlen(key) for key in self.client.scan_iter("jc:dispatch:*")),
+            redis_mib=info["used_memory"] / 2**20,
+        )
+
+    def stop(self) -> None:
+        """End everything, gateways first."""
+        for part in reversed(self._parts):
+            part.terminate()
+        for part in reversed(self._parts):
+            try:
+                part.wait(20)
+            except psutil.TimeoutExpired:
+                part.kill()
+        self._redis.stop()
+
+    def _start(self, role: str, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
+        with (self._folder / f"{role}.log").open("wb") as log:
+            self._parts.append(
+                psutil.Popen(
+                    [sys.executable, "-m", "jambonz_cluster", role, *arguments],
+                    cwd=self._folder,
+                    env=dict(environ),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    preexec_fn=die_with_parent(15),
+                )
+            )
+
+    def _until(self, registry: str, count: int) -> None:
+        assert self.client is not None, "start() comes first"
+        give_up_at_s = time.monotonic() + READY_LIMIT_S
+        while self.client.zcard(f"jc:{registry}") < count:
+            if time.monotonic() > give_up_at_s:
+                raise TimeoutError(f"not {count} {registry} after {READY_LIMIT_S:g} s; see {self._folder}")
+            time.sleep(0.1)
+
+
+def growth(samples: Sequence[Sample], name: str) -> tuple[float, float]:
+    """Return the medians of the second and of the last quarter."""
+    quarter = max(1, len(samples) // 4)
+    values = [float(getattr(sample, name)) for sample in samples]
+    return statistics.median(values[quarter : 2 * quarter]), statistics.median(values[-quarter:])
+
+
+def grown(samples: Sequence[Sample]) -> list[str]:
+    """Return a sentence for everything that grew too much."""
+    found = []
+    for name, limit in GROWTH_LIMITS.items():
+        before, after = growth(samples, name)
+        if after > before * limit and after - before > GROWTH_IGNORED[name]:
+            found.append(f"{name} grew from {before:.0f} to {after:.0f}")
+    return found
+
+
+def report(samples: Sequence[Sample], per_s: float) -> str:
+    """Return what was seen as a Markdown table."""
+    names = ("rss_mib", "fds", "keys", "waiting", "redis_mib")
+    lines = ["| | second quarter | last quarter | most |", "|---|---|---|---|"]
+    for name in names:
+        before, after = growth(samples, name)
+        lines.append(f"| {name} | {before:.0f} | {after:.0f} | {max(getattr(s, name) for s in samples):.0f} |")
+    first, last = samples[0], samples[-1]
+    cores = (last.cpu_s - first.cpu_s) / (last.at_s - first.at_s)
+    per_core = f"{per_s / cores:.0f} calls/s per core"
+    lines.append(f"\nGateways and workers used {cores:.2f} cores for {per_s:g} calls/s: {per_core}.")
+    return "\n".join(lines)
+
+
+def run_locust(port: int, environ: Mapping[str, str], folder: Path) -> "subprocess.Popen[bytes]":
+    """Start locust without its page; its HTML report and its tables go to the folder."""
+    command = [str(LOCUST), "-f", str(REPO / "loadtest/locustfile.py"), "--headless", "--only-summary"]
+    command += ["--host", f"ws://127.0.0.1:{port}"]
+    command += ["--html", str(folder / "report.html"), "--csv", str(folder / "calls")]
+    return subprocess.Popen(
+        command,
+        env={**os.environ, "PYTHONPATH": str(REPO / "loadtest"), **environ},
+        stdin=subprocess.DEVNULL,
+        preexec_fn=die_with_parent(15),  # noqa: PLW1509  two system calls, no lock
+    )
+
+
+@click.command()
+@click.option("--calls-per-second", "per_s", type=float, default=20.0, show_default=True)
+@click.option("--minutes", type=float, default=1.0, show_default=True)
+@click.option("--scenario", default="ivr", show_default=True)
+@click.option("--shape", default="steady", show_default=True)
+@click.option("--gateways", type=int, default=2, show_default=True)
+@click.option("--workers", type=int, default=2, show_default=True)
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("build/load"), show_default=True)
+@click.option("--soak", "is_soak", is_flag=True, help="Fail if something grows.")
+def main(  # noqa: PLR0913  one parameter for each option
+    *,
+    per_s: float,
+    minutes: float,
+    scenario: str,
+    shape: str,
+    gateways: int,
+    workers: int,
+    folder: Path,
+    is_soak: bool,
+) -> None:
+    """Run a cluster on this machine under load."""
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    local = Local(gateways, workers, folder)
+    samples: list[Sample] = []
+    environ = {"CALLS_PER_SECOND": f"{per_s:g}", "MINUTES": f"{minutes:g}", "SCENARIO": scenario, "SHAPE": shape}
+    try:
+        local.start()
+        locust = run_locust(local.port, environ, folder)
+        started_s = time.monotonic()
+        while locust.poll() is None and time.monotonic() - started_s < 60 * minutes + END_LIMIT_S:
+            if time.monotonic() - started_s < 60 * minutes:
+                samples.append(local.sample(started_s))
+            time.sleep(SAMPLE_EVERY_S)
+        locust.terminate()
+        code = locust.wait(20)
+    finally:
+        local.stop()
+    text = report(samples, per_s if shape != "soak" else per_s / 2)
+    leaks = grown(samples) if is_soak else []
+    click.echo("\n".join([text, *(f"GROWN: {leak}" for leak in leaks)]))
+    (folder / "report.md").write_text(text + "\n")
+    sys.exit(code or (1 if leaks else 0))
+
+
+if __name__ == "__main__":
+    main()
