@@ -37,13 +37,15 @@ def redelivery(orphans: Sequence[str], undone: Sequence[Envelope], begun: Collec
 
     Args:
         orphans: Calls that it owned.
-        undone: What it had not done, oldest first.
+        undone: What it had not done.
         begun: Marks (see ``mark_of``) of suspects that it had begun to run.
         now_ms: Unix milliseconds, for notices.
     """
     takeovers = {envelope.call_sid: envelope for envelope in undone if envelope.kind == TAKEOVER}
     fresh = [notice(sid, TAKEOVER, now_ms) for sid in orphans if sid not in takeovers]
-    ordered = [*takeovers.values(), *(envelope for envelope in undone if envelope.kind != TAKEOVER)]
+    # By number: what came through dispatch may be newer than what waits in the inbox.
+    others = sorted((one for one in undone if one.kind != TAKEOVER), key=lambda one: (one.epoch, one.n))
+    ordered = [*takeovers.values(), *others]
     judged = list(_judged(ordered, begun))
     quarantined = [
         after for before, after in zip(ordered, judged, strict=True) if after.is_quarantined > before.is_quarantined
@@ -64,13 +66,13 @@ def notice(call_sid: str, kind: str, now_ms: int) -> Envelope:
 def _judged(undone: Sequence[Envelope], begun: Collection[str]) -> Iterator[Envelope]:
     """Count the death for those that may have caused it.
 
-    The first event of each call may have, and the first notice of ours before it: which of the two ran nobody knows.
+    The first event of each epoch may have, and the first notice of ours before it: which of them ran nobody knows.
     From its second death on a suspect is written down before it runs, so that the innocent, which just
     waited in the same worker each time, are not quarantined with the guilty.
     """
-    seen: set[tuple[str, bool]] = set()
+    seen: set[tuple[str, int]] = set()
     for envelope in undone:
-        place = (envelope.call_sid, envelope.n == 0)
+        place = (envelope.call_sid, envelope.epoch)
         is_first = place not in seen
         seen.add(place)
         if envelope.is_quarantined or not is_first or (envelope.deaths and mark_of(envelope) not in begun):

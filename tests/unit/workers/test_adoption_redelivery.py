@@ -60,3 +60,9 @@ def test_what_is_committed_is_neither_done_again_nor_a_suspect() -> None:
     left = undone(packed, {("a", 1): 3})
     assert left == packed[1:]
     assert kinds_and_deaths(redelivery([], left, (), 0).envelopes) == [("a", 0, 1), ("a", 4, 1), ("b", 1, 1)]
+
+
+def test_oldest_event_is_the_suspect_wherever_it_waits() -> None:
+    """A newer one may have come through dispatch, which is read before the inbox."""
+    again = redelivery([], [hook("a", 5), hook("a", 4, deaths=1)], {mark_of(hook("a", 4))}, 0)
+    assert kinds_and_deaths(again.envelopes) == [("a", 4, 2), ("a", 5, 0)]
