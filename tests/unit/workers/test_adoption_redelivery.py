@@ -59,7 +59,7 @@ def test_what_is_committed_is_neither_done_again_nor_a_suspect() -> None:
     packed = [hook("a", 3), hook("a", 4), notice("a", TAKEOVER, 0), hook("b", 1)]
     left = undone(packed, {("a", 1): 3})
     assert left == packed[1:]
-    assert kinds_and_deaths(redelivery([], left, (), 0).envelopes) == [("a", 0, 1), ("a", 4, 1), ("b", 1, 1)]
+    assert kinds_and_deaths(redelivery([], left, (), 0).envelopes) == [("a", 0, 1), ("b", 1, 1), ("a", 4, 1)]
 
 
 def test_oldest_event_is_the_suspect_wherever_it_waits() -> None:
