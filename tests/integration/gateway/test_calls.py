@@ -268,3 +268,49 @@ async def test_flood_of_one_call_slows_that_call_only_and_loses_nothing(redis_ur
         assert await running.metric("jambonz_gateway_throttled_total") >= 1
         await finished(loud, worker)
         await finished(quiet, worker)
+
+
+async def test_redis_without_memory_is_waited_for(redis_url: str, worker: Worker) -> None:
+    """A call that comes while Redis refuses writes is attached, and its events published, as soon as it takes them."""
+    async with gateway(redis_url) as running, caller(running.url + "/", "call-1") as jambonz:
+        await worker.redis.config_set("maxmemory", 1)
+        try:
+            msgid = await jambonz.says("session:new", direction="inbound")
+
+            async def has_tried() -> bool:
+                return await running.metric("jambonz_gateway_failures_total") >= 2
+
+            await until(has_tried, "attaching has been refused, and tried again")
+        finally:
+            await worker.redis.config_set("maxmemory", 0)
+        [envelope] = await worker.takes(DISPATCH)
+        assert (envelope.n, envelope.msgid) == (1, msgid)
+        await worker.claims("call-1")
+        await worker.sends("call-1", Ack("a", 1, msgid, SAY))
+        assert (await jambonz.hears())["msgid"] == msgid
+        await jambonz.says("call:status", call_status="trying")
+        await worker.takes(KEYS.inbox(WORKER))
+        await worker.redis.config_set("maxmemory", 1)
+        try:
+            await jambonz.says("verb:status", event="finished")
+
+            async def is_kept() -> bool:
+                return await running.metric("jambonz_gateway_backlog_bytes") > 0
+
+            await until(is_kept, "the event waits for Redis")
+        finally:
+            await worker.redis.config_set("maxmemory", 0)
+        [envelope] = await worker.takes(KEYS.inbox(WORKER))
+        assert (envelope.n, envelope.kind) == (3, "verb:status")
+        await finished(jambonz, worker)
+
+
+async def test_nonsense_on_a_call_channel_is_skipped(redis_url: str, worker: Worker) -> None:
+    """A message of another version costs itself, not the call: what follows is delivered."""
+    async with gateway(redis_url) as running, caller(running.url + "/", "call-1") as jambonz:
+        await begun(jambonz, worker)
+        await worker.redis.publish(KEYS.chan("call-1"), b"?nonsense")
+        await worker.sends("call-1", redirect("call-1"))
+        assert (await jambonz.hears())["command"] == "redirect"
+        assert await running.metric("jambonz_gateway_failures_total") == 1
+        await finished(jambonz, worker)
