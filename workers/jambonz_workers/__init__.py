@@ -7,12 +7,14 @@ from jambonz_workers.call import Call
 from jambonz_workers.calls import Calls, RemoteCall
 from jambonz_workers.capabilities import Unsupported
 from jambonz_workers.event import Event
+from jambonz_workers.originate import Account, NotCreated
 from jambonz_workers.speech import Interrupted, Speech, SpeechFailed
 from jambonz_workers.state import CallState
 from jambonz_workers.verb_schemas import InvalidVerbs
 from jambonz_workers.work import Work
 
 __all__ = [
+    "Account",
     "App",
     "Call",
     "CallGone",
@@ -24,6 +26,7 @@ __all__ = [
     "Interrupted",
     "InvalidVerbs",
     "MessageTooBig",
+    "NotCreated",
     "Outcome",
     "OutcomeKind",
     "RemoteCall",

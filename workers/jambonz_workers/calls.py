@@ -24,6 +24,7 @@ from jambonz_workers.call_facts import CallFacts
 from jambonz_workers.capabilities import Target, checked_target
 from jambonz_workers.controls import NORMAL_CLOSURE, Controls, Sending
 from jambonz_workers.facts import decode_facts
+from jambonz_workers.originate import Account, create_call
 from jambonz_workers.state import RESERVED
 
 # A gateway answers within a millisecond; longer means that its socket is down and jambonz may come back.
@@ -100,6 +101,25 @@ class Calls:
             CallGone: If it has ended or never was.
         """
         return RemoteCall(call_sid, self, await self.record(call_sid))
+
+    async def create(self, account: Account, from_: str, to: Mapping[str, object], **options: object) -> str:
+        """Start an outbound call by jambonz's REST interface; return its ``call_sid`` when the INVITE is out.
+
+        The call then comes to the app like any other: first ``call:status`` (``trying``, ``ringing``), and at the
+        answer ``session:new`` with direction ``outbound``; if nobody answers, a final ``call:status`` instead.
+
+        Args:
+            account: Where, and with which key.
+            from_: Calling number.
+            to: Whom, such as ``{"type": "phone", "number": "+15550001"}``.
+            options: More of createCall: ``application_sid``, or ``call_hook`` and ``call_status_hook``; ``tag``, which
+                handlers find as ``event.customer_data``; ``timeout``, ``headers``, ``amd``.
+
+        Raises:
+            NotCreated: If jambonz refuses it or cannot be reached.
+            ImportError: If the extra ``sdk`` is not installed.
+        """
+        return await create_call(account, from_, to, options)
 
     async def exists(self, call_sid: str) -> bool:
         """True while the call lives."""

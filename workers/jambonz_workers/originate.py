@@ -1,0 +1,55 @@
+"""Outbound calls, started by jambonz's REST interface; they then arrive at the cluster as any call does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from jambonz_shared.errors import ClusterError
+
+
+class NotCreated(ClusterError):
+    """jambonz has not started an outbound call.
+
+    Attributes:
+        status: HTTP status; 0 if it could not be reached.
+    """
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        why = f"it answered {status}" if status else "it could not be reached"
+        super().__init__(f"jambonz has not started the call: {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account of jambonz, and the key to it.
+
+    Attributes:
+        base_url: Of the api-server, such as ``"https://api.jambonz.example"``.
+    """
+
+    base_url: str
+    account_sid: str
+    api_key: str = field(repr=False)
+
+
+async def create_call(account: Account, from_: str, to: Mapping[str, object], options: Mapping[str, Any]) -> str:
+    """Start an outbound call; return its ``call_sid`` when the INVITE is out. See ``Calls.create``.
+
+    Raises:
+        NotCreated: If jambonz refuses it, or cannot be reached. Then it may have been started all the same.
+        ImportError: If jambonz-python-sdk is not installed.
+    """
+    from jambonz_sdk.client import JambonzClient  # type: ignore[import-untyped]  # noqa: PLC0415 an extra
+
+    client = JambonzClient(base_url=account.base_url, account_sid=account.account_sid, api_key=account.api_key)
+    async with client:
+        try:
+            call_sid: str = await client.calls.create({"from": from_, "to": dict(to), **options})
+        except aiohttp.ClientResponseError as error:
+            raise NotCreated(error.status) from error
+        except aiohttp.ClientError as error:
+            raise NotCreated(0) from error
+    return call_sid
