@@ -62,6 +62,7 @@ async def test_rolling_all_gateways_and_all_workers_drops_no_call(cluster: Clust
     assert max(caller.live.core.world.ledger.sockets for caller in people.callers) <= 2
     assert sum(fences) > len(fences), "some calls outlived their worker"
     assert max(fences) <= 2
-    # A hook that crosses the closing of its socket on the wire gets its verbs by a redirect.
-    assert findings.counts["died with their socket"] == findings.counts["late answers as redirects"]
+    # What jambonz says between our close frame and the end of TCP its websocket library drops; whatever the application
+    # has seen is answered, by a redirect if it crossed the closing on the wire.
+    assert findings.counts["answers lost in a dying socket"] == 0
     assert findings.counts["fallback acks"] == 0
