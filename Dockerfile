@@ -61,9 +61,10 @@ RUN python -m venv --without-pip /opt/loadtest \
  && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/loadtest/lib
 
 FROM base AS loadtest
-COPY --from=build-loadtest /opt/loadtest /opt/cluster
+COPY --from=build-loadtest /opt/loadtest /opt/loadtest
+ENV PATH=/opt/loadtest/bin:/usr/local/bin:/usr/bin:/bin
 COPY loadtest/locustfile.py /app/locustfile.py
 COPY loadtest/jambonz_load /app/jambonz_load
-ENTRYPOINT ["/opt/cluster/bin/dumb-init", "--", "locust"]
+ENTRYPOINT ["/opt/loadtest/bin/dumb-init", "--", "locust"]
 EXPOSE 8089
 CMD ["-f", "/app/locustfile.py"]
