@@ -83,6 +83,8 @@ class Limits:
         found = []
         if not tally.calls:
             found.append("no call has ended")
+        if tally.started > tally.calls:
+            found.append(f"{tally.started - tally.calls} calls had not ended when the test did")
         if tally.failed > self.failed_share * tally.calls:
             found.append(f"{tally.failed} of {tally.calls} calls failed, allowed are {self.failed_share:.2%}")
         if tally.deadline_misses:

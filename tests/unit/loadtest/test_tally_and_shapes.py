@@ -55,6 +55,13 @@ def test_load_without_calls_is_a_failure() -> None:
     assert Limits().broken(Tally(), 0.0) == ["no call has ended"]
 
 
+def test_calls_that_never_ended_are_a_failure() -> None:
+    """A call that hangs has no result that could look bad."""
+    tally = Tally(started=2)
+    tally.add(call())
+    assert Limits().broken(tally, 0.0) == ["1 calls had not ended when the test did"]
+
+
 @pytest.mark.parametrize(
     ("name", "shares"),
     [("steady", [10, 10, 10]), ("ramp", [0, 5, 10]), ("spike", [10, 40, 10]), ("soak", [5, 5, 5])],
