@@ -61,8 +61,6 @@ class Call(Controls, CallFacts):
         # Facts and status that the next commit of an event saves.
         self._seen: tuple[bytes, str] = (b"", "")
 
-    # What is known of the call.
-
     @property
     def facts(self) -> Mapping[str, Any]:
         """What jambonz told when the call began; without the SIP message, which only ``session:new`` carries."""
@@ -189,10 +187,11 @@ class Call(Controls, CallFacts):
             raise RuntimeError(
                 "call.tts_stream(): answer session:new first, by `await call.ack(verbs)`, or use call.spawn"
             )
-        self._voice = self._voice or Voice(self.sid, self._send_now)
+        self._voice = self._voice or Voice(self.sid, self.send_now)
         return Speech(self._voice)
 
-    def _send_now(self, frames: Sequence[bytes]) -> "asyncio.Future[Outcome]":
+    def send_now(self, frames: Sequence[bytes]) -> "asyncio.Future[Outcome]":
+        """Send command frames at once, also inside a handler."""
         return self._act_now([Command(self._office.new_id(), frame, self._office.process_id) for frame in frames])
 
     def _send(self, frames: Sequence[bytes]) -> Sending:

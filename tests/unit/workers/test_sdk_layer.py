@@ -1,0 +1,127 @@
+"""The layer for applications of the SDK: its session with wire shapes that jambonz accepts."""
+
+from typing import Any
+
+import pytest
+
+from jambonz_workers.contrib.sdk import Services, Session
+from jambonz_workers.testing import AppClient
+
+
+def seen_by(services: Services) -> tuple[list[Session], list[tuple[Any, ...]]]:
+    sessions, events = list[Session](), list[tuple[Any, ...]]()
+
+    async def begin(session: Session) -> None:
+        sessions.append(session)
+        for event in ("/hook", "verb:hook", "call:status", "tts:user_interruption", "tts:streaming-event", "close"):
+            session.on(event, lambda *args, event=event: events.append((event, *args)))
+        session.say(text="Hello")
+        await session.send()
+
+    services(path="/sdk").on("session:new", begin).on("session:redirect", begin_again)
+    return sessions, events
+
+
+async def begin_again(session: Session) -> None:
+    session.hangup()
+    await session.reply()
+
+
+async def test_commands_have_the_shapes_that_jambonz_accepts() -> None:
+    """Some of the SDK's own are ignored or refused (PROTOCOL.md 3.5)."""
+    services = Services()
+    sessions, _ = seen_by(services)
+    async with AppClient(services.app, path="/sdk") as client:
+        assert (await client.session_new()).verbs == [{"verb": "say", "text": "Hello"}]
+        session = sessions[0]
+        await session.inject_mute("mute")
+        await session.inject_dtmf("1")
+        await session.inject_noise_isolation("on", {"level": 3})
+        await session.inject_record("startCallRecording", {"siprecServerURL": "sip:x"})
+        await session.inject_whisper({"verb": "say", "text": "psst"})
+        await session.inject_redirect("/next")
+        await session.send_tts_tokens("Hi ")
+        await session.flush_tts_tokens()
+        await session.clear_tts_tokens()
+        await session.update_agent({"type": "generate_reply"})
+        await session.tool_output("t1", "shipped")
+        await session.tool_output("t2", {"result": 1})
+        assert [(it["command"], it.get("data")) for it in client.commands] == [
+            ("mute:status", {"mute_status": "mute"}),
+            ("dtmf", {"dtmf": {"digit": "1"}}),
+            ("noiseIsolation:status", {"noise_isolation_status": "enable", "level": 3}),
+            ("record", {"action": "startCallRecording", "siprecServerURL": "sip:x"}),
+            ("whisper", {"whisper": {"verb": "say", "text": "psst"}}),
+            ("redirect", {"call_hook": "/next"}),
+            ("tts:tokens", {"id": 1, "tokens": "Hi "}),
+            ("tts:flush", None),
+            ("tts:clear", None),
+            ("agent:update", {"type": "generate_reply"}),
+            (
+                "llm:tool-output",
+                {
+                    "type": "conversation.item.create",
+                    "item": {"type": "function_call_output", "call_id": "t1", "output": "shipped"},
+                },
+            ),
+            ("llm:tool-output", {"result": 1}),
+        ]
+        assert all(it["callSid"] == "test-call" for it in client.commands)
+
+
+async def test_events_reach_the_handlers_of_the_session() -> None:
+    """A hook without one is answered with an empty list."""
+    services = Services()
+    sessions, events = seen_by(services)
+    async with AppClient(services.app, path="/sdk") as client:
+        await client.session_new()
+        assert (await client.hook("/hook", digits="1")).verbs == []
+        await client.hook("/other")
+        await client.send("call:status", {"call_status": "in-progress"})
+        await client.send("tts:streaming-event", {"event_type": "user_interruption"})
+        assert (await client.send("session:redirect", hook="/x")).verbs == [{"verb": "hangup"}]
+        await client.end()
+    assert [event[0] for event in events] == [
+        "/hook",
+        "verb:hook",
+        "call:status",
+        "tts:user_interruption",
+        "tts:streaming-event",
+        "close",
+    ]
+    assert sessions[0].call_sid == "test-call"
+
+
+async def test_a_late_reply_replaces_the_application() -> None:
+    """From a task of the application, when the hook has had its answer."""
+    services = Services()
+    sessions, _ = seen_by(services)
+    async with AppClient(services.app, path="/sdk") as client:
+        await client.session_new()
+        await sessions[0].reply()
+        sessions[0].hangup()
+        await sessions[0].reply()
+        assert [(it["command"], it["data"]) for it in client.commands] == [("redirect", [{"verb": "hangup"}])]
+
+
+async def test_a_call_taken_over_gets_its_handlers_again() -> None:
+    """The session:new handler runs once more, and what it sends is left out."""
+    services = Services()
+    sessions, events = seen_by(services)
+    async with AppClient(services.app, path="/sdk") as client:
+        assert (await client.hook("/hook")).verbs == []
+        await client.hook("/hook")
+        await client.send("verb:status")
+    assert len(sessions) == 1
+    assert [event[0] for event in events] == ["/hook", "/hook"]
+    assert not sessions[0].is_resumed
+
+
+async def test_an_unknown_path_is_declined_and_audio_is_not_served() -> None:
+    """The cluster carries call control."""
+    services = Services()
+    async with AppClient(services.app, path="/x") as client:
+        assert (await client.session_new()).verbs == [{"verb": "sip:decline", "status": 404}]
+        assert (await client.hook("/hook")).verbs == []
+    with pytest.raises(NotImplementedError):
+        services.audio(path="/audio")
