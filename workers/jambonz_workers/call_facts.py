@@ -1,18 +1,19 @@
 """What jambonz told of a call when it began, as attributes. Pure."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
 
-class CallFacts:
+class CallFacts(ABC):
     """Named facts of a call, for whatever keeps them in ``facts``; empty text where jambonz told nothing."""
 
     __slots__ = ()
 
     @property
+    @abstractmethod
     def facts(self) -> Mapping[str, Any]:
         """What jambonz told when the call began; without the SIP message, which only ``session:new`` carries."""
-        raise NotImplementedError
 
     @property
     def from_(self) -> str:

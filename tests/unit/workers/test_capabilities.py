@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,32 @@ async def test_a_play_that_would_be_left_out_is_logged(caplog: pytest.LogCapture
         async with AppClient(app) as client:
             await client.send("dial:confirm", hook="/screen")
     assert [it for it in caplog.messages if "leaves out `play`" in it]
+
+
+# What no simulator knows: the commercial line's commands, and the shapes of those that others test in a call.
+COMMERCIAL: list[tuple[str, Callable[[Call], object], object]] = [
+    ("tag", lambda call: call.tag(crm="42"), {"crm": "42"}),
+    ("noiseIsolation:status", lambda call: call.noise_isolation("enable"), {"noise_isolation_status": "enable"}),
+    ("stt:reconfigure", lambda call: call.stt_reconfigure(["en", "es"]), {"languageHints": ["en", "es"]}),
+    ("stt:reconfigure", lambda call: call.stt_reconfigure([]), {"languageHints": []}),
+    ("room:say", lambda call: call.room_say(text="Hello"), {"text": "Hello"}),
+    ("room:play", lambda call: call.room_play(url="a.wav"), {"url": "a.wav"}),
+    (
+        "agent:update",
+        lambda call: call.agent_update("inject_context", messages=[]),
+        {"type": "inject_context", "messages": []},
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "send", "data"), COMMERCIAL, ids=[f"{it[0]}-{i}" for i, it in enumerate(COMMERCIAL)])
+async def test_commercial_commands_have_their_shapes(name: str, send: Callable[[Call], object], data: object) -> None:
+    """PROTOCOL.md 3.4."""
+    async with AppClient(App(target="10+")) as client:
+        send(client.call)
+    assert client.commands == [{"type": "command", "command": name, "callSid": "test-call", "data": data}]
+
+
+def test_every_commercial_command_is_tested() -> None:
+    """A new row of the table needs a row here."""
+    assert {it[0] for it in COMMERCIAL} == {fact.name for fact in COMMANDS.values() if fact.is_commercial}
