@@ -62,8 +62,9 @@ class Route:
     """
 
     __slots__ = (
-        "_asked_seq", "_fence", "_held", "_hooks", "_is_offered", "_n", "_offer_to", "_reading", "_returned",
-        "_seen_seq", "announced", "call_sid", "delivered_seq", "epoch", "held_bytes", "is_over", "live_epochs", "owner",
+        "_asked_seq", "_fence", "_held", "_hooks", "_is_offered", "_n", "_offer_to", "_reading", "_reads_again",
+        "_returned", "_seen_seq", "announced", "call_sid", "delivered_seq", "epoch", "held_bytes", "is_over",
+        "live_epochs", "owner",
     )  # fmt: skip
 
     def __init__(self, call_sid: str, *, offer_to: str = "") -> None:
@@ -85,6 +86,7 @@ class Route:
         # Published Hooks that are not answered yet, by msgid.
         self._hooks: dict[str, Envelope] = {}
         self._reading = False
+        self._reads_again = False
         self._seen_seq = 0
         self._asked_seq = 0
 
@@ -183,7 +185,10 @@ class Route:
 
         With ``is_certain`` false there may be batches that nobody has told us of.
         """
-        if not self._reading and self.epoch and (self._seen_seq > self.delivered_seq or not is_certain):
+        if self._reading:
+            # It may have been asked before the channel was subscribed again: what was said between is in neither.
+            self._reads_again = self._reads_again or not is_certain
+        elif self.epoch and (self._seen_seq > self.delivered_seq or not is_certain):
             self._reading = True
             self._asked_seq = self._seen_seq
             yield ReadLog(self.call_sid, self.delivered_seq)
@@ -197,7 +202,8 @@ class Route:
         """End the reading. What was asked for and did not come has been delivered by another Connection."""
         self._reading = False
         self.delivered_seq = max(self.delivered_seq, self._asked_seq)
-        yield from self.read_log()
+        reads_again, self._reads_again = self._reads_again, False
+        yield from self.read_log(is_certain=not reads_again)
 
     def _begin_anew(self) -> None:
         """Make a held ``session:reconnect`` the ``session:new`` whose data it carries (PROTOCOL.md 2.6.1)."""

@@ -72,9 +72,17 @@ def test_resubscribed_channel_makes_the_log_be_read() -> None:
     """While the channel was deaf, batches may have come that nobody has told us of."""
     bench = running_call()
     assert bench.session.resubscribed(CALL) == [ReadLog(CALL, 1)]
-    assert bench.session.resubscribed(CALL) == []
     bench.log()
     assert commands(bench.batch(2, command("c2"))) == ["hi"]
+
+
+def test_log_that_was_being_read_at_the_resubscription_is_read_again() -> None:
+    """It may have been read before the channel heard again: what was said between is in neither (P4)."""
+    bench = running_call()
+    assert ReadLog(CALL, 1) in bench.batch(3, command("c3"))
+    assert bench.session.resubscribed(CALL) == []
+    assert ReadLog(CALL, 3) in bench.log((2, [command("c2")]), (3, [command("c3")]))
+    assert commands(bench.log((4, [command("c4", "four")]))) == ["four"]
 
 
 def test_batch_nobody_can_read_is_skipped_and_counted() -> None:
