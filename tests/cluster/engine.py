@@ -117,13 +117,14 @@ def running_engine() -> Iterator[Engine]:
     # Not in memory, and not below a folder with a long name: a socket's path has 107 characters at most.
     folder = Path(tempfile.mkdtemp(prefix="jc-engine-", dir="/var/tmp"))
     daemon: subprocess.Popen[bytes] | None = None
+    forward_policy = _forward_policy()
     try:
         daemon = _start(folder)
         yield _wait(Engine(f"unix://{folder}/docker.sock"), daemon, folder)
     finally:
         if daemon is not None:
             _stop(daemon)
-        _remove_network()
+        _remove_network(forward_policy)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -167,18 +168,26 @@ def _stop(daemon: "subprocess.Popen[bytes]") -> None:
         daemon.wait(STOP_LIMIT_S)
 
 
-def _remove_network() -> None:
-    """Remove what dockerd leaves behind: its bridge and its chains of iptables."""
+def _forward_policy() -> str:
+    """Return what the kernel does with packets between networks; dockerd sets it to DROP and leaves it so."""
+    words = [line.split() for line in _quietly("iptables", "-S", "FORWARD").splitlines()]
+    return next((line[2] for line in words if line[:2] == ["-P", "FORWARD"]), "ACCEPT")
+
+
+def _remove_network(forward_policy: str) -> None:
+    """Remove what dockerd leaves behind: its bridge, its rules and chains of iptables, its policy."""
     _quietly("ip", "link", "del", "docker0")
+    _quietly("iptables", "-P", "FORWARD", forward_policy)
+    subnet = f"{BRIDGE.rpartition('.')[0]}.0/24"
     for table in ("filter", "nat"):
-        listed = _quietly("iptables", "-t", table, "-S")
-        for line in listed.splitlines():
-            words = line.split()
-            if words[0] == "-A" and "DOCKER" in line:
-                _quietly("iptables", "-t", table, "-D", *words[1:])
-        for name in [line.split()[1] for line in listed.splitlines() if line.startswith("-N DOCKER")]:
-            _quietly("iptables", "-t", table, "-F", name)
-            _quietly("iptables", "-t", table, "-X", name)
+        lines = _quietly("iptables", "-t", table, "-S").splitlines()
+        for line in lines:
+            if line.startswith("-A ") and any(mark in line for mark in ("DOCKER", "docker0", subnet)):
+                _quietly("iptables", "-t", table, "-D", *line.split()[1:])
+        chains = [line.split()[1] for line in lines if line.startswith("-N DOCKER")]
+        for option in ("-F", "-X"):
+            for chain in chains:
+                _quietly("iptables", "-t", table, option, chain)
 
 
 def _quietly(*command: str | Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import sys
 
 import aiohttp
 
-from jambonz_cluster.embedded_redis import EmbeddedRedis
+from jambonz_cluster.embedded_redis import EmbeddedRedis, free_port
 from jambonz_cluster.status_page import status_http
 from jambonz_shared.config import CommonSettings
 from jambonz_simulator.client import live_call
@@ -36,7 +36,7 @@ async def test_status_counts_processes_and_calls(cluster: ClusterFactory, redis_
 
         async def shows_the_call() -> bool:
             _, out, _ = await run("--json", "--redis-url", redis_url)
-            return json.loads(out)["calls"] == 1
+            return bool(json.loads(out)["calls"] == 1)
 
         await until(shows_the_call, "the status counts the call")
         code, out, _ = await run("--json", "--redis-url", redis_url)
@@ -80,3 +80,27 @@ async def test_page_tells_of_a_redis_that_goes_away(redis_server: EmbeddedRedis)
         assert (status, json.loads(text)) == (503, {"problems": ["Redis does not answer"]})
         assert (await answer("/"))[0] == 503
         assert (await answer("/healthz"))[0] == 200
+
+
+async def test_served_page_ends_with_exit_code_0_when_told(redis_url: str) -> None:
+    """A container that stops its page is no failure; one that cannot serve it is."""
+    port = free_port()
+    arguments = ("--serve", str(port), "--redis-url", redis_url)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *("-m", "jambonz_cluster", "status", *arguments), cwd=REPO, stderr=asyncio.subprocess.DEVNULL
+    )
+    async with aiohttp.ClientSession() as client:
+
+        async def answers() -> bool:
+            try:
+                async with client.get(f"http://127.0.0.1:{port}/") as response:
+                    return response.status == 200
+            except aiohttp.ClientError:
+                return False
+
+        await until(answers, "the page is served")
+    code, _, err = await run(*arguments)
+    assert code == 1
+    assert "cannot run" in err
+    process.terminate()
+    assert await process.wait() == 0
