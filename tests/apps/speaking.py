@@ -6,7 +6,7 @@ app = App()
 
 LISTEN = [
     {"verb": "config", "ttsStream": {"enable": True}, "synthesizer": {"vendor": "elevenlabs", "voice": "v1"}},
-    {"verb": "gather", "input": ["digits"], "timeout": 600, "actionHook": "/heard"},
+    {"verb": "gather", "input": ["digits"], "timeout": 60_000, "actionHook": "/heard"},
 ]
 
 

@@ -17,6 +17,8 @@ PIECE_CHARS: Final = 500
 RESULT_S: Final = 5.0
 # Results that jambonz queued while the websocket was down come after the ack of its reconnect (PROTOCOL.md 4.5).
 RECONNECT_S: Final = 1.0
+# So long new text waits for the fate of a token that crossed an interruption; its result takes milliseconds.
+STRAY_S: Final = 0.5
 # ``stream_resumed`` is not sent after a flush, a clear or an interruption (P22), so a paused stream is asked again.
 PROBES_S: Final = (1.0, 2.0, 4.0, 5.0)
 
@@ -107,6 +109,8 @@ class TokenStream:
         self._queue: deque[Writing | _FlushMark] = deque()
         # The token whose result has not come; its writing may be withdrawn already.
         self._offered: int | None = None
+        # It was under way when the caller interrupted: if jambonz has taken it since, it must not be spoken.
+        self._is_stray = False
         self._is_paused = False
         self._is_resumed = False
         self._is_detached = False
@@ -154,6 +158,10 @@ class TokenStream:
         if self._offered is None or token_id != self._offered:
             return []
         self._offered, self.due_s = None, None
+        if self._is_stray:
+            self._is_stray = False
+            stray: list[Effect] = [Clear()] if status == "ok" else []
+            return stray + self._go_on(now_s)
         if status == "ok":
             self._is_paused, self._probes = False, 0
             self._taken(token_id)
@@ -189,7 +197,7 @@ class TokenStream:
                     # The result "full" of before is still to come.
                     self._is_resumed = True
             case "user_interruption":
-                return self._stop(Why.INTERRUPTED)
+                return self._interrupt(now_s)
             case "stream_closed":
                 self._is_open = False
                 return self._stop(Why.CLOSED)
@@ -201,6 +209,8 @@ class TokenStream:
         """The call has no websocket; a result that is missing may still come."""
         self._is_detached = True
         self.due_s = None
+        if self._is_stray:
+            self._offered, self._is_stray = None, False
 
     def reconnected(self, now_s: float) -> list[Effect]:
         """The call has a websocket again."""
@@ -216,6 +226,9 @@ class TokenStream:
         if self.due_s is None or now_s < self.due_s:
             return []
         self.due_s = None
+        if self._is_stray:
+            self._offered, self._is_stray = None, False
+            return self._go_on(now_s)
         if self._offered is not None:
             # It may be in jambonz's buffer or not: to send it again could speak it twice (PROTOCOL.md 4.5).
             return self._stop(Why.SILENCE)
@@ -263,11 +276,20 @@ class TokenStream:
         self._is_paused = False
         return self._go_on(now_s)
 
+    def _interrupt(self, now_s: float) -> list[Effect]:
+        """Drop all. What was under way may reach jambonz after it cleared its buffer, so its fate is waited for."""
+        under_way = self._offered
+        effects = self._stop(Why.INTERRUPTED)
+        if under_way is not None:
+            self._offered, self._is_stray, self.due_s = under_way, True, now_s + STRAY_S
+        return effects
+
     def _stop(self, why: Why, reason: str = "") -> list[Effect]:
         dropped = [Dropped(item, why, reason) for item in self._queue if isinstance(item, Writing)]
         self._queue.clear()
         self._offered, self.due_s = None, None
         self._is_paused, self._is_resumed, self._has_flushed_early = False, False, False
+        self._is_stray = False
         self._probes, self._tail = 0, ""
         return [*dropped]
 

@@ -93,10 +93,14 @@ async def test_an_interruption_ends_the_speech_quietly() -> None:
         running = asyncio.create_task(client.hook("/speak"))
         await taken(client, 1)
         await client.send("tts:streaming-event", {"event_type": "user_interruption"})
+        # The second piece had crossed the interruption.
+        await taken(client, 2)
         await taken(client, 3)
         await running
         assert seen == ["x" * 100, True]
-        assert [it for it in frames(client) if it[0] == "tts:clear"] == []
+        assert [name for name, _ in frames(client)] == ["tts:tokens"] * 2 + ["tts:clear", "tts:tokens", "tts:flush"] + [
+            "tts:tokens"
+        ]
 
 
 async def test_nothing_is_written_after_an_interruption() -> None:

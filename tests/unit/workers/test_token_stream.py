@@ -9,6 +9,7 @@ from jambonz_workers.token_stream import (
     PROBES_S,
     RECONNECT_S,
     RESULT_S,
+    STRAY_S,
     Clear,
     Dropped,
     Effect,
@@ -166,6 +167,39 @@ def test_an_interruption_drops_everything_and_forgets_the_pause() -> None:
     assert stream.event("user_interruption", 0.1) == [Dropped(writing, Why.INTERRUPTED)]
     assert writing.unspoken == "x" * 100
     assert stream.write("Sorry", 0.2)[1] == [Offer(3, "Sorry")]
+
+
+def test_a_token_that_crossed_an_interruption_is_not_spoken() -> None:
+    """jambonz took it after it had cleared its buffer; new text waits until it is gone again."""
+    stream = open_stream()
+    writing, _ = stream.write("Hello", 0.0)
+    assert stream.event("user_interruption", 0.1) == [Dropped(writing, Why.INTERRUPTED)]
+    sorry, effects = stream.write("Sorry", 0.1)
+    assert effects == []
+    assert stream.result(1, "ok", "", 0.2) == [Clear(), Offer(2, "Sorry")]
+    assert stream.result(2, "ok", "", 0.3) == [Taken(sorry)]
+
+
+def test_a_token_refused_after_an_interruption_needs_no_clear() -> None:
+    """There is nothing of it."""
+    stream = open_stream()
+    stream.write("Hello", 0.0)
+    stream.event("user_interruption", 0.1)
+    assert stream.result(1, "failed", "full", 0.2) == []
+    assert stream.write("Sorry", 0.3)[1] == [Offer(2, "Sorry")]
+
+
+def test_new_text_does_not_wait_for_ever_for_a_token_that_crossed() -> None:
+    """Its result may be lost, or the websocket with it."""
+    stream = open_stream()
+    stream.write("Hello", 0.0)
+    stream.event("user_interruption", 0.1)
+    stream.write("Sorry", 0.1)
+    assert stream.tick(0.1 + STRAY_S) == [Offer(2, "Sorry")]
+    stream.event("user_interruption", 1.0)
+    stream.detached()
+    stream.write("Sorry", 1.0)
+    assert stream.reconnected(2.0) == [Offer(3, "Sorry")]
 
 
 def test_clear_drops_here_and_there() -> None:
