@@ -13,6 +13,10 @@ from jambonz_workers import App, Call, Event
 
 TICK_S: Final = 0.5
 
+# jambonz loses a command that it reads together with the ack of session:new (PROTOCOL.md 2.4). The gateway keeps them
+# 250 ms apart; a simulator on a machine that starts four processes may not read for longer.
+FIRST_TICK_S: Final = 2.0
+
 # Longer than any take-over, so that a hook is surely pending when its worker dies.
 STUCK_S: Final = 2.0
 
@@ -23,7 +27,7 @@ app = App("chaos", fallback=[{"verb": "answer"}, {"verb": "pause", "length": 360
 async def begin(call: Call) -> object:
     call.state["seen"] = []
     call.state["first_fence"] = call.fence
-    call.spawn(tick(call))
+    call.spawn(tick(call, FIRST_TICK_S))
     return [{"verb": "answer"}, _tag(call, i=0), {"verb": "pause", "length": 3600}]
 
 
@@ -62,11 +66,11 @@ async def resume(call: Call) -> None:
     call.spawn(tick(call))
 
 
-async def tick(call: Call) -> None:
+async def tick(call: Call, first_s: float = TICK_S) -> None:
     """Send a numbered command twice a second; the series ends with this worker's ownership."""
     number = 0
     while True:
-        await asyncio.sleep(TICK_S)
+        await asyncio.sleep(TICK_S if number else first_s)
         number += 1
         await call.redirect([{"verb": "tag", "data": {"tick": [call.fence, number]}}], queue=True)
 
