@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python
 PYTEST := $(PY) -m pytest
 # In CI a test that fails is tried once more, alone: real processes on a shared machine are late now and then. Both
 # runs are in the log; a test that fails twice fails the check.
-again = $(if $(CI),|| { echo "trying the failed tests once more, alone"; $(1) --last-failed; })
+again = $(if $(CI),|| { echo "trying the failed tests once more by themselves"; $(1) --last-failed; })
 PIP := $(PY) -m pip --quiet --disable-pip-version-check --no-input
 
 .PHONY: help
