@@ -237,10 +237,10 @@ class Connection(asyncio.Protocol):
         if self.session:
             self._perform(self.session.resubscribed(call_sid))
 
-    def log_read(self, call_sid: str, entries: list[tuple[int, bytes]]) -> None:
+    def log_read(self, call_sid: str, entries: list[tuple[int, bytes]], covers: int) -> None:
         """See ``Session.log_read``."""
         if self.session:
-            self._perform(self.session.log_read(call_sid, entries, self._loop.time()))
+            self._perform(self.session.log_read(call_sid, entries, self._loop.time(), covers))
 
     def detached(self, call_sid: str, connections_left: int) -> None:
         """See ``Session.detached``."""

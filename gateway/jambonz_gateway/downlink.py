@@ -46,7 +46,7 @@ class Holder(Protocol):
     def resubscribed(self, call_sid: str) -> None:
         """Messages of the call channel may have been lost."""
 
-    def log_read(self, call_sid: str, entries: list[tuple[int, bytes]]) -> None:
+    def log_read(self, call_sid: str, entries: list[tuple[int, bytes]], covers: int) -> None:
         """What the log holds."""
 
     def detached(self, call_sid: str, connections_left: int) -> None:
@@ -275,7 +275,8 @@ class Downlink:
             self._try_again("read_log", reply, partial(self.read_log, holder, wanted))
             return
         assert isinstance(reply, list)
-        holder.log_read(wanted.call_sid, [(int(entry_id.partition(b"-")[0]), fields[1]) for entry_id, fields in reply])
+        entries = [(int(entry_id.partition(b"-")[0]), fields[1]) for entry_id, fields in reply]
+        holder.log_read(wanted.call_sid, entries, wanted.covers)
 
     def _flush_deletes(self) -> None:
         deleting, self._deleting = self._deleting, {}

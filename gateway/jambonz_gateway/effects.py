@@ -1,6 +1,6 @@
 """What a Session wants done: the only way it touches the world. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jambonz_shared.directive import Outcome
 from jambonz_shared.envelope import Envelope
@@ -49,10 +49,15 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class ReadLog:
-    """Read the call log after ``after_seq``; answer with ``Session.log_read``."""
+    """Read the call log after ``after_seq``; answer with ``Session.log_read`` and the same ``covers``.
+
+    ``covers`` is the newest batch that was known when it was asked for: one that is missing in the answer has been
+    delivered by another Connection.
+    """
 
     call_sid: str
     after_seq: int
+    covers: int = field(default=0, compare=False)
 
 
 @dataclass(slots=True)

@@ -13,7 +13,9 @@ class SessionPolicy:
         max_held_bytes: Events of one Call that wait for an owner.
         ack_deadline_s: Time after which a hook is answered by the fallback; jambonz gives up at 5 s (2.3).
         gate_s: Commands wait so long behind the ack of an inbound ``session:new`` unless jambonz
-            speaks first: they would be lost (PROTOCOL.md 2.4, P11).
+            speaks first: they would be lost (PROTOCOL.md 2.4, P11). Four times what PROTOCOL.md 12 asks for,
+            because a busy feature server reads an ack late, and a lost command is not reported; nearly every
+            call speaks within milliseconds.
         reconnect_wait_s: How long ``session:reconnect`` may wait for Redis before it is acked blindly.
         bounce_s: After an inherited ``session:new`` was acked, so long until the socket is closed
             to make jambonz release its queue (PROTOCOL.md 2.6.3).
@@ -25,7 +27,7 @@ class SessionPolicy:
 
     max_held_bytes: int = 1 << 20
     ack_deadline_s: float = kinds.ACK_DEADLINE_S
-    gate_s: float = 0.25
+    gate_s: float = 1.0
     reconnect_wait_s: float = 1.0
     bounce_s: float = 0.25
     reap_s: float = 5.0

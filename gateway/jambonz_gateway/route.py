@@ -62,9 +62,9 @@ class Route:
     """
 
     __slots__ = (
-        "_asked_seq", "_fence", "_held", "_hooks", "_is_offered", "_n", "_offer_to", "_reading", "_reads_again",
-        "_returned", "_seen_seq", "announced", "call_sid", "delivered_seq", "epoch", "held_bytes", "is_over",
-        "live_epochs", "owner",
+        "_fence", "_held", "_hooks", "_is_offered", "_n", "_offer_to", "_reading", "_reads_again",
+        "_returned", "_seen_seq", "announced", "asked_seq", "call_sid", "delivered_seq", "epoch", "held_bytes",
+        "is_over", "live_epochs", "owner",
     )  # fmt: skip
 
     def __init__(self, call_sid: str, *, offer_to: str = "") -> None:
@@ -88,7 +88,7 @@ class Route:
         self._reading = False
         self._reads_again = False
         self._seen_seq = 0
-        self._asked_seq = 0
+        self.asked_seq = 0
 
     @property
     def is_newest(self) -> bool:
@@ -190,18 +190,23 @@ class Route:
             self._reads_again = self._reads_again or not is_certain
         elif self.epoch and (self._seen_seq > self.delivered_seq or not is_certain):
             self._reading = True
-            self._asked_seq = self._seen_seq
-            yield ReadLog(self.call_sid, self.delivered_seq)
+            self.asked_seq = self._seen_seq
+            yield ReadLog(self.call_sid, self.delivered_seq, self._seen_seq)
 
     def reread_log(self) -> Iterator[Effect]:
         """Ask for the whole log: batches that were another Connection's to deliver are ours now."""
         self.delivered_seq = 0
         yield from self.read_log()
 
-    def log_was_read(self) -> Iterator[Effect]:
-        """End the reading. What was asked for and did not come has been delivered by another Connection."""
+    def log_was_read(self, covers: int) -> Iterator[Effect]:
+        """End the reading. What it covers and what did not come has been delivered by another Connection.
+
+        Attached again, a log may be read twice at a time: an earlier answer covers less and does not end the later.
+        """
+        self.delivered_seq = max(self.delivered_seq, covers)
+        if covers < self.asked_seq:
+            return
         self._reading = False
-        self.delivered_seq = max(self.delivered_seq, self._asked_seq)
         reads_again, self._reads_again = self._reads_again, False
         yield from self.read_log(is_certain=not reads_again)
 

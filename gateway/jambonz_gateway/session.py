@@ -214,8 +214,8 @@ class Session:
         route = self._routes.get(call_sid)
         return list(route.read_log(is_certain=False)) if route and not self._is_closed else []
 
-    def log_read(self, call_sid: str, entries: Iterable[tuple[int, bytes]], now_s: float) -> list[Effect]:
-        """Take what ``ReadLog`` found: ``(seq, batch)`` in order."""
+    def log_read(self, call_sid: str, entries: Iterable[tuple[int, bytes]], now_s: float, covers: int) -> list[Effect]:
+        """Take what ``ReadLog`` found: ``(seq, batch)`` in order, and its ``covers``."""
         route = self._routes.get(call_sid)
         if route is None:
             return []
@@ -224,7 +224,7 @@ class Session:
             for seq, raw in entries:
                 if seq > route.delivered_seq:
                     effects += self._delivery.batch(route, seq, raw, now_s)
-        effects += route.log_was_read()
+        effects += route.log_was_read(covers)
         return self._settled(effects)
 
     def returned(self, worker_id: str, envelope: Envelope) -> list[Effect]:

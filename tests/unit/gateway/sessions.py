@@ -29,6 +29,7 @@ LEG: Final = "leg-b"
 GATEWAY: Final = "gw-1"
 WORKER: Final = "worker-1"
 START_S: Final = 100.0
+GATE_S: Final = 0.25
 START_MS: Final = 1_700_000_000_000
 
 SAY: Final = b'[{"verb":"say","text":"hi"}]'
@@ -88,6 +89,7 @@ class Bench:
         self, *, policy: SessionPolicy | None = None, fallbacks: Fallbacks | None = None, call_sid: str = ""
     ) -> None:
         self.now_s = START_S
+        policy = policy or SessionPolicy(gate_s=GATE_S)
         self.session = Session(GATEWAY, now_s=START_S, policy=policy, fallbacks=fallbacks, call_sid=call_sid)
 
     def hears(self, frame: bytes) -> list[Effect]:
@@ -124,10 +126,14 @@ class Bench:
         return self.channel(BatchSent(seq, encode_batch(directives)), call_sid)
 
     def log(self, *entries: tuple[int, list[Directive]], call_sid: str = CALL) -> list[Effect]:
-        """Answer a ReadLog."""
-        return self.session.log_read(
-            call_sid, [(seq, encode_batch(directives)) for seq, directives in entries], self.now_s
-        )
+        """Answer the last ReadLog."""
+        route = self.session.routes.get(call_sid)
+        return self.answer(route.asked_seq if route else 0, *entries, call_sid=call_sid)
+
+    def answer(self, covers: int, *entries: tuple[int, list[Directive]], call_sid: str = CALL) -> list[Effect]:
+        """Answer the ReadLog that covers so much."""
+        batches = [(seq, encode_batch(directives)) for seq, directives in entries]
+        return self.session.log_read(call_sid, batches, self.now_s, covers)
 
     def owner(self, worker_id: str = WORKER, fence: int = 1, call_sid: str = CALL) -> list[Effect]:
         """Let a worker claim the Call; empty: let it lose its owner."""

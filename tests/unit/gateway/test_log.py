@@ -85,6 +85,18 @@ def test_log_that_was_being_read_at_the_resubscription_is_read_again() -> None:
     assert commands(bench.log((4, [command("c4", "four")]))) == ["four"]
 
 
+def test_answer_to_an_earlier_reading_does_not_end_a_later_one() -> None:
+    """Attached again, a log is read twice at a time: what the first answer lacks must come with the second (P4)."""
+    bench = running_call()
+    bench.session.resubscribed(CALL)
+    earlier = bench.session.routes[CALL].asked_seq
+    bench.attached(owner=WORKER, fence=1, seq=3, existed=True)
+    assert bench.session.routes[CALL].asked_seq == 3
+    assert commands(bench.answer(earlier, (2, [command("c2", "two")]))) == ["two"]
+    assert commands(bench.batch(4, command("c4", "too early"))) == []
+    assert commands(bench.log((3, [command("c3", "three")]), (4, [command("c4", "four")]))) == ["three", "four"]
+
+
 def test_batch_nobody_can_read_is_skipped_and_counted() -> None:
     """A worker of another version must not block a call; its hooks are acked by the guard."""
     bench = running_call()
