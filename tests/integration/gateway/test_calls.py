@@ -188,8 +188,8 @@ async def test_redis_that_comes_back_empty_is_refilled(redis_url: str, worker: W
         await until(is_refilled, "the gateway has attached its call again")
         assert await worker.redis.hget(KEYS.call("call-1"), "acked") == b"1"
         msgid = await jambonz.says("verb:hook")
-        [envelope] = await worker.takes(KEYS.inbox(WORKER))
-        assert (envelope.epoch, envelope.n) == (1, 3)
+        # It comes twice if the heartbeat attaches once more meanwhile; workers know it by its numbers.
+        assert {(it.epoch, it.n) for it in await worker.takes(KEYS.inbox(WORKER))} == {(1, 3)}
         await worker.sends("call-1", Ack("a", 1, msgid, SAY))
         assert (await jambonz.hears())["msgid"] == msgid
         await finished(jambonz, worker)
