@@ -157,3 +157,12 @@ def test_what_was_committed_is_read_again(values: dict[str, Any]) -> None:
     state.update(values)
     again = CallState({name: json for name, json in state.changes() if json})
     assert dict(again) == values
+
+
+def test_stored_fields_are_those_of_the_last_commit() -> None:
+    """A worker restores a call in a Redis that lost it with what is committed, not with what a handler tries."""
+    state = CallState({"tries": b"1"})
+    state["tries"] = 2
+    assert dict(state.stored) == {"tries": b"1"}
+    state.committed(state.changes())
+    assert dict(state.stored) == {"tries": b"2"}
