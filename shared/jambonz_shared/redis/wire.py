@@ -39,7 +39,9 @@ TICK_S: Final = 0.25
 SILENT_TICKS_LIMIT: Final = 6
 
 # A restarted Redis is found within 50 ms, and a hundred processes do not try it more than once a second each.
-RECONNECT: Final = Backoff(first_s=0.05, most_s=1.0, healthy_s=1.0)
+# One that lived a quarter of a second was no failure to connect: a worker whose subscription is cut again and again
+# must be back before its neighbours take it for dead, which is after three polls of 50 ms (ADR 0006).
+RECONNECT: Final = Backoff(first_s=0.05, most_s=1.0, healthy_s=0.25)
 
 # One line when it begins, one when the reason changes, and about one a minute: a long failure must not fill the disk.
 FAILURES_PER_LINE: Final = 60
