@@ -283,3 +283,13 @@ def test_adulting_is_marked_acked_when_its_call_is_attached() -> None:
     bench = Bench()
     effects = bench.hears(message("session:adulting", "m1", top=None))
     assert effects.index(MarkAcked(CALL)) > effects.index(Attach(CALL, "side", is_reconnect=False))
+
+
+def test_what_follows_the_reconnect_of_an_unknown_call_stays_what_it_is() -> None:
+    """Only the reconnect becomes the beginning; a status behind it waits for its turn."""
+    bench = Bench()
+    bench.hears(reconnect())
+    bench.hears(status("in-progress", "s1"))
+    effects = [*bench.attached(), *bench.owner()]
+    kinds = [effect.envelope.kind for effect in effects if isinstance(effect, Publish)]
+    assert kinds == ["session:new", "call:status"]
