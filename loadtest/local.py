@@ -52,7 +52,7 @@ class Local:
     """Redis, gateways and workers on loopback."""
 
     def __init__(self, gateways: int, workers: int, folder: Path) -> None:
-        self._redis = EmbeddedRedis(is_durable=True)
+        self._redis = EmbeddedRedis(appendfsync="everysec")
         self._folder = folder
         self._counts = {"gateway": gateways, "worker": workers}
         self.port = free_port()

@@ -11,9 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self, TypeAlias
 
 from jambonz_shared.runtime.lifeline import die_with_parent
+
+Appendfsync: TypeAlias = Literal["everysec", "always"]
 
 # XADD NOMKSTREAM and XAUTOCLAIM came with Redis 6.2.
 OLDEST_VERSION: Final = (6, 2)
@@ -87,9 +89,10 @@ class EmbeddedRedis:
     It is killed if this process dies, whatever way. Start it from the main thread (see ``die_with_parent``).
     """
 
-    def __init__(self, binary: Path | None = None, *, is_durable: bool = False) -> None:
+    def __init__(self, binary: Path | None = None, *, appendfsync: Appendfsync | None = None) -> None:
+        """Keep data only in memory, unless ``appendfsync`` asks for an append-only file."""
         self._binary = binary or find_redis_server()
-        self._is_durable = is_durable
+        self._appendfsync = appendfsync
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._tries_left = 0
@@ -135,7 +138,7 @@ class EmbeddedRedis:
             self._folder = None
 
     def kill(self) -> None:
-        """End the server as a power cut would; a durable one keeps what reached its append-only file."""
+        """End the server as a power cut would; what reached its append-only file, if it has one, is kept."""
         self._end(signal.SIGKILL)
 
     def restart(self) -> None:
@@ -161,7 +164,7 @@ class EmbeddedRedis:
         self._give_up_at_s = time.monotonic() + START_LIMIT_S
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="jambonz-cluster-redis-"))
-        durability = ["yes", "--appendfsync", "always"] if self._is_durable else ["no"]
+        durability = ["yes", "--appendfsync", self._appendfsync] if self._appendfsync else ["no"]
         arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", *durability]
         self._process = subprocess.Popen(
             [self._binary, *arguments, "--dir", self._folder, "--logfile", self._folder / _LOG_NAME],

@@ -94,7 +94,7 @@ class WholeCluster:
         """Start Redis, workers, gateways, in this order, and return when all are ready."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
-        redis = self._redis = EmbeddedRedis(is_durable=True)
+        redis = self._redis = EmbeddedRedis(appendfsync="everysec")
         redis.start()
         cluster = self._cluster = Cluster("tests.bench.application:app", redis.url, self._folder, {})
         members = [cluster.add_worker("--processes", str(self._workers))]

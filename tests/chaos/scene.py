@@ -105,9 +105,7 @@ async def metric(member: Member, name: str, **labels: str) -> float:
 @asynccontextmanager
 async def own_redis(folder: Path, *, is_durable: bool) -> AsyncIterator[tuple[EmbeddedRedis, ClusterFactory]]:
     """Give a Redis that may be killed, and a starter of clusters on it. Durable: an append-only file, everysec."""
-    with EmbeddedRedis(is_durable=is_durable) as server:
-        async with Redis.from_url(server.url) as redis:
-            await redis.config_set("appendfsync", "everysec")
+    with EmbeddedRedis(appendfsync="everysec" if is_durable else None) as server:
         factory = ClusterFactory(server.url, folder)
         try:
             yield server, factory

@@ -47,9 +47,7 @@ class Storm:
 async def run(storm: Storm, folder: Path, say: Callable[[str], None]) -> Findings:
     """Let a storm rage and return what was found; ``say`` gets a line of progress now and then."""
     dice = random.Random(storm.seed)
-    with EmbeddedRedis(is_durable=True) as server:
-        async with Redis.from_url(server.url) as redis:
-            await redis.config_set("appendfsync", "everysec")
+    with EmbeddedRedis(appendfsync="everysec") as server:
         async with Proxy([server.port]).listening() as redis_proxy:
             factory = ClusterFactory(f"redis://127.0.0.1:{redis_proxy.port}/0", folder)
             try:

@@ -14,6 +14,7 @@ import redis
 
 from jambonz_cluster import embedded_redis
 from jambonz_cluster.embedded_redis import (
+    Appendfsync,
     EmbeddedRedis,
     NoRedisServer,
     bundled_redis_server,
@@ -59,11 +60,13 @@ async def test_server_starts_without_holding_up_the_loop() -> None:
 
 
 @pytest.mark.parametrize(
-    ("is_durable", "value"), [pytest.param(True, b"1", id="durable"), pytest.param(False, None, id="not")]
+    ("appendfsync", "value"), [pytest.param("always", b"1", id="durable"), pytest.param(None, None, id="not")]
 )
-def test_restarted_server_keeps_its_port_and_what_is_durable(is_durable: bool, value: bytes | None) -> None:
+def test_restarted_server_keeps_its_port_and_what_is_durable(
+    appendfsync: Appendfsync | None, value: bytes | None
+) -> None:
     """Tests kill Redis with data and without."""
-    with EmbeddedRedis(is_durable=is_durable) as server:
+    with EmbeddedRedis(appendfsync=appendfsync) as server:
         port, pid = server.port, server.pid
         with redis.Redis.from_url(server.url) as client:
             client.set("k", 1)

@@ -67,7 +67,7 @@ async def own_server() -> AsyncIterator[EmbeddedRedis]:
 @pytest.fixture
 async def durable_server() -> AsyncIterator[EmbeddedRedis]:
     """A server for this test alone that keeps every write over a kill -9."""
-    server = EmbeddedRedis(available()["newest"], is_durable=True)
+    server = EmbeddedRedis(available()["newest"], appendfsync="always")
     await server.start_async()
     yield server
     server.stop()
