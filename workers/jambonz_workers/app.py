@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from jambonz_shared.kinds import kind_of
+from jambonz_workers.call import Call
 from jambonz_workers.capabilities import Target, checked_target
 from jambonz_workers.event import Event
 from jambonz_workers.manifest import Manifest, checked_environment
@@ -27,7 +28,11 @@ from jambonz_workers.verbs import verb_list
 if TYPE_CHECKING:
     from jambonz_workers.calls import Calls
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+# Bounds, so that type checkers refuse a function that cannot be called so; its own type is kept. The event may be any
+# class of jambonz_workers.events, which is for the handler to say.
+Function = TypeVar("Function", bound=Callable[[Call], object] | Callable[[Call, Any], object])
+ErrorFunction = TypeVar("ErrorFunction", bound=Callable[[Call, Event, Exception], object])
+ToolFunction = TypeVar("ToolFunction", bound=Callable[..., object])
 Lifespan = Callable[["App"], AbstractAsyncContextManager[None]]
 
 # Becomes part of a Redis key inside a cluster hash tag, and may be the first segment of a url.
@@ -114,7 +119,7 @@ class Router:
 
         return register
 
-    def tool(self, name: str, *, timeout_s: float = TOOL_S) -> Callable[[Function], Function]:
+    def tool(self, name: str, *, timeout_s: float = TOOL_S) -> Callable[[ToolFunction], ToolFunction]:
         """Register a tool of the running model (llm, s2s and agent verbs): a function of named arguments.
 
         Its first parameter may be ``call``. The model's arguments are checked against the annotations; what it
@@ -130,7 +135,7 @@ class Router:
             ValueError: If there is a tool of this name.
         """
 
-        def register(function: Function) -> Function:
+        def register(function: ToolFunction) -> ToolFunction:
             self.toolbox.add(tool_of(name, function, timeout_s))
             return function
 
@@ -227,7 +232,7 @@ class App(Router):
     def calls(self, calls: "Calls | None") -> None:
         self._calls = calls
 
-    def on_error(self, function: Function) -> Function:
+    def on_error(self, function: ErrorFunction) -> ErrorFunction:
         """Register ``(call, event, error)``, called when a handler raised; it may return verbs for a hook.
 
         Raises:
