@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from jambonz_gateway.effects import Attach, Detach, ReadLog, Report
 from jambonz_gateway.metrics import Metrics
 from jambonz_gateway.route import Attachment, Known
-from jambonz_shared.directive import ChannelMessage, decode_channel_message
+from jambonz_shared.directive import ChannelMessage, ConnectionLeft, decode_channel_message
 from jambonz_shared.errors import BadFormat
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script, scripts
@@ -56,7 +56,7 @@ class Holder(Protocol):
 class _Place:
     """One Connection's place in one Call: what must be said to Redis again after the link was down."""
 
-    __slots__ = ("attach", "detach", "epoch", "holder", "seq", "was_tried")
+    __slots__ = ("attach", "detach", "epoch", "holder", "is_leaving", "seq", "was_tried")
 
     def __init__(self, holder: Holder, attach: Attach) -> None:
         self.holder: Final = holder
@@ -65,6 +65,7 @@ class _Place:
         self.seq = 0
         self.was_tried = False
         self.detach: Detach | None = None
+        self.is_leaving = False
 
 
 class _Followed:
@@ -111,9 +112,10 @@ class Downlink:
         """Calls followed now."""
         return len(self._calls)
 
-    def is_followed(self, call_sid: str) -> bool:
-        """Tell whether a call has a Connection here."""
-        return call_sid in self._calls
+    def epochs_of(self, call_sid: str) -> list[int]:
+        """Return the epochs of a call's Connections here; 0 for one that is being attached."""
+        followed = self._calls.get(call_sid)
+        return [place.epoch for place in followed.places.values()] if followed else []
 
     def attach(self, holder: Holder, attach: Attach) -> None:
         """Subscribe and attach; ``holder.attached`` is called when both are confirmed."""
@@ -208,7 +210,8 @@ class Downlink:
             self._say_attach(followed, place)
 
     def _say_attach(self, followed: _Followed, place: _Place) -> None:
-        if not self._link.is_up:
+        # Behind a detach on its way this would bring back a Connection that nobody detaches any more.
+        if not self._link.is_up or place.is_leaving:
             return
         call_sid = place.attach.call_sid
         known = place.holder.known(call_sid)
@@ -268,6 +271,9 @@ class Downlink:
             return
         for place in list(followed.places.values()):
             place.holder.channel(call_sid, message)
+            if isinstance(message, ConnectionLeft) and message.epoch == place.epoch and place.detach is None:
+                # Others took this process for dead, or a Redis without its last second gave the epoch to two.
+                self._say_attach(followed, place)
 
     def _log_read(self, holder: Holder, wanted: ReadLog, reply: Reply) -> None:
         if isinstance(reply, Exception):
@@ -291,6 +297,7 @@ class Downlink:
 
     def _say_detach(self, followed: _Followed, place: _Place) -> None:
         if self._link.is_up and place.detach:
+            place.is_leaving = True
             on_reply = partial(self._detached, place, place.attach.call_sid)
             self._link.script(
                 on_reply,
@@ -300,6 +307,7 @@ class Downlink:
 
     def _detached(self, place: _Place, call_sid: str, reply: Reply) -> None:
         if isinstance(reply, Exception):
+            place.is_leaving = False
             self._try_again("detach", reply, partial(self._detach_again, place))
             return
         left = scripts.detach_reply(reply)

@@ -68,7 +68,7 @@ class Gateway:
         self.max_call_event_rate = settings.max_call_event_rate
         self.uplink: Final = Uplink(link, identity.keys, self.metrics, limit_bytes=settings.max_held_bytes)
         self.downlink: Final = Downlink(link, channels, self.metrics, identity)
-        self._leftovers: Final = Leftovers(link, identity, self.downlink.is_followed)
+        self._leftovers: Final = Leftovers(link, identity, self.downlink.epochs_of)
         self.apps = Apps()
         self.connections: Final[set[Connection]] = set()
         self.sessions: Final[set[Connection]] = set()

@@ -1,10 +1,16 @@
--- A dead gateway's Connections leave a Call, which then lives for the grace time, until jambonz reconnects.
--- KEYS: call, log, chan.  ARGV: gateway_id, grace_ms.
+-- A gateway's Connections leave a Call: all of a dead one's; of a living one's those that it does not hold any more.
+-- Without any left the Call lives for the grace time, until jambonz reconnects.
+-- KEYS: call, log, chan.  ARGV: gateway_id, grace_ms, epochs of the Connections that stay ...
 -- Reply: {-1} if the Call is gone, else {Connections left, owner, app}.
 --
 -- May be repeated: what has left is not there the second time.
 local call, log, chan = KEYS[1], KEYS[2], KEYS[3]
 local gateway_id, grace_ms = ARGV[1], ARGV[2]
+
+local stays = {}
+for i = 3, #ARGV do
+  stays[ARGV[i]] = true
+end
 
 local old = redis.call('HMGET', call, 'app', 'owner', 'live')
 if not old[1] then
@@ -16,7 +22,7 @@ local has_left = false
 for i = 1, #fields, 2 do
   local epoch = string.match(fields[i], '^c:(%d+)$')
   -- The gateway is what comes before the last unit separator.
-  if epoch and string.match(fields[i + 1], '^(.*)\31') == gateway_id then
+  if epoch and not stays[epoch] and string.match(fields[i + 1], '^(.*)\31') == gateway_id then
     redis.call('HDEL', call, fields[i])
     left = redis.call('HINCRBY', call, 'live', -1)
     redis.call('PUBLISH', chan, 'L' .. epoch)

@@ -1,6 +1,6 @@
 """After a death or a loss of data: ``abandon`` and ``restore``. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +10,10 @@ from jambonz_shared.redis.scripts.ownership import Ownership
 
 @dataclass(frozen=True, slots=True)
 class Abandoned:
-    """A dead gateway's Connections have left the Call.
+    """A gateway's Connections have left the Call.
 
     Attributes:
-        left: Connections on other gateways.
+        left: Connections that the Call still has.
         owner: Worker that owns the Call, or empty.
         app: App of the Call.
     """
@@ -23,9 +23,9 @@ class Abandoned:
     app: str
 
 
-def abandon_args(call: CallKeys, gateway_id: str, grace_ms: int) -> KeysAndArgs:
-    """Return what ``abandon`` needs."""
-    return (call.call, call.log, call.chan), (gateway_id, grace_ms)
+def abandon_args(call: CallKeys, gateway_id: str, grace_ms: int, staying: Iterable[int] = ()) -> KeysAndArgs:
+    """Return what ``abandon`` needs; ``staying`` are epochs of Connections that the gateway does hold."""
+    return (call.call, call.log, call.chan), (gateway_id, grace_ms, *staying)
 
 
 def abandon_reply(reply: Any) -> Abandoned | Gone:
