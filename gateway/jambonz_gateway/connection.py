@@ -13,7 +13,9 @@ from websockets.typing import Subprotocol
 
 from jambonz_gateway.bucket import Bucket
 from jambonz_gateway.effects import Effect
+from jambonz_gateway.frames import frame_length, text_frame, text_of
 from jambonz_gateway.handshake import Answer, Welcome
+from jambonz_gateway.policy import NEVER
 from jambonz_gateway.route import Attachment, Known
 from jambonz_gateway.session import Session
 from jambonz_gateway.wheel import Wheel
@@ -21,7 +23,6 @@ from jambonz_shared.directive import ChannelMessage
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.wire import SUBPROTOCOL
 
-_NEVER: Final = float("inf")
 # jambonz gives up a handshake after 1.5 s (PROTOCOL.md 1.1); who has not sent one in 10 s is no jambonz.
 _HANDSHAKE_LIMIT_S: Final = 10.0
 # A peer that does not answer our close frame in this time is gone.
@@ -29,6 +30,8 @@ _CLOSE_LIMIT_S: Final = 2.0
 # What may wait for one peer that does not read: ten times the largest message we send (PROTOCOL.md 1.1).
 _WRITE_LIMIT_BYTES: Final = 256 * 1024
 _ABNORMAL: Final = 1006
+# The most that a frame has before its payload: two bytes, a 64-bit length, a mask (RFC 6455 5.2).
+_HEADER_BYTES: Final = 14
 # A call may use so many seconds of its rate at once: an LLM or a token stream talks in bursts.
 _BURST_S: Final = 10.0
 
@@ -87,8 +90,8 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_board", "_bucket", "_close_by_s", "_fragments", "_heard_at_s", "_listens_at_s", "_loop", "_ping_at_s",
-        "_transport", "_ws", "app_name", "path", "session", "wakes_at_s",
+        "_board", "_bucket", "_close_by_s", "_fragments", "_heard_at_s", "_listens_at_s", "_loop", "_partial",
+        "_ping_at_s", "_transport", "_ws", "app_name", "path", "session", "wakes_at_s",
     )  # fmt: skip
 
     def __init__(self, board: Switchboard, loop: asyncio.AbstractEventLoop) -> None:
@@ -98,17 +101,19 @@ class Connection(asyncio.Protocol):
             subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=board.max_event_bytes, logger=_QUIET
         )
         self._transport: asyncio.Transport | None = None
+        # The beginning of a frame whose rest has not come; the core has not seen it.
+        self._partial = b""
         self._fragments: list[bytes] = []
         self._heard_at_s = loop.time()
         rate = board.max_call_event_rate
         self._bucket: Final = Bucket(rate, rate * _BURST_S, self._heard_at_s)
-        self._listens_at_s = _NEVER
-        self._ping_at_s = _NEVER
+        self._listens_at_s = NEVER
+        self._ping_at_s = NEVER
         self._close_by_s = self._heard_at_s + _HANDSHAKE_LIMIT_S
         self.app_name = ""
         self.path = ""
         self.session: Session | None = None
-        self.wakes_at_s = _NEVER
+        self.wakes_at_s = NEVER
 
     # From the socket.
 
@@ -122,20 +127,22 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes from jambonz."""
         self._heard_at_s = self._loop.time()
-        self._ws.receive_data(data)
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
         try:
-            for event in self._ws.events_received():
-                if isinstance(event, Frame):
-                    self._frame(event)
-                elif isinstance(event, Request):
-                    self._board.requested(self, event)
+            if self.session is None:
+                self._to_core(data)
+            else:
+                self._frames(data)
         except Exception as error:  # noqa: BLE001 one connection's fault must not reach another
             self._board.failed(self, error)
             self.close(1011, "internal error")
-        self._flush()
 
     def eof_received(self) -> bool:
         """Let the core see the end, then close."""
+        if self._partial:
+            self._to_core(self._partial)
         self._ws.receive_eof()
         self._flush()
         return False
@@ -174,7 +181,7 @@ class Connection(asyncio.Protocol):
         if response.status_code == 101:
             now_s = self._loop.time()
             self.app_name, self.path = welcome.app.name, welcome.path
-            self._close_by_s = _NEVER
+            self._close_by_s = NEVER
             self._ping_at_s = now_s + self._board.ping_interval_s
             self.session = self._board.opened(self, welcome)
             self._ask()
@@ -193,23 +200,20 @@ class Connection(asyncio.Protocol):
         self._flush()
 
     def send(self, frame: bytes) -> None:
-        """Write one message; the caller flushes."""
-        if self._ws.state is State.OPEN:
-            self._ws.send_text(frame)
+        """Write one message."""
+        # What the core writes goes out at once, so nothing of it can be behind.
+        if self._transport is not None and self._ws.state is State.OPEN:
+            self._transport.write(text_frame(frame))
 
     def close(self, code: int, reason: str) -> None:
-        """Begin the closing handshake; the caller flushes."""
+        """Begin the closing handshake."""
         if self._ws.state is State.OPEN:
             self._ws.send_close(code, reason.encode()[:120].decode(errors="ignore"))
             self._close_by_s = self._loop.time() + _CLOSE_LIMIT_S
             self._board.wheel.ask(self, self._close_by_s)
+            self._flush()
         elif self._ws.state is State.CONNECTING and self._transport is not None:
             self._transport.abort()
-
-    def flush(self) -> None:
-        """Hand what was written to the socket, and look when to wake."""
-        self._flush()
-        self._ask()
 
     # From Redis, by way of the downlink and uplink.
 
@@ -267,18 +271,44 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return None
         if now_s >= self._listens_at_s:
-            self._listens_at_s = _NEVER
+            self._listens_at_s = NEVER
             self._transport.resume_reading()
         if now_s >= self._ping_at_s:
             self._ping(now_s)
-        if self.session is not None:
-            wake_at_s = self.session.wake_at_s
-            if wake_at_s is not None and now_s >= wake_at_s:
-                self._board.perform(self, self.session.tick(now_s))
-        self._flush()
+        if self.session is not None and now_s >= self.session.wake_at_s:
+            self._board.perform(self, self.session.tick(now_s))
         return self._next_wake_s()
 
     # Inside.
+
+    def _frames(self, data: bytes) -> None:
+        """Take the messages in ``data``; keep the frame that is not whole."""
+        at, size = 0, len(data)
+        while at < size:
+            end = at + (length := frame_length(data, at))
+            # A close frame of ours, or one that is too long, makes the core refuse what comes: it sees the rest itself.
+            if self._ws.state is not State.OPEN or length > self._board.max_event_bytes + _HEADER_BYTES:
+                self._to_core(data[at:])
+                return
+            if not length or end > size:
+                self._partial = data[at:]
+                return
+            # Within a fragmented message only the core knows what may come.
+            message = text_of(data, at, end) if self._ws.current_size is None else None
+            if message is None:
+                self._to_core(data[at:end])
+            else:
+                self._message(message)
+            at = end
+
+    def _to_core(self, data: bytes) -> None:
+        self._ws.receive_data(data)
+        for event in self._ws.events_received():
+            if isinstance(event, Frame):
+                self._frame(event)
+            elif isinstance(event, Request):
+                self._board.requested(self, event)
+        self._flush()
 
     def _frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.TEXT and frame.fin:
@@ -305,7 +335,7 @@ class Connection(asyncio.Protocol):
 
     def _listen_later(self, pause_s: float) -> None:
         """Leave a flood in the kernel's buffer: its own call waits, nothing is lost, nobody else notices."""
-        if self._listens_at_s == _NEVER and self._transport is not None:
+        if self._listens_at_s == NEVER and self._transport is not None:
             self._board.throttled(self)
             self._transport.pause_reading()
         self._listens_at_s = self._heard_at_s + pause_s
@@ -313,7 +343,7 @@ class Connection(asyncio.Protocol):
     def _perform(self, effects: list[Effect]) -> None:
         if effects:
             self._board.perform(self, effects)
-            self.flush()
+            self._ask()
 
     def _flush(self) -> None:
         transport = self._transport
@@ -336,15 +366,16 @@ class Connection(asyncio.Protocol):
             return
         if self._ws.state is State.OPEN:
             self._ws.send_ping(b"")
+            self._flush()
         self._ping_at_s = now_s + interval_s
 
     def _ask(self) -> None:
-        if self._transport is not None:
-            self._board.wheel.ask(self, self._next_wake_s())
+        if self._transport is not None and (at_s := self._next_wake_s()) < self.wakes_at_s:
+            self._board.wheel.ask(self, at_s)
 
     def _next_wake_s(self) -> float:
-        session_s = self.session.wake_at_s if self.session else None
-        return min(self._close_by_s, self._ping_at_s, self._listens_at_s, _NEVER if session_s is None else session_s)
+        session_s = self.session.wake_at_s if self.session else NEVER
+        return min(self._close_by_s, self._ping_at_s, self._listens_at_s, session_s)
 
 
 # websockets logs each handshake and close at INFO; our own lines say the same with the call's id.

@@ -6,12 +6,12 @@ from typing import Final, assert_never
 
 from jambonz_gateway.effects import CloseSocket, Count, Delivered, Effect, MarkAcked, Report, Send
 from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks, fallback_data
+from jambonz_gateway.policy import NEVER
 from jambonz_gateway.route import Route
 from jambonz_shared import kinds, wire
 from jambonz_shared.directive import Ack, Close, Command, Directive, Outcome, OutcomeKind, decode_batch
 from jambonz_shared.errors import BadFormat
 
-_NEVER: Final = float("inf")
 _EMPTY: Final = (b"", b"[]")
 # What a server may put into a close frame (RFC 6455 7.4, IANA's registry); others break the closing handshake.
 _CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
@@ -24,7 +24,7 @@ class Delivery:
         is_over: The primary Call has had its final status: acks still go out, commands do not (ADR 0002).
         is_closing: The socket is being closed: what has not been written stays in the log for the next Connection.
         is_acked: ``session:new`` has been acked, here or on an earlier socket.
-        bounce_at_s: When the socket must be closed with 1012 to cure a deaf call (PROTOCOL.md 2.6.3).
+        bounce_at_s: When the socket must be closed with 1012 to cure a deaf call (PROTOCOL.md 2.6.3); or ``NEVER``.
     """
 
     __slots__ = (
@@ -49,7 +49,7 @@ class Delivery:
         self._gate_opens_at_s = 0.0
         self._waiting: deque[tuple[Route, int, Command | Close]] = deque()
         self._inherited = ""
-        self.bounce_at_s: float | None = None
+        self.bounce_at_s = NEVER
         self.is_acked = False
         self.is_closing = False
         self.is_over = False
@@ -60,20 +60,20 @@ class Delivery:
         return len(self._waiting)
 
     @property
-    def wake_at_s(self) -> float | None:
+    def wake_at_s(self) -> float:
         """When ``tick`` has something to do."""
-        if not self._waiting or self._gate_opens_at_s == _NEVER:
-            return self.bounce_at_s
-        gate = self._gate_opens_at_s
-        return gate if self.bounce_at_s is None else min(gate, self.bounce_at_s)
+        return min(self._gate_opens_at_s, self.bounce_at_s) if self._waiting else self.bounce_at_s
 
     def shut_gate(self) -> None:
         """Hold commands: jambonz would lose them before its answer to ``session:new`` (PROTOCOL.md 2.4)."""
-        self._gate_opens_at_s = _NEVER
+        self._gate_opens_at_s = NEVER
 
     def heard(self, now_s: float) -> list[Effect]:
         """Open the gate, because jambonz spoke after the ack of ``session:new``."""
-        if now_s < self._gate_opens_at_s < _NEVER:
+        if self._gate_opens_at_s <= now_s < self.bounce_at_s and not self._waiting:
+            # Nearly always, and this is asked for every message.
+            return []
+        if now_s < self._gate_opens_at_s < NEVER:
             self._gate_opens_at_s = now_s
         return self.tick(now_s)
 
@@ -124,8 +124,8 @@ class Delivery:
                 self._write(directive, route, effects)
             if route.is_newest and not self._waits(route, seq):
                 effects.append(Delivered(route.call_sid, seq))
-        if self.bounce_at_s is not None and now_s >= self.bounce_at_s:
-            self.bounce_at_s = None
+        if now_s >= self.bounce_at_s:
+            self.bounce_at_s = NEVER
             self.is_closing = True
             effects += [Count("bounced"), CloseSocket(1012, "reconnect once more so that jambonz releases its queue")]
         return effects
@@ -194,7 +194,7 @@ class Delivery:
         if owed.msgid == self._inherited:
             self._inherited = ""
             self.bounce(now_s)
-        elif owed.kind is kinds.SESSION_NEW and self._gate_opens_at_s == _NEVER:
+        elif owed.kind is kinds.SESSION_NEW and self._gate_opens_at_s == NEVER:
             self._gate_opens_at_s = now_s + self._gate_s
         if owed.kind is kinds.SESSION_NEW:
             self.is_acked = True

@@ -7,6 +7,7 @@ from typing import Final, assert_never
 
 import orjson
 
+from jambonz_gateway.policy import NEVER
 from jambonz_shared.kinds import Fallback, Kind
 
 # A worker's late answer comes within seconds; after that many newer lapses it is of no use to a caller.
@@ -38,14 +39,19 @@ class OwedAck:
 
 
 class OwedAcks:
-    """The owed acks of one Connection. Each is settled once: by a worker, at the deadline, or by the socket's end."""
+    """The owed acks of one Connection. Each is settled once: by a worker, at the deadline, or by the socket's end.
 
-    __slots__ = ("_lapsed", "_newest_deadline_s", "_owed")
+    Attributes:
+        next_deadline_s: When ``due`` has something next; ``NEVER`` if nothing is owed.
+    """
+
+    __slots__ = ("_lapsed", "_newest_deadline_s", "_owed", "next_deadline_s")
 
     def __init__(self) -> None:
         self._owed: dict[str, OwedAck] = {}
         self._lapsed: dict[str, OwedAck] = {}
-        self._newest_deadline_s = float("-inf")
+        self._newest_deadline_s = -NEVER
+        self.next_deadline_s = NEVER
 
     def __len__(self) -> int:
         return len(self._owed)
@@ -59,10 +65,13 @@ class OwedAcks:
         if len(self._owed) > 1 and owed.deadline_s < self._newest_deadline_s:
             self._owed = dict(sorted(self._owed.items(), key=lambda item: item[1].deadline_s))
         self._newest_deadline_s = max(self._newest_deadline_s, owed.deadline_s)
+        self.next_deadline_s = min(self.next_deadline_s, owed.deadline_s)
 
     def settle(self, msgid: str) -> OwedAck | None:
         """Return the owed ack and forget it; ``None`` if it is not owed (any more)."""
-        return self._owed.pop(msgid, None)
+        owed = self._owed.pop(msgid, None)
+        self._look_ahead()
+        return owed
 
     def was_late(self, msgid: str) -> bool:
         """Tell, once, whether the gateway has answered ``msgid`` by itself."""
@@ -75,22 +84,23 @@ class OwedAcks:
             if owed.deadline_s > now_s:
                 return
             del self._owed[owed.msgid]
+            self._look_ahead()
             self._lapsed[owed.msgid] = owed
             if len(self._lapsed) > _LAPSED_KEPT:
                 del self._lapsed[next(iter(self._lapsed))]
             yield owed
-
-    @property
-    def next_deadline_s(self) -> float | None:
-        """When ``due`` has something next: they are kept in the order of their deadlines."""
-        return next(iter(self._owed.values())).deadline_s if self._owed else None
 
     def clear(self) -> int:
         """Forget everything, because the socket is gone, and return how many acks died with it."""
         died = len(self._owed)
         self._owed.clear()
         self._lapsed.clear()
+        self.next_deadline_s = NEVER
         return died
+
+    def _look_ahead(self) -> None:
+        # They are kept in the order of their deadlines.
+        self.next_deadline_s = next(iter(self._owed.values())).deadline_s if self._owed else NEVER
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,12 @@
 """Limits and times of a Session. Pure."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from jambonz_shared import kinds
+
+NEVER: Final = float("inf")
+"""A time that does not come, so that times can be compared without asking first whether there is one."""
 
 
 @dataclass(frozen=True, slots=True)

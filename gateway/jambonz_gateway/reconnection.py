@@ -7,7 +7,7 @@ from typing import Final
 from jambonz_gateway.delivery import Delivery
 from jambonz_gateway.effects import Count, Effect, MarkAcked, Send
 from jambonz_gateway.owed import Fallbacks, OwedAck, fallback_data
-from jambonz_gateway.policy import SessionPolicy
+from jambonz_gateway.policy import NEVER, SessionPolicy
 from jambonz_gateway.route import Attachment
 from jambonz_shared import kinds, wire
 
@@ -33,9 +33,9 @@ class Reconnection:
         return self._owed is not None
 
     @property
-    def wake_at_s(self) -> float | None:
+    def wake_at_s(self) -> float:
         """When ``tick`` has something to do."""
-        return self._owed.deadline_s if self._owed else None
+        return self._owed.deadline_s if self._owed else NEVER
 
     def received(self, owed: OwedAck, *, may_inherit: bool, now_s: float) -> Iterator[Effect]:
         """Ack at once what cannot have inherited anything; otherwise wait for ``attached``."""

@@ -20,7 +20,7 @@ from jambonz_gateway.effects import (
     Send,
 )
 from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks
-from jambonz_gateway.policy import SessionPolicy
+from jambonz_gateway.policy import NEVER, SessionPolicy
 from jambonz_gateway.reconnection import Reconnection
 from jambonz_gateway.route import Attachment, Event, Known, Route
 from jambonz_shared import kinds, wire
@@ -88,7 +88,7 @@ class Session:
         self._is_closed = False
         self._is_draining = False
         self._bad_frames = 0
-        self._close_at_s: float | None = now_s + self._policy.identify_s
+        self._close_at_s = now_s + self._policy.identify_s
         self._close_reason = "no message has named a call"
 
     @property
@@ -122,11 +122,12 @@ class Session:
         return self._routes
 
     @property
-    def wake_at_s(self) -> float | None:
-        """When ``tick`` has something to do; ``None`` if nothing is timed."""
-        reconnection = self._reconnection.wake_at_s
-        times = (self._owed.next_deadline_s, self._delivery.wake_at_s, self._close_at_s, reconnection)
-        return None if self._is_deaf else min((at for at in times if at is not None), default=None)
+    def wake_at_s(self) -> float:
+        """When ``tick`` has something to do; ``NEVER`` if nothing is timed."""
+        if self._is_deaf:
+            return NEVER
+        reconnection_s = self._reconnection.wake_at_s
+        return min(self._owed.next_deadline_s, self._delivery.wake_at_s, self._close_at_s, reconnection_s)
 
     def receive(self, frame: bytes, now_s: float, now_ms: int) -> list[Effect]:
         """Take one message from jambonz; ``now_ms`` is Unix time, for the Envelope."""
@@ -246,10 +247,10 @@ class Session:
             effects += self._delivery.fall_back(owed, self.fallbacks, now_s)
         effects += self._reconnection.tick(now_s, self.fallbacks)
         effects += self._delivery.tick(now_s)
-        if self._close_at_s is not None and now_s >= self._close_at_s:
+        if now_s >= self._close_at_s:
             # Not before the last hook has its ack (P1).
             self._close_at_s = self._owed.next_deadline_s
-            if self._close_at_s is None:
+            if self._close_at_s == NEVER:
                 effects.append(self._close(1000 if self.is_over else 1008, self._close_reason))
         return self._settled(effects)
 
@@ -317,7 +318,7 @@ class Session:
         self.primary = self.primary or head.top_call_sid or head.data_call_sid
         is_main = bool(head.top_call_sid) or head.kind in {kinds.SESSION_NEW.name, kinds.CALL_STATUS.name}
         self.line = "main" if is_main else "side"
-        self._close_at_s = None
+        self._close_at_s = NEVER
         unbound, self._unbound = self._unbound, []
         was_reconnect = any(event.kind == kinds.SESSION_RECONNECT.name for event in unbound)
         is_reconnect = was_reconnect or head.kind == kinds.SESSION_RECONNECT.name

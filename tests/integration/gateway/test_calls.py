@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 
+from websockets.frames import Frame, Opcode
+
 from jambonz_shared.directive import Ack, Close, Command
 from jambonz_shared.wire import redirect_frame
 from tests.conditions import until
@@ -78,6 +80,31 @@ async def test_fragments_are_one_message(redis_url: str, worker: Worker) -> None
         small, big = await worker.takes(KEYS.inbox(WORKER), 2)
         assert small.body.decode() == "".join(pieces)
         assert len(big.body) > 900_000
+        await finished(jambonz, worker)
+
+
+async def test_messages_are_whole_however_tcp_cuts_them(redis_url: str, worker: Worker) -> None:
+    """A segment may end anywhere, and hold a ping or a fragment between usual frames."""
+    texts = [
+        f'{{"type":"verb:hook","msgid":"m{n}","call_sid":"call-1","data":{{"call_sid":"call-1"}}}}' for n in range(4)
+    ]
+    frames = [
+        Frame(Opcode.TEXT, texts[0].encode()),
+        Frame(Opcode.PING, b"still there?"),
+        Frame(Opcode.TEXT, texts[1][:40].encode(), fin=False),
+        Frame(Opcode.PING, b"and now?"),
+        Frame(Opcode.CONT, texts[1][40:].encode()),
+        *(Frame(Opcode.TEXT, text.encode()) for text in texts[2:]),
+    ]
+    stream = b"".join(frame.serialize(mask=True) for frame in frames)
+    async with gateway(redis_url) as running, caller(running.url + "/", "call-1") as jambonz:
+        await begun(jambonz, worker)
+        for size in (1, 7, 300, len(stream)):
+            for at in range(0, len(stream), size):
+                jambonz.socket.transport.write(stream[at : at + size])
+                await asyncio.sleep(0)
+            taken = await worker.takes(KEYS.inbox(WORKER), 4)
+            assert [envelope.body.decode() for envelope in taken] == texts
         await finished(jambonz, worker)
 
 

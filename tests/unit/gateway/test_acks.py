@@ -7,7 +7,7 @@ import pytest
 
 from jambonz_gateway.effects import Delivered, MarkAcked, Send
 from jambonz_gateway.owed import Fallbacks
-from jambonz_gateway.policy import SessionPolicy
+from jambonz_gateway.policy import NEVER, SessionPolicy
 from jambonz_shared.directive import Ack
 from tests.unit.gateway.sessions import (
     CALL,
@@ -99,7 +99,7 @@ def test_hook_nobody_answers_is_acked_at_its_deadline() -> None:
     assert acks(effects) == {"m1": None}
     assert counted(effects) == ["fallback_ack"]
     assert bench.session.owed_count == 0
-    assert bench.session.wake_at_s is None
+    assert bench.session.wake_at_s == NEVER
 
 
 def test_each_hook_has_its_own_deadline() -> None:
@@ -250,7 +250,7 @@ def test_notice_is_never_answered() -> None:
     effects = bench.hears(message("verb:status", "m1", sid=None, event="finished"))
     assert sent(effects) == []
     assert bench.session.owed_count == 0
-    assert bench.session.wake_at_s is None
+    assert bench.session.wake_at_s == NEVER
 
 
 def test_unknown_type_is_a_notice_and_is_forwarded() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from jambonz_gateway.effects import Detach, Forget
-from jambonz_gateway.policy import SessionPolicy
+from jambonz_gateway.policy import NEVER, SessionPolicy
 from tests.unit.gateway.sessions import (
     CALL,
     LEG,
@@ -129,7 +129,7 @@ def test_hooks_that_die_with_their_socket_are_counted() -> None:
     bench.hears(hook("m2"))
     effects = bench.session.closed(1006)
     assert counted(effects) == ["hook_died", "hook_died"]
-    assert bench.session.wake_at_s is None
+    assert bench.session.wake_at_s == NEVER
     assert bench.later(10.0) == []
 
 
@@ -181,7 +181,7 @@ def test_socket_is_reaped_after_the_last_status() -> None:
     assert bench.session.wake_at_s == bench.now_s + 5.0
     assert close_codes(bench.later(4.9)) == []
     assert close_codes(bench.later(0.1)) == [1000]
-    assert bench.session.wake_at_s is None
+    assert bench.session.wake_at_s == NEVER
 
 
 @pytest.mark.parametrize("call_status", ["completed", "failed", "busy", "no-answer"])
@@ -211,7 +211,7 @@ def test_connection_that_never_names_a_call_is_closed() -> None:
 def test_connection_that_has_named_its_call_may_be_silent() -> None:
     """Calls on hold say nothing for an hour."""
     bench = running_call()
-    assert bench.session.wake_at_s is None
+    assert bench.session.wake_at_s == NEVER
     assert bench.later(3600.0) == []
 
 

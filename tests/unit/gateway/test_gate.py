@@ -1,6 +1,7 @@
 """Commands wait behind the ack of an inbound session:new: jambonz would lose them (PROTOCOL.md 2.4, P11)."""
 
 from jambonz_gateway.effects import Delivered
+from jambonz_gateway.policy import NEVER
 from jambonz_shared.directive import Ack, Close
 from tests.unit.gateway.sessions import (
     CALL,
@@ -48,7 +49,7 @@ def test_gate_opens_by_itself_after_a_quarter_second() -> None:
     assert bench.session.wake_at_s == bench.now_s + 0.25
     assert commands(bench.later(0.249)) == []
     assert commands(bench.later(0.001)) == ["hi"]
-    assert bench.session.wake_at_s is None
+    assert bench.session.wake_at_s == NEVER
 
 
 def test_gate_is_not_opened_by_what_came_before_the_ack() -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from jambonz_gateway.effects import Delivered, ReadLog
+from jambonz_gateway.policy import NEVER
 from jambonz_gateway.route import Known
 from jambonz_shared.directive import BatchSent, CallEnded, Close, Command
 from jambonz_shared.wire import MAX_MESSAGE_BYTES
@@ -285,7 +286,7 @@ def test_hook_is_not_answered_on_a_closing_socket() -> None:
     bench = running_call()
     bench.hears(hook("m1"))
     bench.batch(2, Close("x1", 1012, WORKER))
-    assert bench.session.wake_at_s is None
+    assert bench.session.wake_at_s == NEVER
     assert bench.later(4.0) == []
     assert counted(bench.session.closed(1012, by_us=True)) == ["hook_died"]
 

@@ -235,11 +235,11 @@ class Weather(RuleBasedStateMachine):
     def passes(self, seconds: float) -> None:
         """Let time pass as the Wheel does: the Session is woken when it asked to be."""
         until_s = self.now_s + seconds
-        while (wake_at_s := self.session.wake_at_s) is not None and wake_at_s <= until_s:
+        while (wake_at_s := self.session.wake_at_s) <= until_s:
             self.now_s = max(self.now_s, wake_at_s)
             self.carry_out(self.session.tick(self.now_s))
             again_s = self.session.wake_at_s
-            assert again_s is None or again_s > self.now_s, "a tick does what is due"
+            assert again_s > self.now_s, "a tick does what is due"
         self.now_s = until_s
 
     @rule(is_due=SELDOM)

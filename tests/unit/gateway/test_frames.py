@@ -1,0 +1,46 @@
+"""The short way of usual frames says the same as the websockets core."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import CTRL_OPCODES, Frame, Opcode
+
+from jambonz_gateway.frames import frame_length, text_frame, text_of
+
+# Lengths around those where the header grows (RFC 6455 5.2).
+LENGTHS = st.sampled_from([0, 1, 125, 126, 127, 65_535, 65_536]) | st.integers(0, 300)
+
+
+@given(LENGTHS)
+def test_text_frame_is_what_the_core_writes(length: int) -> None:
+    """A server's frames carry no mask."""
+    payload = b"x" * length
+    assert text_frame(payload) == Frame(Opcode.TEXT, payload).serialize(mask=False)
+
+
+@given(LENGTHS, st.binary(max_size=20))
+def test_masked_text_is_read(length: int, before: bytes) -> None:
+    """Wherever in the data the frame begins."""
+    payload = bytes(number % 251 for number in range(length))
+    frame = Frame(Opcode.TEXT, payload).serialize(mask=True)
+    data = before + frame + b"next"
+    assert frame_length(data, len(before)) == len(frame)
+    assert text_of(data, len(before), len(before) + len(frame)) == payload
+
+
+@given(st.sampled_from(Opcode), st.booleans(), st.booleans())
+def test_only_a_whole_masked_text_takes_the_short_way(opcode: Opcode, is_final: bool, is_masked: bool) -> None:
+    """All else is the core's."""
+    is_final = is_final or opcode in CTRL_OPCODES  # these cannot be fragmented
+    frame = Frame(opcode, b"{}", fin=is_final).serialize(mask=is_masked)
+    assert frame_length(frame, 0) == len(frame)
+    is_usual = opcode is Opcode.TEXT and is_final and is_masked
+    assert text_of(frame, 0, len(frame)) == (b"{}" if is_usual else None)
+
+
+@given(LENGTHS, st.booleans())
+def test_length_is_unknown_until_the_header_is_here(length: int, is_masked: bool) -> None:
+    """It is told as soon as the bytes that say it are here, and never wrongly."""
+    frame = Frame(Opcode.TEXT, b"x" * length).serialize(mask=is_masked)
+    header = 2 if length < 126 else 4 if length < 65_536 else 10
+    told = [frame_length(frame[:here], 0) for here in range(min(len(frame), 20) + 1)]
+    assert told == [0 if here < header else len(frame) for here in range(len(told))]
