@@ -115,7 +115,7 @@ async def main(url: str) -> None:
                 commit_reply(reply)
                 on_reply(reply)
 
-            link.script(committed, script.COMMIT, *commit_args(ownership, 1, n, batch, changes))
+            link.script(committed, script.COMMIT, *commit_args(ownership, (1, n), batch, changes, renews=False))
 
         return send
 

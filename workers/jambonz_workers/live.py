@@ -23,6 +23,7 @@ class LiveCall:
         delivery: The event that runs now.
         committed: Highest n that Redis has confirmed, by epoch.
         sent: Highest n that was sent to Redis, by epoch.
+        renew_at_s: Loop time from which on the next batch renews the time to live of the Call's keys.
     """
 
     call: Call
@@ -32,10 +33,20 @@ class LiveCall:
     delivery: Delivery | None = None
     committed: dict[int, int] = field(default_factory=dict)
     sent: dict[int, int] = field(default_factory=dict)
+    renew_at_s: float = 0.0
 
     def confirm(self, epoch: int, n: int) -> None:
         """Note that Redis has this event; its epoch is below zero for effects outside of events."""
         self.committed[epoch] = max(n, self.committed.get(epoch, 0))
+
+    def renews(self, now_s: float, *, has_batch: bool) -> bool:
+        """Tell whether the next commit renews the time to live of the Call's keys, four times in its length."""
+        if now_s < self.renew_at_s:
+            return False
+        if has_batch:
+            # Not before there is one, which makes the log.
+            self.renew_at_s = now_s + self.ownership.ttl_ms / 4000
+        return True
 
 
 def started(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:

@@ -99,8 +99,10 @@ class Office:
         changes = Changes(commit.facts, commit.status, dict(commit.state)) if has_changes else NO_CHANGES
         previous = live.sent.get(commit.series, 0)
         live.sent[commit.series] = max(previous, commit.n)
-        keys, args = commit_args(live.ownership, commit.series, commit.n, batch, changes, previous=previous)
-        on_answer = partial(self._committed, live, (commit.series, commit.n), on_committed)
+        event = (commit.series, commit.n)
+        renews = live.renews(self._loop.time(), has_batch=bool(batch))
+        keys, args = commit_args(live.ownership, event, batch, changes, previous=previous, renews=renews)
+        on_answer = partial(self._committed, live, event, on_committed)
         self._outbox.script(on_answer, script.COMMIT, keys, args)
 
     def _committed(self, live: LiveCall, event: tuple[int, int], on_committed: OnCommitted, reply: Any) -> None:

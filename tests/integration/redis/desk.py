@@ -110,7 +110,7 @@ class Desk:
         self, ownership: Ownership, epoch: int, n: int, batch: bytes = b"", changes: Changes = NO_CHANGES
     ) -> Committed | Duplicate | Fenced | Gone:
         """Commit."""
-        args = commit_args(ownership, epoch, n, batch, changes)
+        args = commit_args(ownership, (epoch, n), batch, changes)
         return commit_reply(await self.link.script_call(script.COMMIT, *args))
 
     async def send(self, batch: bytes) -> Queued | Gone:

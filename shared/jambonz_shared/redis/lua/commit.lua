@@ -2,12 +2,12 @@
 -- KEYS: call, log, chan.
 -- ARGV: worker_id, fence, epoch, n, ttl_ms, batch, facts, status, previous, k, then k pairs of a state field and its
 -- JSON.
--- Reply: {"gone"}, {"fenced", owner}, {"early"}, {"dup", seq}, or {"ok", seq}.
+-- Reply: seq; or {"gone"}, {"fenced", owner}, {"early"}, {"dup", seq}.
 --
 -- Refused for anyone but the owner of this fence; skipped if event n of this epoch was committed before (n 0 is no
 -- event). Early if the owner has sent event `previous` of this epoch before and it is not here: Redis refused it for
 -- a while (out of memory), it is repeated, and must not find its number taken. Empty facts, status, batch: unchanged,
--- none. Empty JSON deletes the field.
+-- none. Empty JSON deletes the field. ttl_ms 0: the owner has looked after the time to live a short while ago.
 local call, log = KEYS[1], KEYS[2]
 local d = 'd:' .. ARGV[3]
 local n, batch = tonumber(ARGV[4]), ARGV[6]
@@ -60,22 +60,18 @@ end
 for from = 1, #deleted, 4000 do
   redis.call('HDEL', call, unpack(deleted, from, math.min(from + 3999, #deleted)))
 end
-local renewed = call
 if batch ~= '' then
   redis.call('XADD', log, seq .. '-0', 'd', batch)
   redis.call('PUBLISH', KEYS[3], 'D' .. seq .. '\n' .. batch)
-  renewed = log
 end
 
--- The time to live is renewed when half of it is over: reading it is cheaper than writing, above all with AOF or
--- replicas. A Call without Connections is in its grace time, which no commit may prolong.
-local left_ms = redis.call('PTTL', renewed)
-if (tonumber(old[4]) or 0) > 0 then
-  if left_ms < tonumber(ARGV[5]) / 2 then
-    redis.call('PEXPIRE', call, ARGV[5])
-    redis.call('PEXPIRE', log, ARGV[5])
+-- A Call without Connections is in its grace time, which no commit may prolong.
+if (tonumber(old[4]) or 0) == 0 then
+  if redis.call('PTTL', log) == -1 then
+    redis.call('PEXPIRE', log, redis.call('PTTL', call))
   end
-elseif left_ms == -1 then
-  redis.call('PEXPIRE', log, redis.call('PTTL', call))
+elseif ARGV[5] ~= '0' then
+  redis.call('PEXPIRE', call, ARGV[5])
+  redis.call('PEXPIRE', log, ARGV[5])
 end
-return {'ok', seq}
+return seq

@@ -12,7 +12,8 @@ local seq = redis.call('HINCRBY', call, 'seq', 1)
 redis.call('XADD', log, seq .. '-0', 'd', batch)
 redis.call('PUBLISH', KEYS[3], 'D' .. seq .. '\n' .. batch)
 
--- As in commit.lua: renewed at half time, but never beyond the grace time of a Call without Connections.
+-- The time to live is renewed when half of it is over, because reading it is cheaper than writing, above all with AOF
+-- or replicas; but never beyond the grace time of a Call without Connections.
 local left_ms = redis.call('PTTL', log)
 if (tonumber(old[3]) or 0) > 0 then
   if left_ms < ttl_ms / 2 then

@@ -45,18 +45,29 @@ EARLY: Final = [b"early"]
 
 
 def commit_args(
-    ownership: Ownership, epoch: int, n: int, batch: bytes, changes: Changes = NO_CHANGES, *, previous: int = 0
+    ownership: Ownership,
+    event: tuple[int, int],
+    batch: bytes,
+    changes: Changes = NO_CHANGES,
+    *,
+    previous: int = 0,
+    renews: bool = True,
 ) -> KeysAndArgs:
-    """Return what ``commit`` needs; ``n`` 0 is no event, an empty batch no Directive.
+    """Return what ``commit`` needs; an empty batch is no Directive.
 
-    ``previous`` is the n of this epoch that was sent before this one, 0 if none; see ``EARLY``.
+    Args:
+        event: Epoch and n; n 0 is no event.
+        previous: The n of this epoch that was sent before this one, 0 if none; see ``EARLY``.
+        renews: Renew the time to live of the Call's keys: with the first batch of an owner, whose log has none yet,
+            and when a good part of it is over.
     """
+    epoch, n = event
     head = (
         ownership.worker_id,
         ownership.fence,
         epoch,
         n,
-        ownership.ttl_ms,
+        ownership.ttl_ms if renews else 0,
         batch,
         changes.facts,
         changes.status,
@@ -74,8 +85,8 @@ def commit_args(
 def commit_reply(reply: object) -> Committed | Duplicate | Fenced | Gone:
     """Read the reply of ``commit``."""
     # The common case by itself: a match costs a microsecond more, and this runs for every event.
-    if isinstance(reply, list) and reply and reply[0] == b"ok":
-        return Committed(reply[1])
+    if isinstance(reply, int):
+        return Committed(reply)
     match reply:
         case [b"dup", int(seq)]:
             return Duplicate(seq)

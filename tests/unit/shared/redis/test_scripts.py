@@ -52,7 +52,7 @@ OWNERSHIP = Ownership(CALL, "w1", 7, 1000)
         (scripts.claim_reply, [b"gone"], Gone()),
         (scripts.claim_reply, [b"owned", b"w2"], OwnedBy("w2")),
         (scripts.claim_reply, [b"ok", 5, b"app", b"ivr"], Claimed(5, CallRecord(app="ivr"))),
-        (scripts.commit_reply, [b"ok", 5], Committed(5)),
+        (scripts.commit_reply, 5, Committed(5)),
         (scripts.commit_reply, [b"dup", 5], Duplicate(5)),
         (scripts.commit_reply, [b"fenced", b""], Fenced("")),
         (scripts.commit_reply, [b"gone"], Gone()),
@@ -149,11 +149,11 @@ def test_arguments_are_in_the_order_of_the_scripts() -> None:
 
 def test_commit_takes_its_changes_as_pairs() -> None:
     """The number of pairs comes before them."""
-    keys, args = scripts.commit_args(OWNERSHIP, 2, 3, b"batch")
+    keys, args = scripts.commit_args(OWNERSHIP, (2, 3), b"batch")
     assert (keys, args) == (ALL_KEYS, ("w1", 7, 2, 3, 1000, b"batch", b"", "", 0, 0))
     changes = Changes(b"{}", "ringing", {"a": b"1", "b": b""})
-    _, args = scripts.commit_args(OWNERSHIP, 2, 3, b"", changes, previous=1)
-    assert args == ("w1", 7, 2, 3, 1000, b"", b"{}", "ringing", 1, 2, "a", b"1", "b", b"")
+    _, args = scripts.commit_args(OWNERSHIP, (2, 3), b"", changes, previous=1, renews=False)
+    assert args == ("w1", 7, 2, 3, 0, b"", b"{}", "ringing", 1, 2, "a", b"1", "b", b"")
 
 
 def test_memory_goes_as_pairs_of_numbers_and_of_fields() -> None:
