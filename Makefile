@@ -41,7 +41,7 @@ test-long: venv redis ## Run the suites that take minutes
 		status=$$?; [ $$status = 5 ] && echo "no test is marked long" || { $(PYTEST) --collect-only -q -m long; exit 1; }; fi
 
 .PHONY: check
-check: lint types imports test-long cov ## Everything that must pass before a change lands
+check: lint types imports test-long bench-quick cov ## Everything that must pass before a change lands
 
 .PHONY: lint
 lint: venv ## Check style and format
@@ -70,11 +70,11 @@ chaos: venv redis ## Kill, freeze and cut everything under load: make chaos SECO
 	$(PY) -m tests.chaos --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
 .PHONY: bench
-bench: venv redis ## Measure us against the bounds, as docs/benchmarks describes
-	$(PY) -m tests.bench.compare
+bench: venv redis ## Measure us against the bound and the peers, half an hour: make bench TOPIC=speed ARGS="--only one"
+	$(PY) -m tests.bench.compare --write --topic $(or $(TOPIC),speed) $(ARGS)
 
 .PHONY: bench-quick
-bench-quick: venv redis ## A look at the benchmark: one short round
+bench-quick: venv redis ## A minute of the benchmark: fails if an ack is missing, never because of its timing
 	$(PY) -m tests.bench.compare --quick
 
 .PHONY: test-cluster

@@ -4,7 +4,7 @@ from jambonz_workers import App, Call
 
 app = App()
 
-VERBS = [
+VERBS: list[dict[str, object]] = [
     {"verb": "say", "text": "You pressed two, thank you."},
     {"verb": "gather", "input": ["digits"], "numDigits": 1, "timeout": 20, "actionHook": "/bench"},
 ]

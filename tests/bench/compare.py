@@ -1,180 +1,145 @@
-"""We against the bounds and the peers, in turn, in one run: ``python -m tests.bench.compare --help``."""
+"""We against the bound and the peers, in turn, in one run: ``python -m tests.bench.compare --help``."""
 
 import argparse
 import asyncio
 import json
+import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Protocol
 
-from rich.console import Console
-from rich.table import Table
+from jambonz_cluster.embedded_redis import find_redis_server, version_of
+from tests.bench import drift, plan
+from tests.bench.floor import socket_floor_us
+from tests.bench.measure import GENERATOR_SHARE_LIMIT, Run, measure
+from tests.bench.medians import Medians
+from tests.bench.peers import Peer
+from tests.bench.plan import Step
+from tests.bench.report import goal_table, harm_of, table, tables
+from tests.cluster_fixture import REPO
 
-from tests.bench.peers import Running, WholeCluster, bare
-
-GENERATOR: Final = (sys.executable, "-m", "tests.bench.generator")
-RUN_LIMIT_S: Final = 180.0
-
-
-class Peer(Protocol):
-    """Something to measure."""
-
-    name: str
-
-    async def start(self) -> Running:
-        """Start it."""
-
-    async def stop(self) -> None:
-        """Stop it."""
+READING = f"""\
+Medians of the rounds; in brackets the least and the most. Ratios are to the first line of a table. An event is a
+message that is sent, a hook or a notice; of short calls it is a whole call, and the latencies are those of the whole
+call. `generator` is the CPU of the load generator, which is in no other column; `!` marks runs in which it took more
+than {GENERATOR_SHARE_LIMIT:.0%} of what it measured. `!rate`: the rate was not kept, the latencies are those of a queue
+that grows. Latencies at a fixed rate count from when a hook was due. CPU is what the kernel charges to the processes,
+system calls included. Memory is the slope of the resident memory from the first 500 calls to all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What the generator does; ``rate`` 0 is the closed loop."""
-
-    name: str
-    calls: int
-    seconds: float
-    rate: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """One run of one peer.
-
-    Attributes:
-        events_per_s: Hooks acked per second.
-        cpu_us: CPU per event of all its processes, microseconds; ``by_role`` splits it.
-        generator_cpu_us: CPU per event of the generator; not part of the above.
-    """
-
-    peer: str
-    load: str
-    events_per_s: float
-    cpu_us: float
-    by_role: dict[str, float]
-    generator_cpu_us: float
-    p50_ms: float
-    p99_ms: float
-    p999_ms: float
-    lost_calls: int
+def available(peers: dict[str, Peer], steps: list[Step]) -> tuple[dict[str, Peer], dict[str, str]]:
+    """Return the peers that can be measured here, and why the others cannot."""
+    wanted = dict.fromkeys(name for step in steps for name in step.peers)
+    skipped = {}
+    for name in wanted:
+        if why := peers[name].missing():
+            skipped[name] = why
+            print(f"\n*** SKIPPED: {name}: {why} ***\n", flush=True)
+    return {name: peers[name] for name in wanted if name not in skipped}, skipped
 
 
-async def measure(peer: Peer, load: Load) -> Figures:
-    """Start the peer, put the load on it, read what its processes used in the measured window, stop it."""
-    running = await peer.start()
-    try:
-        options = ["--calls", str(load.calls), "--seconds", str(load.seconds), "--rate", str(load.rate)]
-        generator = await asyncio.create_subprocess_exec(
-            *GENERATOR, running.url, *options, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-        )
-        assert generator.stdin is not None
-        assert generator.stdout is not None
-        async with asyncio.timeout(RUN_LIMIT_S):
-            await _line(generator.stdout, b"measuring")
-            before = running.cpu_s()
-            await _line(generator.stdout, b"measured")
-            after = running.cpu_s()
-            generator.stdin.write(b"\n")
-            raw = json.loads(await generator.stdout.readline())
-            await generator.wait()
-    finally:
-        await peer.stop()
-    events = max(1, raw["events"])
-    by_role = {role: (after[role] - before[role]) / events * 1e6 for role in after}
-    return Figures(
-        peer.name,
-        load.name,
-        raw["events"] / raw["seconds"],
-        sum(by_role.values()),
-        by_role,
-        raw["generator_cpu_s"] / events * 1e6,
-        raw["p50"] * 1e3,
-        raw["p99"] * 1e3,
-        raw["p999"] * 1e3,
-        raw["lost_calls"],
+async def measure_all(steps: list[Step], peers: dict[str, Peer]) -> list[Run]:
+    """Measure every peer under every load, in turn, back and forth, so that drift of the machine hits all alike."""
+    runs: list[Run] = []
+    for step in steps:
+        there = [peers[name] for name in step.peers if name in peers]
+        for number in range(step.rounds):
+            for peer in there if number % 2 == 0 else reversed(there):
+                print(f"{step.load.title}, round {number + 1} of {step.rounds}: {peer.name}", flush=True)
+                try:
+                    runs.append(await measure(peer, step.load))
+                except (AssertionError, TimeoutError, OSError) as error:
+                    runs.append(Run(peer.name, step.load.name, {"events": 0}))
+                    print(f"*** FAILED: {peer.name}, {step.load.title}: {error} ***", flush=True)
+    return runs
+
+
+def about_machine() -> dict[str, str]:
+    """Return what one has to know of the machine to read the figures."""
+    models = [line.split(":")[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    major, minor = version_of(find_redis_server()) or (0, 0)
+    commit = subprocess.run(
+        ("git", "rev-parse", "--short", "HEAD"), cwd=REPO, capture_output=True, text=True, check=False
     )
+    return {
+        "when": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "commit": commit.stdout.strip() or "unknown",
+        "processor": f"{os.cpu_count()} x {(models or [platform.machine()])[0].strip()}",
+        "kernel": platform.release(),
+        "versions": f"Python {platform.python_version()}, Redis {major}.{minor}",
+        "load average before": f"{os.getloadavg()[0]:.2f}",
+        "one send and one receive": f"{socket_floor_us():.1f} us of CPU, the least a load generator can take per hook",
+    }
 
 
-async def _line(stream: asyncio.StreamReader, wanted: bytes) -> None:
-    while (line := await stream.readline()).strip() != wanted:
-        assert line, f"the generator ended before it said {wanted.decode()!r}"
-
-
-async def compare(peers: list[Peer], loads: list[Load], rounds: int, console: Console) -> list[Figures]:
-    """Measure every peer under every load, ``rounds`` times in turn, so that drift of the machine hits all alike."""
-    found: list[Figures] = []
-    for load in loads:
-        for number in range(rounds):
-            for peer in peers:
-                console.print(f"{load.name}, round {number + 1} of {rounds}: {peer.name} ...", style="dim")
-                found.append(await measure(peer, load))
-    return found
-
-
-def median(values: list[float]) -> float:
-    """Return the middle value (the lower one of two)."""
-    return sorted(values)[(len(values) - 1) // 2]
-
-
-def table(found: list[Figures], load: Load) -> Table:
-    """Return medians and ratios to the first peer."""
-    shown = Table(title=load.name)
-    for column in ("peer", "events/s", "ratio", "CPU us/event", "ratio", "p50 ms", "p99 ms", "p99.9 ms", "by role"):
-        shown.add_column(column, justify="left" if column in ("peer", "by role") else "right")
-    names = list(dict.fromkeys(figures.peer for figures in found))
-    first: tuple[float, float] | None = None
-    for name in names:
-        runs = [figures for figures in found if figures.peer == name and figures.load == load.name]
-        events, cpu = median([run.events_per_s for run in runs]), median([run.cpu_us for run in runs])
-        first = first or (events, cpu)
-        roles = {role: median([run.by_role[role] for run in runs]) for role in runs[0].by_role}
-        shown.add_row(
-            name,
-            f"{events:,.0f}",
-            f"{events / first[0]:.2f}",
-            f"{cpu:.1f}",
-            f"{cpu / first[1]:.2f}",
-            *(f"{median([getattr(run, part) for run in runs]):.2f}" for part in ("p50_ms", "p99_ms", "p999_ms")),
-            ", ".join(f"{role} {value:.1f}" for role, value in roles.items()),
-        )
-    return shown
+def page(title: str, about: dict[str, str], steps: list[Step], found: Medians, skipped: dict[str, str]) -> str:
+    """Return the whole report as Markdown."""
+    parts = [
+        f"# {title}",
+        table(("", ""), list(about.items())),
+        "## Goals",
+        goal_table(found),
+        "## Measured",
+        READING,
+        *(f"SKIPPED: {name}: {why}." for name, why in skipped.items()),
+        *(f"WRONG: {harm}." for harm in harm_of(found)),
+        tables(steps, found),
+        "## Against the baseline",
+        drift.drift_table(found, drift.read_baseline()),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round, for a look or for CI")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--markdown", type=Path, help="write the tables to this file, too")
-    options = parser.parse_args()
-    seconds, rounds = (3.0, 1) if options.quick else (options.seconds, options.rounds)
-    loads = [
-        Load("saturation, 256 calls, one hook in flight each", 256, seconds),
-        Load("one call at a time", 1, seconds),
-        Load("5,000 hooks per second over 256 calls", 256, seconds, rate=5000),
-    ]
-    console = Console(record=True, width=150)
+    options = _options()
+    steps = plan.quick() if options.quick else plan.full(options.seconds, options.rounds)
+    if options.only:
+        steps = [step for step in steps if step.load.name in options.only.split(",")]
+    if options.peers:
+        names = options.peers.split(",")
+        steps = [Step(step.load, tuple(name for name in step.peers if name in names), step.rounds) for step in steps]
+    about = about_machine()
     folder = Path(tempfile.mkdtemp(prefix="jambonz-cluster-bench-"))
-    peers: list[Peer] = [bare(), WholeCluster(folder / "one")]
-    machine = platform.processor() or platform.machine()
-    console.print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine}, Python {platform.python_version()}")
     try:
-        found = asyncio.run(compare(peers, loads, rounds, console))
+        peers, skipped = available(plan.peers(folder), steps)
+        found = Medians(asyncio.run(measure_all(steps, peers)))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    for load in loads:
-        console.print(table(found, load))
-    if options.markdown:
-        options.markdown.write_text(f"```\n{console.export_text()}```\n")
-    if lost := sum(figures.lost_calls for figures in found):
-        sys.exit(f"{lost} calls were lost")
+    text = page(f"Benchmark: {options.topic}", about, steps, found, skipped)
+    print("\n" + text)
+    if options.write:
+        file = REPO / "docs" / "benchmarks" / f"{datetime.now(UTC):%Y-%m-%d}-{options.topic}.md"
+        file.write_text(text)
+        file.with_suffix(".json").write_text(json.dumps([asdict(run) for run in found.runs], indent=1) + "\n")
+        print(f"written to {file}")
+    if options.save_baseline:
+        drift.write_baseline(found, about)
+    if harm := harm_of(found):
+        print("WRONG:", *harm, sep="\n")
+    # What other servers lose is in the report; what we lose, or the generator itself, is a bug of ours.
+    if any(run.harm for run in found.runs if run.peer in plan.MUST_NOT_LOSE):
+        sys.exit(1)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a minute, for CI: only what must never happen fails")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of a round")
+    parser.add_argument("--only", help="names of loads, with commas: saturation,one,rate-15000,churn,storm,idle ...")
+    parser.add_argument("--peers", help="names of peers, with commas")
+    parser.add_argument("--topic", default="speed", help="for the name of the page")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks/DATE-TOPIC.md and .json")
+    parser.add_argument(
+        "--save-baseline", action="store_true", help="make this run the one that drift is shown against"
+    )
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -1,265 +1,248 @@
-"""A load generator that costs little: raw websocket frames over asyncio, one prebuilt hook per call in flight.
+"""The load generator, a process of its own: ``python -m tests.bench.generator URL LOAD-AS-JSON``.
 
-Run as a process of its own: ``python -m tests.bench.generator URL --calls 256 --seconds 10`` prints one JSON object.
-It says ``session:new``, then hook after hook; each ack is answered by the next hook (closed loop), or hooks go out at
-a fixed rate whatever the server does (``--rate``, latency without coordinated omission).
+It writes one JSON object per line: marks (``{"mark": "begin"}``), at which the starter reads what the servers have
+used so far, and at the end the figures. At a mark that waits it goes on when it gets a line on its standard input.
 """
 
-import argparse
-import asyncio
-import itertools
+import gc
 import json
+import math
 import resource
 import sys
 import time
-import uuid
 from array import array
+from collections import deque
+from typing import Final
 from urllib.parse import urlsplit
 
-import uvloop
+from tests.bench.caller import Caller, Crowd
+from tests.bench.loads import Kind, Load
 
-_UPGRADE = (
-    "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-    "Sec-WebSocket-Protocol: ws.jambonz.org\r\n\r\n"
-)
-# What jambonz tells of a call with each hook (PROTOCOL.md 2.8), about 600 bytes.
-_FACTS = (
-    '"direction":"inbound","from":"+14155550111","to":"+14155550100","call_id":"7f1c-22@10.1.0.7",'
-    '"sbc_callid":"a81bc81b-dead","sip_status":200,"sip_reason":"OK","call_status":"in-progress",'
-    '"account_sid":"9f7b1d52-0000-0000-0000-000000000000","trace_id":"80f198ee56343ba864fe8b2a57d3eff7",'
-    '"application_sid":"41c0a9d7-0000-0000-0000-000000000000","fs_sip_address":"10.1.0.20:5060",'
-    '"originating_sip_ip":"203.0.113.9"'
-)
+SET_UP_LIMIT_S: Final = 90.0
+SETTLE_LIMIT_S: Final = 6.0
+# jambonz gives up a handshake after 1.5 s and an ack after 5 s, and reconnects after 0.5 s (PROTOCOL.md 1.1, 2.3, 1.4).
+HANDSHAKE_LIMIT_S: Final = 1.5
+ACK_LIMIT_S: Final = 5.0
+RECONNECT_AFTER_S: Final = 0.5
+# Hooks of the open model go out in groups no closer than this: each timer costs as much as a hook.
+_GROUP_S: Final = 0.00025
+_PEACE_S: Final = 1.5
 
-
-def client_frame(payload: bytes) -> bytes:
-    """Return a text frame masked with zeros, so that the payload stays as it is."""
-    size = len(payload)
-    if size < 126:
-        head = bytes((0x81, 0x80 | size))
-    elif size < 65536:
-        head = bytes((0x81, 0x80 | 126)) + size.to_bytes(2, "big")
-    else:
-        head = bytes((0x81, 0x80 | 127)) + size.to_bytes(8, "big")
-    return head + b"\0\0\0\0" + payload
+Figures = dict[str, float]
 
 
-class Caller(asyncio.Protocol):
-    """One call. ``hook`` sends one; ``on_ack`` of the load is told of each ack."""
-
-    def __init__(self, load: "Load", path: str, host: str) -> None:
-        self.load = load
-        self.call_sid = str(uuid.uuid4())
-        self.sent_at_s = 0.0
-        self.is_started = False
-        self._upgrade = _UPGRADE.format(path=path, host=host).encode()
-        self._buffer = bytearray()
-        self._is_open = False
-        self._msgids = itertools.count()
-        sid = self.call_sid
-        self._hook = (
-            f'","call_sid":"{sid}","hook":"/bench","data":{{"call_sid":"{sid}",{_FACTS},'
-            '"reason":"dtmfDetected","digits":"2"}}'
-        ).encode()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the upgrade."""
-        self.transport = transport
-        transport.write(self._upgrade)  # type: ignore[attr-defined]
-
-    def data_received(self, data: bytes) -> None:
-        """Count acks; answer pings."""
-        if not self._buffer and self._is_open:
-            rest = self._frames(data)
-            if rest:
-                self._buffer += rest
-            return
-        self._buffer += data
-        if not self._is_open:
-            end = self._buffer.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            if not self._buffer.startswith(b"HTTP/1.1 101"):
-                self.load.failed(bytes(self._buffer[:200]))
-                return
-            del self._buffer[: end + 4]
-            self._is_open = True
-            self._start()
-        rest = self._frames(bytes(self._buffer))
-        self._buffer[:] = rest
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """A call that is lost before the end is an error of the server."""
-        self.load.lost(self)
-
-    def hook(self, now_s: float) -> None:
-        """Send the next hook."""
-        self.sent_at_s = now_s
-        payload = b'{"type":"verb:hook","msgid":"%d' % next(self._msgids) + self._hook
-        self.transport.write(client_frame(payload))  # type: ignore[attr-defined]
-
-    def _start(self) -> None:
-        sid = self.call_sid
-        new = (
-            f'{{"type":"session:new","msgid":"new","call_sid":"{sid}","data":{{"sip":{{"headers":{{}},"raw":"INVITE"}},'
-            f'"call_sid":"{sid}",{_FACTS}}}}}'
-        )
-        self.transport.write(client_frame(new.encode()))  # type: ignore[attr-defined]
-
-    def _frames(self, data: bytes) -> bytes:
-        at, size = 0, len(data)
-        while size - at >= 2:
-            opcode, length, head = data[at] & 0x0F, data[at + 1], 2
-            if length == 126:
-                if size - at < 4:
-                    break
-                length, head = int.from_bytes(data[at + 2 : at + 4], "big"), 4
-            elif length == 127:
-                if size - at < 10:
-                    break
-                length, head = int.from_bytes(data[at + 2 : at + 10], "big"), 10
-            if size - at < head + length:
-                break
-            if opcode == 1 and data.startswith(b'{"type":"ack"', at + head):
-                self.load.acked(self)
-            elif opcode == 9:
-                self.transport.write(bytes((0x8A, 0x80)) + b"\0\0\0\0")  # type: ignore[attr-defined]
-            at += head + length
-        return data[at:] if at else data
+def mark(name: str, *, waits: bool = False) -> None:
+    """Tell the starter where we are."""
+    print(json.dumps({"mark": name, "waits": waits}), flush=True)
+    if waits:
+        sys.stdin.readline()
 
 
-class Load:
-    """All callers of one run; counts acks in the measured window only."""
+class Window:
+    """The measured part of a load: what came in it, how late, and what it cost here."""
 
-    def __init__(self, calls: int, rate: float) -> None:
-        self.calls = calls
-        self.rate = rate
-        self.acks = 0
-        self.lost_calls = 0
+    def __init__(self, crowd: Crowd) -> None:
         self.latencies_s = array("d")
-        self.is_measuring = False
-        self.is_ending = False
-        self.idle: list[Caller] = []
-        self.behind: list[float] = []
-        self.started = asyncio.Event()
-        self._started = 0
-        self._now = time.perf_counter
+        self._crowd = crowd
 
-    def acked(self, caller: Caller) -> None:
-        """Note an ack; in the closed loop the next hook goes out at once."""
-        now_s = self._now()
-        if not caller.is_started:
-            caller.is_started = True
-            self._started += 1
-            if self._started == self.calls:
-                self.started.set()
-            self.idle.append(caller)
-            return
-        if self.is_measuring:
-            self.acks += 1
-            self.latencies_s.append(now_s - caller.sent_at_s)
-        if self.is_ending:
-            return
-        if not self.rate:
-            caller.hook(now_s)
-        elif self.behind:
-            # It should have gone out earlier: the delay belongs to the latency.
-            caller.hook(now_s)
-            caller.sent_at_s = self.behind.pop(0)
+    def begin(self) -> None:
+        """Forget the warm-up."""
+        del self.latencies_s[:]
+        mark("begin")
+        self._cpu_s, self._began_s = _cpu_s(), time.perf_counter()
+
+    def end(self) -> Figures:
+        """Return the figures; what comes later does not count."""
+        cpu_s, took_s = _cpu_s() - self._cpu_s, time.perf_counter() - self._began_s
+        mark("end")
+        found = sorted(self.latencies_s)
+        return {
+            "acks": len(found), "seconds": took_s, "generator_cpu_s": cpu_s, **percentiles("", found)
+        }  # fmt: skip
+
+
+def closed(crowd: Crowd, load: Load) -> Figures:
+    """Answer each ack with the next hook, of the call that has been silent for longest."""
+    crowd.open(load.calls, limit_s=SET_UP_LIMIT_S)
+    window = Window(crowd)
+    append, hook = window.latencies_s.append, crowd.hook
+    idle = deque(crowd.callers)
+    at_rest, next_caller = idle.append, idle.popleft
+
+    def acked(caller: Caller, now_s: float) -> None:
+        append(now_s - caller.due_s)
+        caller.due_s = 0.0
+        at_rest(caller)
+        hook(next_caller(), now_s)
+
+    crowd.on_ack = acked
+    for _ in range(load.in_flight or load.calls):
+        hook(next_caller(), time.perf_counter())
+    _turn_for(crowd, load.warmup_s)
+    window.begin()
+    _turn_for(crowd, load.seconds)
+    return window.end()
+
+
+def paced(crowd: Crowd, load: Load) -> Figures:
+    """Send hooks at a fixed rate; a hook that has to wait, for a free call or for us, is late from when it was due."""
+    crowd.open(load.calls, limit_s=SET_UP_LIMIT_S)
+    window = Window(crowd)
+    idle = deque(crowd.callers)
+    behind: deque[float] = deque()
+    group = max(1, math.ceil(load.rate * _GROUP_S))
+    late_s = array("d")
+
+    def acked(caller: Caller, now_s: float) -> None:
+        window.latencies_s.append(now_s - caller.due_s)
+        caller.due_s = 0.0
+        if behind:
+            crowd.hook(caller, behind.popleft())
         else:
-            self.idle.append(caller)
+            idle.append(caller)
 
-    def lost(self, caller: Caller) -> None:
-        """Note a socket that ended."""
-        if not self.is_ending:
-            self.lost_calls += 1
+    def run_for(seconds: float) -> None:
+        due_s = time.perf_counter()
+        until_s = due_s + seconds
+        while (now_s := time.perf_counter()) < until_s:
+            while due_s <= now_s:
+                late_s.append(now_s - due_s)
+                for _ in range(group):
+                    if idle:
+                        crowd.hook(idle.popleft(), due_s)
+                    else:
+                        behind.append(due_s)
+                due_s += group / load.rate
+            crowd.turn(max(0.0, due_s - time.perf_counter()))
 
-    def failed(self, answer: bytes) -> None:
-        """End the run: the server does not take the handshake."""
-        sys.exit(f"the server answered {answer!r}")
+    crowd.on_ack = acked
+    run_for(load.warmup_s)
+    del late_s[:]
+    window.begin()
+    run_for(load.seconds)
+    figures = window.end()
+    return figures | {"behind": len(behind), "late_p50_s": percentile(sorted(late_s), 0.5)}
 
 
-async def run(url: str, calls: int, seconds: float, warmup_s: float, rate: float) -> dict[str, object]:
-    """Run one load and return its figures."""
-    parts = urlsplit(url)
-    assert parts.hostname, "the URL names a host"
-    assert parts.port, "the URL names a port"
-    load = Load(calls, rate)
-    loop = asyncio.get_running_loop()
-    callers = []
-    for _ in range(calls):
-        _, caller = await loop.create_connection(
-            lambda: Caller(load, parts.path, parts.netloc), parts.hostname, parts.port
-        )
-        callers.append(caller)
-    async with asyncio.timeout(60):
-        await load.started.wait()
-    # The gateway holds commands, not acks, after session:new; nothing else has to settle.
-    pacer = asyncio.create_task(_pace(load)) if rate else None
-    if not rate:
-        load.idle.clear()
-        for caller in callers:
-            caller.hook(time.perf_counter())
-    await asyncio.sleep(warmup_s)
-    print("measuring", flush=True)
-    load.is_measuring = True
-    usage = resource.getrusage(resource.RUSAGE_SELF)
+def churn(crowd: Crowd, load: Load) -> Figures:
+    """Make short calls, so many at a time: handshake, session:new, one hook, the end."""
+    window = Window(crowd)
+    set_up_s = array("d")
+    hooked: set[Caller] = set()
+
+    def acked(caller: Caller, now_s: float) -> None:
+        if caller in hooked:
+            hooked.discard(caller)
+            caller.due_s = 0.0
+            crowd.hang_up(caller)
+            return
+        set_up_s.append(now_s - caller.opened_at_s)
+        hooked.add(caller)
+        crowd.hook(caller, now_s)
+
+    def ended(caller: Caller) -> None:
+        window.latencies_s.append(time.perf_counter() - caller.opened_at_s)
+        crowd.callers.remove(caller)
+        if is_going_on:
+            crowd.open_one()
+
+    is_going_on = True
+    crowd.on_ack, crowd.on_end = acked, ended
+    for _ in range(load.calls):
+        crowd.open_one()
+    _turn_for(crowd, load.warmup_s)
+    del set_up_s[:]
+    window.begin()
+    _turn_for(crowd, load.seconds)
+    figures = window.end() | percentiles("set_up_", sorted(set_up_s))
+    is_going_on = False
+    until_s = time.perf_counter() + SETTLE_LIMIT_S
+    while crowd.callers and time.perf_counter() < until_s:
+        crowd.turn(0.05)
+    return figures
+
+
+def idle(crowd: Crowd, load: Load) -> Figures:
+    """Add silent calls, let them be, then break their sockets all at once and let them come back."""
+    crowd.open(load.few_calls, limit_s=SET_UP_LIMIT_S)
+    _rest(crowd, "few")
+    mark("set-up-begin", waits=True)
     began_s = time.perf_counter()
-    await asyncio.sleep(seconds)
-    load.is_measuring = False
+    crowd.open(load.calls - load.few_calls, limit_s=SET_UP_LIMIT_S)
+    set_up_s = time.perf_counter() - began_s
+    mark("set-up-end", waits=True)
+    _rest(crowd, "many")
+    mark("begin", waits=True)
+    _turn_for(crowd, load.seconds)
+    mark("end", waits=True)
+    figures = {"seconds": load.seconds, "set_up_per_s": (load.calls - load.few_calls) / set_up_s}
+    return figures | (_storm(crowd, crowd.callers[: load.storm_calls]) if load.storm_calls else {})
+
+
+def _storm(crowd: Crowd, callers: list[Caller]) -> Figures:
+    mark("storm-begin", waits=True)
+    crowd.cut(callers)
+    _turn_for(crowd, RECONNECT_AFTER_S)
+    began_s = time.perf_counter()
+    crowd.reconnect(callers, limit_s=SET_UP_LIMIT_S)
     took_s = time.perf_counter() - began_s
-    spent = resource.getrusage(resource.RUSAGE_SELF)
-    print("measured", flush=True)
-    load.is_ending = True
-    if pacer:
-        pacer.cancel()
-    # The starter reads what the servers have spent before the calls end.
-    await loop.run_in_executor(None, sys.stdin.readline)
+    mark("storm-end", waits=True)
+    # They are whole again if each gets an ack for a hook; what is missing is counted when all settle.
     for caller in callers:
-        caller.transport.write(bytes((0x88, 0x82, 0, 0, 0, 0)) + (1000).to_bytes(2, "big"))  # type: ignore[attr-defined]
-    await asyncio.sleep(0.2)
-    cpu_s = spent.ru_utime + spent.ru_stime - usage.ru_utime - usage.ru_stime
-    latencies = sorted(load.latencies_s)
+        crowd.hook(caller, time.perf_counter())
+    handshakes_s = sorted(caller.upgraded_s for caller in callers)
+    acks_s = sorted(caller.acked_s - caller.upgraded_s for caller in callers)
     return {
-        "events": load.acks,
-        "seconds": took_s,
-        "generator_cpu_s": cpu_s,
-        "lost_calls": load.lost_calls,
-        **{name: _percentile(latencies, part) for name, part in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))},
+        "storm_s": took_s,
+        "storm_late_handshakes": sum(value > HANDSHAKE_LIMIT_S for value in handshakes_s),
+        "storm_late_acks": sum(value > ACK_LIMIT_S for value in acks_s),
+        **percentiles("storm_handshake_", handshakes_s),
+        **percentiles("storm_ack_", acks_s),
     }
 
 
-async def _pace(load: Load) -> None:
-    began_s, sent = time.perf_counter(), 0
-    while True:
-        now_s = time.perf_counter()
-        due = int((now_s - began_s) * load.rate) - sent
-        for number in range(due):
-            if load.idle:
-                load.idle.pop().hook(now_s)
-            else:
-                load.behind.append(began_s + (sent + number) / load.rate)
-        sent += due
-        await asyncio.sleep(0.001)
+def _rest(crowd: Crowd, name: str) -> None:
+    """Let the servers finish what is left, then have their memory read."""
+    _turn_for(crowd, _PEACE_S)
+    mark(name, waits=True)
 
 
-def _percentile(values: list[float], part: float) -> float:
-    return values[min(len(values) - 1, int(len(values) * part))] if values else float("nan")
+def _turn_for(crowd: Crowd, seconds: float) -> None:
+    until_s = time.perf_counter() + seconds
+    while (left_s := until_s - time.perf_counter()) > 0:
+        crowd.turn(min(left_s, 0.1))
+
+
+def percentiles(prefix: str, values: list[float]) -> Figures:
+    """Return p50, p99, p99.9 and the largest of sorted values, in their unit."""
+    parts = {"p50_s": 0.5, "p99_s": 0.99, "p999_s": 0.999, "max_s": 1.0}
+    return {f"{prefix}{name}": percentile(values, part) for name, part in parts.items()}
+
+
+def percentile(values: list[float], part: float) -> float:
+    """Return the value below which that part of the sorted values lies; not a number if there are none."""
+    return values[min(len(values) - 1, int(len(values) * part))] if values else math.nan
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url")
-    parser.add_argument("--calls", type=int, default=256)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--warmup", type=float, default=2.0)
-    parser.add_argument("--rate", type=float, default=0.0, help="hooks per second; 0 is the closed loop")
-    options = parser.parse_args()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        figures = runner.run(run(options.url, options.calls, options.seconds, options.warmup, options.rate))
-    print(json.dumps(figures), flush=True)
+    url, load = urlsplit(sys.argv[1]), Load.from_json(sys.argv[2])
+    assert url.hostname, "the URL names a host"
+    assert url.port, "the URL names a port"
+    crowd = Crowd(url.hostname, url.port, url.path, has_notices=load.has_notices)
+    # Nothing here is in a cycle.
+    gc.disable()
+    run = {Kind.CLOSED: closed, Kind.OPEN: paced, Kind.CHURN: churn, Kind.IDLE: idle}[load.kind]
+    figures = run(crowd, load)
+    figures["unanswered"] = crowd.settle(limit_s=SETTLE_LIMIT_S)
+    figures |= {"lost": crowd.lost, "strange": crowd.strange}
+    crowd.close()
+    print(json.dumps({"figures": figures}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The bound: a plain ``websockets`` asyncio server that answers in process, as any jambonz application could."""
 
 import asyncio
+import logging
 import sys
 
 import orjson
@@ -22,7 +23,17 @@ async def handle(socket: ServerConnection) -> None:
 
 async def main(port: int) -> None:
     """Serve until killed."""
-    async with serve(handle, "127.0.0.1", port, subprotocols=["ws.jambonz.org"], compression=None):  # type: ignore[list-item]
+    # A storm would make it write a traceback for each socket that breaks.
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)
+    served = serve(
+        handle,
+        "127.0.0.1",
+        port,
+        subprotocols=["ws.jambonz.org"],  # type: ignore[list-item]
+        compression=None,
+        backlog=8192,
+    )
+    async with served:
         print("ready", flush=True)
         await asyncio.Future()
 

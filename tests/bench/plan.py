@@ -1,0 +1,89 @@
+"""What `make bench` measures: which load on which peers, how often."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.bench.loads import Kind, Load
+from tests.bench.peers import Peer, WholeCluster, bare, channels, node_sdk, python_sdk
+
+BARE: Final = "bare websockets"
+CLUSTER: Final = "jambonz-cluster"
+PYTHON_SDK: Final = "Python SDK"
+NODE_SDK: Final = "Node SDK"
+CHANNELS: Final = "Channels"
+TWO_AND_TWO: Final = "jambonz-cluster 2+2"
+FOUR_AND_FOUR: Final = "jambonz-cluster 4+4"
+LINGERING: Final = "jambonz-cluster, linger 2 ms"
+LINGER: Final = "linger_s"
+MUST_NOT_LOSE: Final = (BARE, CLUSTER, TWO_AND_TWO, FOUR_AND_FOUR, LINGERING)
+# The goal is for the first; the others are for machines that cannot take it.
+RATES: Final = (15_000, 10_000, 5_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A load and the names of the peers that get it; the first one is what the others are compared to."""
+
+    load: Load
+    peers: tuple[str, ...]
+    rounds: int
+
+
+def full(seconds: float, rounds: int) -> list[Step]:
+    """Return the whole plan."""
+    saturation = Load("saturation", "saturation, 256 calls, one hook in flight each", Kind.CLOSED, 256, seconds)
+    notices = Load("notices", "the same, a notice before each hook", Kind.CLOSED, 256, seconds, has_notices=True)
+    one = Load("one", "one call, one hook at a time", Kind.CLOSED, 1, seconds)
+    fixed = [
+        Load(f"rate-{rate}", f"{rate:,} hooks a second over 256 calls", Kind.OPEN, 256, seconds, rate=rate)
+        for rate in RATES
+    ]
+    few = Load("live-100", "100 live calls, 100 hooks in flight", Kind.CLOSED, 100, seconds, in_flight=100)
+    many = Load("live-10000", "10,000 live calls, 100 hooks in flight", Kind.CLOSED, 10_000, seconds, in_flight=100)
+    churn = Load("churn", "short calls, 64 at a time: set-up, one hook, end", Kind.CHURN, 64, seconds)
+    # Two rounds of pings, which come each 20 s.
+    idle = Load("idle", "10,000 idle calls", Kind.IDLE, 10_000, 40.0, few_calls=500)
+    storm = Load(
+        "storm", "5,000 calls, all sockets break at once", Kind.IDLE, 5000, 1.0, few_calls=500, storm_calls=5000
+    )  # fmt: skip
+    return [
+        Step(saturation, (BARE, CLUSTER, PYTHON_SDK, NODE_SDK, CHANNELS, TWO_AND_TWO, FOUR_AND_FOUR), rounds),
+        Step(one, (BARE, CLUSTER, PYTHON_SDK, NODE_SDK, CHANNELS), rounds),
+        *(Step(load, (BARE, CLUSTER, LINGERING), rounds) for load in fixed),
+        Step(notices, (BARE, CLUSTER), rounds),
+        Step(churn, (BARE, CLUSTER), rounds),
+        Step(few, (CLUSTER,), rounds),
+        Step(many, (CLUSTER,), rounds),
+        Step(storm, (BARE, CLUSTER), rounds),
+        Step(idle, (BARE, CLUSTER), 1),
+    ]
+
+
+def quick() -> list[Step]:
+    """Return a minute's worth: every kind of load once, ours and the bound."""
+    pair = (BARE, CLUSTER)
+    return [
+        Step(Load("saturation", "saturation, 256 calls", Kind.CLOSED, 256, 2.0, warmup_s=1.0), pair, 1),
+        Step(Load("one", "one call, one hook at a time", Kind.CLOSED, 1, 1.0, warmup_s=0.3), pair, 1),
+        Step(Load("rate-1000", "1,000 hooks a second", Kind.OPEN, 64, 1.5, warmup_s=0.5, rate=1000), pair, 1),
+        Step(Load("notices", "notices before hooks", Kind.CLOSED, 64, 1.0, warmup_s=0.5, has_notices=True), pair, 1),
+        Step(Load("churn", "short calls, 16 at a time", Kind.CHURN, 16, 1.5, warmup_s=0.5), pair, 1),
+        Step(Load("storm", "300 sockets break", Kind.IDLE, 400, 0.5, few_calls=50, storm_calls=300), pair, 1),
+    ]
+
+
+def peers(folder: Path) -> dict[str, Peer]:
+    """Return every peer by its name; clusters write their logs below ``folder``."""
+    linger = {"JAMBONZ_CLUSTER_LINGER": "2ms"}
+    made: list[Peer] = [
+        bare(),
+        WholeCluster(CLUSTER, folder / "one"),
+        python_sdk(),
+        node_sdk(),
+        channels(),
+        WholeCluster(TWO_AND_TWO, folder / "two", 2, 2),
+        WholeCluster(FOUR_AND_FOUR, folder / "four", 4, 4),
+        WholeCluster(LINGERING, folder / "linger", settings=linger, needs=LINGER),
+    ]
+    return {peer.name: peer for peer in made}
