@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -116,6 +117,10 @@ class Dev:
         environ = {name: value for name, value in os.environ.items() if name != f"{variable}_FILE"}
         environ |= {variable: redis_url, "PYTHONUNBUFFERED": "1", variable_of("processes"): "1"}
         environ.setdefault(variable_of("drain_timeout_s"), "1s")
+        if find_spec("jambonz_sdk") is not None:
+            environ.setdefault(variable_of("validate_verbs"), "on")
+        else:
+            self._say("dev", "verbs are not checked: pip install 'jambonz-cluster[sdk]'")
         self._internal_ports = {"gateway": free_port(), "worker": free_port()}
         command = [sys.executable, "-m", "jambonz_cluster"]
         address = ["--host", self._settings.host, "--port", str(self._settings.port)]

@@ -165,6 +165,21 @@ class WorkerSettings(CommonSettings):
     )
     processes: int = Field(1, ge=1, le=256, description="Worker processes under one supervisor.")
     max_calls: int = Field(1000, ge=1, description="Calls at which the process stops pulling new ones (its credits).")
+    handler_threads: int = Field(
+        32,
+        ge=1,
+        le=1000,
+        description="Threads for handlers and tools that are not async; what finds none waits.",
+    )
+    handler_block_s: Seconds = Field(
+        0.2,
+        ge=0,
+        description="Time for which an async handler may hold up the event loop before a warning names it; 0 is off.",
+    )
+    validate_verbs: Literal["off", "on"] = Field(
+        "off",
+        description="Check verbs against jambonz's JSON Schemas before they are sent (extra sdk); on in `dev`.",
+    )
     heartbeat_s: Seconds = Field(0.5, ge=0.05, description="Time between signs of life in Redis.")
     lease_s: Seconds = Field(2.0, ge=0.2, description="Silence after which the others adopt a worker's calls.")
 

@@ -182,7 +182,7 @@ class App(Router):
         fallback: object = None,
         lifespan: Lifespan | None = None,
         target: Target | None = None,
-        validate_verbs: bool = False,
+        validate_verbs: bool | None = None,
     ) -> None:
         """Make an application without handlers.
 
@@ -193,8 +193,9 @@ class App(Router):
             fallback: Verbs an inbound call gets when no worker answers in time.
             target: The line of jambonz it is made for, ``"0.9"`` or ``"10+"``: what that line lacks is refused
                 before it is sent. None: everything is sent, since nothing tells the version of a jambonz.
-            validate_verbs: Check the verbs of answers against jambonz's JSON Schemas before they are sent, so that a
-                mistake is an exception of the handler. Needs the extra ``sdk``; for development, it costs time.
+            validate_verbs: Check verbs against jambonz's JSON Schemas before they are sent, so that a mistake is an
+                exception of the handler. Needs the extra ``sdk``. None: as the setting ``validate_verbs`` of the
+                worker says, which is off, and on in ``jambonz-cluster dev``: it costs time.
             lifespan: ``lifespan(app)`` is an async context manager that is open while a worker runs.
 
         Raises:

@@ -22,6 +22,7 @@ from jambonz_workers.speech import Speech, Voice
 from jambonz_workers.state import CallState, StateChanges
 from jambonz_workers.timers import FIELD, TIMER, Timers
 from jambonz_workers.tool_answers import vendor_in
+from jambonz_workers.verb_schemas import check_schemas
 from jambonz_workers.verbs import verb_list
 from jambonz_workers.work import Job, Work
 
@@ -66,22 +67,18 @@ class Call(Controls, CallFacts):
         """What jambonz told when the call began; without the SIP message, which only ``session:new`` carries."""
         return MappingProxyType(self._facts)
 
-    @property
-    def env_vars(self) -> Mapping[str, Any]:
-        """Environment variables as the operator has set them; see ``env``."""
-        return MappingProxyType(self._facts.get("env_vars") or {})
-
-    @property
-    def model_vendor(self) -> str:
-        """Vendor of the model that was started last, ``agent`` for an agent verb; empty if none was."""
-        return self._fact("llm_vendor")
-
     def note_model(self, verbs: Iterable[Mapping[str, Any]]) -> None:
         """Remember the vendor of a model among verbs that jambonz is going to run; saved with the next event."""
         vendor = vendor_in(verbs)
         if vendor and vendor != self.model_vendor:
             self._facts["llm_vendor"] = vendor
             self._seen = (encode_facts(self._facts), self._seen[1])
+
+    def check_verbs(self, verbs: object) -> None:
+        """Let pass verbs that may be sent; see ``Controls.check_verbs``."""
+        super().check_verbs(verbs)
+        if self._office.validates_verbs:
+            check_schemas(verb_list(verbs))
 
     def redirect(self, verbs: object, queue: bool = False, *, leg: str | None = None) -> Sending:
         """Replace the running application by ``verbs``, or append them; see ``Controls.redirect``."""
@@ -109,6 +106,7 @@ class Call(Controls, CallFacts):
 
         Raises:
             RuntimeError: If there is no hook to answer, or it is answered.
+            Unsupported, InvalidVerbs: See ``check_verbs``.
             CallGone: If the call is over.
             CallLost: If another worker owns the call.
         """
@@ -117,6 +115,7 @@ class Call(Controls, CallFacts):
             raise RuntimeError("call.ack() answers the hook that is being handled; there is none here")
         if handling.is_acked:
             raise RuntimeError(f"call.ack(): {handling.event.hook or handling.event.kind!r} is answered already")
+        self.check_verbs(verbs)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.commit_handling(handling, verbs, lambda error: settle(future, error))
         handling.is_acked = True

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 
@@ -44,6 +45,16 @@ class CallFacts(ABC):
     def parent_call_sid(self) -> str:
         """The call that dialled this leg; empty for a call of its own."""
         return self._fact("parent_call_sid")
+
+    @property
+    def env_vars(self) -> Mapping[str, Any]:
+        """Environment variables as the operator has set them; ``Call.env`` has them typed."""
+        return MappingProxyType(self.facts.get("env_vars") or {})
+
+    @property
+    def model_vendor(self) -> str:
+        """Vendor of the model that was started last, ``agent`` for an agent verb; empty if none was."""
+        return self._fact("llm_vendor")
 
     def _fact(self, name: str) -> str:
         value = self.facts.get(name)

@@ -82,6 +82,16 @@ class Controls(ABC):
             log.warning("jambonz is not known to have this command; it is sent all the same", extra={"command": name})
         return self._send([frame])
 
+    def check_verbs(self, verbs: object) -> None:
+        """Let pass verbs that may be sent.
+
+        Raises:
+            Unsupported: If the app's target lacks one.
+            InvalidVerbs: If verbs are validated, and one is wrong.
+        """
+        if self.target:
+            check_verbs(verb_list(verbs), self.target)
+
     # The application of the call.
 
     def redirect(self, verbs: object, queue: bool = False, *, leg: str | None = None) -> Sending:
@@ -89,8 +99,7 @@ class Controls(ABC):
 
         A list over jambonz's message limit is split; the parts are appended in order.
         """
-        if self.target:
-            check_verbs(verb_list(verbs), self.target)
+        self.check_verbs(verbs)
         return self._send(commands.redirect(verbs, leg=leg or self.sid, queue=queue))
 
     def redirect_hook(self, call_hook: str | None = None, child_call_hook: str | None = None) -> Sending:

@@ -29,6 +29,7 @@ class Office(Protocol):
     process_id: str
     target: Target | None
     environment: Declared
+    validates_verbs: bool
 
     def new_id(self) -> str:
         """Return a directive id that this process uses once."""

@@ -18,6 +18,7 @@ class WorkerMetrics:
         self.tally = Tally(prefix)
         registry.register(self.tally)
         self.failures = Counter(prefix + "handler_failures", "Handlers that raised.", registry=registry)
+        self.blocked = Counter(prefix + "blocked", "Times a handler held up the event loop.", registry=registry)
         self.unhandled = Counter(
             prefix + "unhandled", "Events that no handler takes, by kind.", ["kind"], registry=registry
         )

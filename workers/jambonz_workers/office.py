@@ -65,7 +65,7 @@ class Office:
 
     def __init__(self, terms: Terms, dispatcher: Dispatcher, outbox: Outbox, sweeper: Sweeper, runner: Runner) -> None:
         self.process_id = terms.process_id
-        self.target, self.environment = terms.target, terms.environment
+        self.target, self.environment, self.validates_verbs = terms.target, terms.environment, terms.validates_verbs
         self.dispatcher = dispatcher
         self.live: dict[str, LiveCall] = {}
         self._terms = terms

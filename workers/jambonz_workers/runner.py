@@ -1,24 +1,20 @@
 """Runs an app's handlers and commits what they did; the same for the worker and for tests."""
 
-import asyncio
-import contextvars
 import logging
-from functools import partial
 from typing import Any
 
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFrame
 from jambonz_workers.app import App
 from jambonz_workers.call import Call
-from jambonz_workers.capabilities import check_verbs
 from jambonz_workers.effects import DECLINE_FAILED, DECLINE_UNKNOWN, bare_ack, is_inbound_start
 from jambonz_workers.event import Event, event_of
 from jambonz_workers.handling import Handling, OnCommitted
 from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.routing import Handler, Late, Route
 from jambonz_workers.tally import kind_label
+from jambonz_workers.threads import Threads
 from jambonz_workers.timers import TIMER
-from jambonz_workers.verb_schemas import check_schemas
 from jambonz_workers.verbs import verb_list, verb_name
 from jambonz_workers.work import Work
 
@@ -28,9 +24,11 @@ log = logging.getLogger(__name__)
 class Runner:
     """Runs handlers of one app. A failing handler is the app's ``on_error``'s business, never the caller's."""
 
-    def __init__(self, app: App, metrics: WorkerMetrics) -> None:
+    def __init__(self, app: App, metrics: WorkerMetrics, threads: Threads) -> None:
         self._app = app
         self._metrics = metrics
+        self._threads = threads
+        app.toolbox.in_thread = threads.run
         self._warned: set[str] = set()
 
     async def handle(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
@@ -132,12 +130,8 @@ class Runner:
         handling.call.commit_handling(handling, result, on_committed)
 
     def _look_at(self, call: Call, result: object) -> None:
-        app = self._app
-        if app.target:
-            check_verbs(verb_list(result), app.target)
-        if app.validate_verbs:
-            check_schemas(verb_list(result))
-        if app.toolbox.tools:
+        call.check_verbs(result)
+        if self._app.toolbox.tools:
             call.note_model(verb_list(result))
 
     async def _failed(self, handling: Handling, error: Exception, handler: Handler, on_committed: OnCommitted) -> None:
@@ -174,8 +168,7 @@ class Runner:
         taken = arguments[: handler.arity]
         if handler.is_async:
             return await handler.function(*taken)
-        run = partial(contextvars.copy_context().run, handler.function, *taken)
-        return await asyncio.get_running_loop().run_in_executor(None, run)
+        return await self._threads.run(handler.function, *taken)
 
     def _warn_once(self, key: str, text: str, event: Event) -> None:
         # Hooks may carry ids (PROTOCOL.md P47), so what is remembered needs a limit.

@@ -21,6 +21,7 @@ class Terms:
         on_room: Called when there may be room for a call more.
         target: The line of jambonz that the app is made for.
         environment: Environment variables that the app declares.
+        validates_verbs: Verbs are checked against jambonz's schemas before they are sent.
     """
 
     process_id: str
@@ -32,3 +33,4 @@ class Terms:
     on_room: Callable[[], None]
     target: Target | None = None
     environment: Declared = field(default_factory=dict)
+    validates_verbs: bool = False

@@ -24,6 +24,7 @@ from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.runner import Runner
 from jambonz_workers.speech import OVERHEARD
 from jambonz_workers.state import CallState
+from jambonz_workers.threads import Threads
 from jambonz_workers.timers import FIELD, envelope_of
 
 
@@ -58,12 +59,14 @@ class AppClient:
         self.process_id = "test"
         self.target = app.target
         self.environment: Declared = app.env
+        self.validates_verbs = bool(app.validate_verbs)
         self.commands: list[dict[str, Any]] = []
         self.closed: list[int] = []
         self.call = Call(call_sid, self, ClaimedCall(fence=1, app=app.name, path=path))
         self._acks: dict[str, list[dict[str, Any]]] = {}
         self._stored: dict[str, bytes] = {}
-        self._runner = Runner(app, WorkerMetrics())
+        self._threads = Threads(1)
+        self._runner = Runner(app, WorkerMetrics(), self._threads)
         self._ids = itertools.count(1)
         self._n = 0
         self._told: list[asyncio.Future[None]] = []
@@ -76,6 +79,7 @@ class AppClient:
 
     async def __aexit__(self, *error: object) -> None:
         self.call.release(CallGone(self.call.sid))
+        self._threads.stop()
         await self._stack.aclose()
 
     @property

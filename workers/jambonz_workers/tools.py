@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, get_type_hints
 
@@ -74,6 +74,8 @@ class Toolbox:
 
     def __init__(self) -> None:
         self.tools: dict[str, Tool] = {}
+        # A worker has threads of its own for what an application does in them.
+        self.in_thread: Callable[..., Awaitable[Any]] = asyncio.to_thread
         self.handler = Handler(self.answer, is_async=True, arity=2)
 
     def add(self, tool: Tool) -> None:
@@ -113,7 +115,7 @@ class Toolbox:
                 if inspect.iscoroutinefunction(tool.function):
                     value = await tool.function(*positional, **given)
                 else:
-                    value = await asyncio.to_thread(tool.function, *positional, **given)
+                    value = await self.in_thread(tool.function, *positional, **given)
             told = Told(value)
             # Here, where it can still be answered: JSON may not hold it.
             _ = told.text

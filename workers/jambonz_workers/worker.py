@@ -24,6 +24,7 @@ from jambonz_shared.runtime.http import Check, internal_http
 from jambonz_shared.runtime.signals import Shutdown, shutdown_signals
 from jambonz_workers.adoption import Adopter
 from jambonz_workers.app import App
+from jambonz_workers.blockage import blockages_told
 from jambonz_workers.calls import Calls
 from jambonz_workers.consumer import Consumer, stop_reader
 from jambonz_workers.dispatcher import Dispatcher
@@ -35,6 +36,7 @@ from jambonz_workers.runner import Runner
 from jambonz_workers.speech import OVERHEARD
 from jambonz_workers.sweeper import Sweeper
 from jambonz_workers.terms import Terms
+from jambonz_workers.threads import Threads
 from jambonz_workers.vigil import Vigil
 from jambonz_workers.watch import Watch
 
@@ -120,8 +122,12 @@ class Worker:
             self._room_made,
             app.target,
             app.env,
+            settings.validate_verbs == "on" if app.validate_verbs is None else app.validate_verbs,
         )
-        self.office = Office(terms, self._dispatcher, self._outbox, self._sweeper, Runner(app, self.metrics))
+        self._threads = Threads(settings.handler_threads)
+        self.office = Office(
+            terms, self._dispatcher, self._outbox, self._sweeper, Runner(app, self.metrics, self._threads)
+        )
         consumer = Consumer(self.office, self._sweeper, self.metrics)
         self._dispatch, self._inbox = consumer.readers(self._endpoint, link, keys, app.name)
         self._presence = Presence(link, keys, self.id, settings)
@@ -152,8 +158,10 @@ class Worker:
         try:
             await self._link.wait_up()
             self._app.calls = self._calls
-            yield
+            with blockages_told(self._settings.handler_block_s, self.metrics.blocked):
+                yield
         finally:
+            self._threads.stop()
             self._app.calls = None
             await _cancelled(tasks)
 

@@ -1,5 +1,7 @@
 """The examples through real gateways, Redis and workers, with callers of the simulator."""
 
+from pathlib import Path
+
 import pytest
 from aiohttp import web
 
@@ -114,6 +116,23 @@ async def test_voicemail_takes_a_message_and_ends_in_time(cluster: ClusterFactor
         result = await call.wait_for_end()
         assert result.outcome.kind == "completed"
         assert result.anomalies == ()
+
+
+async def test_hard_work_is_done_elsewhere(cluster: ClusterFactory, tmp_path: Path) -> None:
+    """In a process of a pool, and in a thread; the worker warns of nobody who holds up its loop."""
+    running = await cluster("examples.computing:app")
+    async with live_call(f"{running.url}/computing", Script(), FAST) as call:
+        await call.wait_for_verb("gather")
+        await call.press("9999")
+        answered = await call.wait_for_hook("/computing/number")
+        assert answered.verbs[0]["text"] == "The largest prime number up to there is 9973."
+        file = tmp_path / "caller"
+        noted = await call.send_hook("/computing/note", {"file": str(file)})
+        assert noted.verbs == [{"verb": "hangup"}]
+        assert file.read_text() == Script().from_number
+        call.hang_up()
+        await call.wait_for_end()
+    assert "held up" not in running.workers[0].log_text
 
 
 async def test_outbound_calls_arrive_answered_or_not(cluster: ClusterFactory) -> None:

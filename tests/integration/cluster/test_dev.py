@@ -14,6 +14,7 @@ import pytest
 from jambonz_cluster.dev import Dev, websocket_url
 from jambonz_cluster.embedded_redis import free_port
 from jambonz_shared.config import GatewaySettings
+from jambonz_simulator import CallOptions, Script, simulate_call
 from tests.conditions import until_now
 
 APPLICATION = """
@@ -135,6 +136,22 @@ def test_mistake_in_a_changed_file_can_be_mended(dev: DevRun) -> None:
     dev.wait_for("the worker ended with exit code 1; waiting for a change")
     dev.application.write_text(APPLICATION.replace("version 1", "version 3"))
     dev.wait_for(" worker | application version 3")
+
+
+@pytest.mark.parametrize("validate", ["", "off"], ids=["as_it_is", "switched_off"])
+def test_verbs_are_validated(dev: DevRun, validate: str) -> None:
+    """A mistake is told with the handler's file and line, before jambonz would refuse the whole application."""
+    dev.application.write_text(APPLICATION.replace('{"verb": "hangup"}', '{"verb": "gather", "numDigits": "many"}'))
+    dev.start(**({"JAMBONZ_CLUSTER_VALIDATE_VERBS": validate} if validate else {}))
+    dev.wait_for("ready: ")
+    result = asyncio.run(simulate_call(f"ws://127.0.0.1:{dev.port}/hello", Script(patience_s=1), CallOptions(speed=20)))
+    if validate:
+        assert result.hooks[0].verbs == [{"verb": "gather", "numDigits": "many"}]
+        assert "numDigits" not in dev.text
+    else:
+        dev.wait_for("verb 1 (gather): numDigits: 'many' is not of type 'number'")
+        dev.wait_for(f"in the handler hello, {dev.application}:8")
+        assert result.hooks[0].verbs == [{"verb": "sip:decline", "status": 500}]
 
 
 def test_change_is_ignored_without_reload(dev: DevRun) -> None:

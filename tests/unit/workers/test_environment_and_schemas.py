@@ -79,6 +79,30 @@ async def test_a_handler_with_bad_verbs_is_named(caplog: pytest.LogCaptureFixtur
     assert f"sings, {__file__}:" in caplog.text
 
 
+async def test_commands_and_early_answers_are_checked_where_they_are_written(caplog: pytest.LogCaptureFixture) -> None:
+    """The traceback shows the very line; nothing of the handler is sent."""
+    app = App(validate_verbs=True)
+
+    @app.hook("/redirect")
+    async def redirects(call: Call) -> None:
+        call.redirect({"verb": "sing"})
+
+    @app.hook("/ack")
+    async def acks(call: Call) -> None:
+        await call.ack({"verb": "sing"})
+
+    async with AppClient(app) as client:
+        for hook, line in (
+            ("/redirect", 'call.redirect({"verb": "sing"})'),
+            ("/ack", 'await call.ack({"verb": "sing"})'),
+        ):
+            caplog.clear()
+            reaction = await client.hook(hook)
+            assert (reaction.verbs, reaction.commands) == ([], [])
+            assert line in caplog.text
+            assert "unknown verb: sing" in caplog.text
+
+
 def test_without_the_sdk_the_check_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an extra."""
     monkeypatch.setitem(__import__("sys").modules, "jambonz_sdk.validator", None)
