@@ -18,12 +18,17 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=8.0, help="new calls per second")
+    parser.add_argument("--only", type=_names, default=(), help="faults to choose from, with commas; all if not given")
     arguments = parser.parse_args()
-    storm = Storm(arguments.seconds, arguments.seed, arguments.rate)
+    storm = Storm(arguments.seconds, arguments.seed, arguments.rate, arguments.only)
     folder = Path(tempfile.mkdtemp(prefix="jambonz-cluster-chaos-"))
     findings = asyncio.run(run(storm, folder, click.echo))
     _summarize(storm, findings, folder)
     return 1 if findings.violations else 0
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
 
 
 def _summarize(storm: Storm, findings: Findings, folder: Path) -> None:

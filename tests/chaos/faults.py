@@ -5,7 +5,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Final
 
 from jambonz_cluster.embedded_redis import EmbeddedRedis
@@ -35,7 +35,7 @@ class Faults:
         self._redis_proxy: Final = redis_proxy
         self._dice: Final = dice
         self._leaving: Final[list[asyncio.Task[int]]] = []
-        self._faults: Final[list[Callable[[], Awaitable[None]]]] = [
+        self._faults: list[Callable[[], Awaitable[None]]] = [
             self.kill_worker,
             self.freeze_worker,
             self.roll_worker,
@@ -50,6 +50,17 @@ class Faults:
             self.swallow_redis_connections,
             self.slow_redis,
         ]
+
+    def choose_from(self, names: Collection[str]) -> None:
+        """Do only the faults of these names from now on; no names leave all of them.
+
+        Raises:
+            ValueError: If a name is no fault.
+        """
+        known = {fault.__name__: fault for fault in self._faults}
+        if unknown := set(names) - known.keys():
+            raise ValueError(f"expected faults among {', '.join(known)}, got {', '.join(sorted(unknown))}")
+        self._faults = [known[name] for name in names] or self._faults
 
     async def one(self) -> str:
         """Do one fault and return its name; what it takes down is up again, or its successor is."""

@@ -37,11 +37,13 @@ class Storm:
         seconds: Time in which faults happen; the calls then leave in peace.
         seed: Chooses faults, their times and what callers say.
         rate: New calls per second.
+        only: Names of the faults to choose from; all if empty.
     """
 
     seconds: float
     seed: int
     rate: float = 8.0
+    only: tuple[str, ...] = ()
 
 
 async def run(storm: Storm, folder: Path, say: Callable[[str], None]) -> Findings:
@@ -54,6 +56,7 @@ async def run(storm: Storm, folder: Path, say: Callable[[str], None]) -> Finding
                 cluster = await factory(APP, gateways=2, workers=2, settings=SETTINGS)
                 async with Proxy([gateway.port for gateway in cluster.gateways]).listening() as balancer:
                     faults = Faults(cluster, balancer, server, redis_proxy, dice)
+                    faults.choose_from(storm.only)
                     findings = await _rage(storm, faults, server.url, f"ws://127.0.0.1:{balancer.port}", say)
                 await _nothing_left(cluster, server.url, findings)
             finally:

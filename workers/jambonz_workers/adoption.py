@@ -1,7 +1,8 @@
 """Takes over what a dead process leaves behind: a worker's calls and events, a gateway's connections.
 
 One worker adopts; every step may be repeated, so if it dies itself another one begins again (architecture.md
-section 8).
+section 8). A process that was only slow loses its calls, and nothing else: what it takes up meanwhile stays its own,
+and it is adopted again should it die after all.
 """
 
 import asyncio
@@ -24,8 +25,11 @@ from jambonz_shared.redis.scripts import (
     Orphaned,
     abandon_args,
     abandon_reply,
+    bury_args,
+    bury_reply,
     orphan_args,
     orphan_reply,
+    retire_args,
 )
 from jambonz_workers.redelivery import notice, redelivery, undone
 
@@ -33,6 +37,8 @@ log = logging.getLogger(__name__)
 
 # An adopter that dies leaves the rest to another one after this time; adopting 1,000 calls takes 0.2 s (measured).
 _LOCK_MS: Final = 5_000
+# A second one that has seen the same death must not begin again at once.
+_SETTLED_MS: Final = 1_000
 # So long a worker that was stopped may sleep and still learn, when it wakes, that its calls are others' now.
 _TOMBSTONE_MS: Final = 3_600_000
 _QUARANTINE_LENGTH: Final = 1_000
@@ -42,57 +48,72 @@ _PAGE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """What was taken over: calls without an owner now, events sent to dispatch again, events put in quarantine."""
+    """What was taken over: calls without an owner now, events sent to dispatch again, events put in quarantine.
+
+    Attributes:
+        is_first: Nobody has adopted this process before; it is adopted again until it has been silent for a lease.
+    """
 
     calls: int
     events: int
     quarantined: int = 0
+    is_first: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Estate:
+    """What a worker had when its inbox was taken away."""
+
+    dispatch: str
+    reader: bytes | None
+    owned: list[str]
+    begun: frozenset[str]
+    is_first: bool
 
 
 class Adopter:
     """Adopts dead processes. Its methods wait for Redis and may be cancelled between steps."""
 
-    def __init__(self, link: Link, keys: Keys, me: str, *, grace_ms: int, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, link: Link, keys: Keys, me: str, *, grace_ms: int, lease_ms: int, now_ms: Callable[[], int]
+    ) -> None:
         self._link: Final = link
         self._keys: Final = keys
         self._me: Final = me
         self._grace_ms: Final = grace_ms
+        self._lease_ms: Final = lease_ms
         self._now_ms: Final = now_ms
 
     async def adopt_worker(self, worker_id: str) -> Adopted | None:
         """Take the calls of a dead worker away from it and send what it had not done to dispatch.
 
-        Return ``None`` if another worker is at it, or nothing is left to adopt.
+        Return ``None`` if another worker is at it, or nothing is left to adopt. Commands that need no answer of each
+        other go in one flush: hundreds of callers wait.
 
         Raises:
             LinkError, ResponseError: If Redis is away; try again later.
         """
-        keys, call = self._keys, self._link.call
         if not await self._lock(worker_id):
             return None
-        about = await call(b"HMGET", keys.worker(worker_id), b"app", b"reader")
-        assert isinstance(about, list)
-        app, reader = about
-        if not isinstance(app, bytes):
+        estate = await self._take_inbox(worker_id)
+        if estate is None:
             # It never said what it is, so it never had a call.
-            await call(b"ZREM", keys.workers, worker_id)
+            await self._link.script_call(script.BURY, *bury_args(self._keys.workers, worker_id, self._lease_ms))
             return None
-        dispatch = keys.dispatch(app.decode())
-        await call(b"SET", keys.adopted(worker_id), self._me, b"PX", _TOMBSTONE_MS)
-        await self._end_its_reading(reader)
-        await self._take_inbox(worker_id)
-        orphans = await self._orphan_calls(worker_id)
-        left, pending = await self._left_behind(worker_id, dispatch)
+        # First of all, since what comes next to dispatch must not go to one that only hangs.
+        self._end_its_reading(estate.reader)
+        orphans, (left, pending) = await asyncio.gather(
+            self._orphan_calls(worker_id, estate.owned), self._left_behind(worker_id, estate.dispatch)
+        )
         waiting = undone(left, await self._committed(left))
-        begun = await self._members(keys.begun(worker_id))
-        again = redelivery(orphans, waiting, frozenset(begun), self._now_ms())
+        again = redelivery(orphans, waiting, estate.begun, self._now_ms())
         for envelope in again.quarantined:
-            self._quarantine(dispatch, envelope)
+            self._quarantine(estate.dispatch, envelope)
         for envelope in again.envelopes:
-            self._append(dispatch, envelope)
+            self._append(estate.dispatch, envelope)
         # One connection, so this is done only after all of the above.
-        await self._forget_worker(worker_id, dispatch, pending)
-        return Adopted(len(orphans), len(waiting), len(again.quarantined))
+        await self._forget_worker(worker_id, estate, pending)
+        return Adopted(len(orphans), len(waiting), len(again.quarantined), is_first=estate.is_first)
 
     async def adopt_gateway(self, gateway_id: str) -> Adopted | None:
         """Make the connections of a dead gateway leave their calls; jambonz reconnects them by itself.
@@ -120,35 +141,46 @@ class Adopter:
                     abandoned += 1
                     if left.left == 0:
                         self._tell_detached(sid, left)
-        await call(b"UNLINK", keys.held(gateway_id), keys.gateway(gateway_id))
-        await call(b"ZREM", keys.gateways, gateway_id)
+        if await self._is_buried(keys.gateways, gateway_id):
+            await call(b"UNLINK", keys.held(gateway_id), keys.gateway(gateway_id))
         return Adopted(abandoned, 0)
 
     async def _lock(self, process_id: str) -> bool:
         return await self._link.call(b"SET", self._keys.adopting(process_id), self._me, b"NX", b"PX", _LOCK_MS) == b"OK"
 
-    async def _take_inbox(self, worker_id: str) -> None:
-        """Take the inbox away, so that gateways write to dispatch; what an earlier adopter has taken comes first."""
-        inbox, taken = self._keys.inbox(worker_id), self._keys.taken(worker_id)
-        if await self._link.call(b"EXISTS", taken):
-            return
-        try:
-            await self._link.call(b"RENAME", inbox, taken)
-            await self._link.call(b"PEXPIRE", taken, _TOMBSTONE_MS)
-        except ResponseError:
-            # There is none: it ran out, or the worker had none yet.
-            return
+    async def _take_inbox(self, worker_id: str) -> _Estate | None:
+        """Take the inbox away, so that gateways write to dispatch; what an earlier adopter has taken comes first.
 
-    async def _end_its_reading(self, reader: bytes | None) -> None:
-        """End the dead worker's read of dispatch: what comes next must not go to one that only hangs."""
+        Return ``None`` if the worker has never said what it is.
+        """
+        keys, call = self._keys, self._link.call
+        about, before, _, owned, begun = await asyncio.gather(
+            call(b"HMGET", keys.worker(worker_id), b"app", b"reader"),
+            call(b"SET", keys.adopted(worker_id), self._me, b"PX", _TOMBSTONE_MS, b"GET"),
+            self._renamed(keys.inbox(worker_id), keys.taken(worker_id)),
+            self._members(keys.owned(worker_id)),
+            self._members(keys.begun(worker_id)),
+        )
+        assert isinstance(about, list)
+        app, reader = about
+        if not isinstance(app, bytes):
+            return None
+        return _Estate(keys.dispatch(app.decode()), reader, owned, frozenset(begun), is_first=before is None)
+
+    async def _renamed(self, inbox: str, taken: str) -> None:
+        # Refused if there is none: it ran out, the worker had none yet, or another adopter has taken it.
+        with contextlib.suppress(ResponseError):
+            await self._link.call(b"RENAMENX", inbox, taken)
+        self._link.send(_ignore, b"PEXPIRE", taken, _TOMBSTONE_MS)
+
+    def _end_its_reading(self, reader: bytes | None) -> None:
         if reader:
-            with contextlib.suppress(ResponseError):
-                await self._link.call(b"CLIENT", b"KILL", b"ID", reader)
+            self._link.send(_nothing, b"CLIENT", b"KILL", b"ID", reader)
 
-    async def _orphan_calls(self, worker_id: str) -> list[str]:
+    async def _orphan_calls(self, worker_id: str, owned: Sequence[str]) -> list[str]:
         """Take each call from its owner."""
         orphans: list[str] = []
-        for page in _pages(await self._members(self._keys.owned(worker_id))):
+        for page in _pages(owned):
             scripts = [
                 self._link.script_call(script.ORPHAN, *orphan_args(CallKeys.of(self._keys, sid), worker_id))
                 for sid in page
@@ -168,23 +200,27 @@ class Adopter:
 
     async def _left_behind(self, worker_id: str, dispatch: str) -> tuple[list[Envelope], list[bytes]]:
         """Return what the worker's entries hold, in order, and the ids of dispatch entries it had not acknowledged."""
-        taken = await self._link.call(b"XRANGE", self._keys.taken(worker_id), b"-", b"+")
-        pending_ids: list[bytes] = []
+        taken, pending_ids = await asyncio.gather(
+            self._link.call(b"XRANGE", self._keys.taken(worker_id), b"-", b"+"), self._pending(worker_id, dispatch)
+        )
+        pending = await asyncio.gather(*(self._link.call(b"XRANGE", dispatch, one, one) for one in pending_ids))
+        entries = [entry for entries in (*pending, taken) if isinstance(entries, list) for entry in entries]
+        return list(_envelopes(entries)), pending_ids
+
+    async def _pending(self, worker_id: str, dispatch: str) -> list[bytes]:
+        ids: list[bytes] = []
         start = b"-"
         while True:
             try:
                 page = await self._link.call(b"XPENDING", dispatch, GROUP, start, b"+", _PAGE, worker_id)
             except ResponseError:
                 # No such group: Redis has lost it, and what was pending with it.
-                page = []
+                return ids
             assert isinstance(page, list)
-            pending_ids += [entry[0] for entry in page]
+            ids += [entry[0] for entry in page]
             if len(page) < _PAGE:
-                break
+                return ids
             start = b"(" + page[-1][0]
-        pending = await asyncio.gather(*(self._link.call(b"XRANGE", dispatch, one, one) for one in pending_ids))
-        entries = [entry for entries in (*pending, taken) if isinstance(entries, list) for entry in entries]
-        return list(_envelopes(entries)), pending_ids
 
     def _quarantine(self, dispatch: str, envelope: Envelope) -> None:
         log.error(
@@ -195,14 +231,28 @@ class Adopter:
         fields = (b"e", envelope.encode(), b"dispatch", dispatch)
         self._link.send(_ignore, b"XADD", self._keys.quarantine, b"MAXLEN", b"~", _QUARANTINE_LENGTH, b"*", *fields)
 
-    async def _forget_worker(self, worker_id: str, dispatch: str, pending: Sequence[bytes]) -> None:
-        keys, call = self._keys, self._link.call
+    async def _forget_worker(self, worker_id: str, estate: _Estate, pending: Sequence[bytes]) -> None:
+        """Strike out what was taken over, and the worker with it if it has been silent for a lease.
+
+        One that lives is not told apart from one that has just died; so nothing is deleted that it may have got since:
+        a new inbox, new calls, new entries of dispatch.
+        """
+        keys, link = self._keys, self._link
         for page in _pages(pending):
-            self._link.send(_ignore, b"XACK", dispatch, GROUP, *page)
-            self._link.send(_ignore, b"XDEL", dispatch, *page)
-        self._link.send(_ignore, b"XGROUP", b"DELCONSUMER", dispatch, GROUP, worker_id)
-        await call(b"UNLINK", *keys.of_worker(worker_id))
-        await call(b"ZREM", keys.workers, worker_id)
+            link.send(_ignore, b"XACK", estate.dispatch, GROUP, *page)
+            link.send(_ignore, b"XDEL", estate.dispatch, *page)
+        for page in _pages(estate.owned):
+            link.send(_ignore, b"SREM", keys.owned(worker_id), *page)
+        link.script(_ignore, script.RETIRE, *retire_args(estate.dispatch, GROUP, worker_id))
+        link.send(_ignore, b"UNLINK", keys.taken(worker_id))
+        link.send(_ignore, b"PEXPIRE", keys.adopting(worker_id), _SETTLED_MS)
+        has_inbox = await link.call(b"EXISTS", keys.inbox(worker_id))
+        if not has_inbox and await self._is_buried(keys.workers, worker_id):
+            link.send(_ignore, b"PEXPIRE", keys.worker(worker_id), self._lease_ms)
+            await link.call(b"UNLINK", keys.owned(worker_id), keys.begun(worker_id))
+
+    async def _is_buried(self, registry: str, process_id: str) -> bool:
+        return bury_reply(await self._link.script_call(script.BURY, *bury_args(registry, process_id, self._lease_ms)))
 
     def _tell_detached(self, call_sid: str, left: Abandoned) -> None:
         """Let the owner, or whoever becomes it, wait for jambonz to reconnect."""
@@ -244,3 +294,7 @@ def _ignore(reply: Any) -> None:
     """A command whose failure shows in the awaited ones behind it: the link fails for all or none."""
     if isinstance(reply, (LinkError, ResponseError)):
         log.warning("an adoption met an error and will be tried again", extra={"why": type(reply).__name__})
+
+
+def _nothing(reply: Any) -> None:
+    """The reader may have gone with its process."""

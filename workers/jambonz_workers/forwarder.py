@@ -5,6 +5,8 @@ import logging
 from functools import partial
 from typing import Any, Final
 
+from jambonz_shared.redis import script
+from jambonz_shared.redis.scripts import CallKeys, orphan_args
 from jambonz_workers.delivery import Delivery
 from jambonz_workers.outbox import Outbox
 from jambonz_workers.sweeper import Sweeper
@@ -15,6 +17,9 @@ log = logging.getLogger(__name__)
 # An envelope whose owner's inbox is gone waits for somebody to adopt that owner's calls; without the pause it
 # would run in circles between dispatch and the workers. A crash is adopted within 20 ms (DESIGN.md section 4).
 _PAUSE_S: Final = 0.05
+# An owner that is not among the workers for so long has lost its calls, though nobody has adopted them. After Redis has
+# lost its data workers need up to a second to come back, and have the state of their calls in memory.
+_VANISHED_S: Final = 5.0
 
 
 class Forwarder:
@@ -25,6 +30,8 @@ class Forwarder:
         self._outbox = outbox
         self._sweeper = sweeper
         self._loop = asyncio.get_running_loop()
+        # Loop time since when an owner is not among the workers.
+        self._absent_since_s: dict[str, float] = {}
 
     def forward(self, worker_id: str, delivery: Delivery) -> None:
         """Hand an envelope to a worker; to dispatch if ``worker_id`` is empty or that worker is gone."""
@@ -33,7 +40,7 @@ class Forwarder:
             self._to_dispatch(delivery)
             return
         inbox = self._terms.keys.inbox(worker_id)
-        answered = partial(self._answered, delivery)
+        answered = partial(self._answered, worker_id, delivery)
         self._outbox.send(answered, b"XADD", inbox, b"NOMKSTREAM", b"*", b"e", delivery.envelope.encode())
 
     def _to_dispatch(self, delivery: Delivery) -> None:
@@ -41,13 +48,27 @@ class Forwarder:
         written = partial(self._written, delivery)
         self._outbox.send(written, b"XADD", dispatch, b"*", b"e", delivery.envelope.encode())
 
-    def _answered(self, delivery: Delivery, reply: Any) -> None:
+    def _answered(self, worker_id: str, delivery: Delivery, reply: Any) -> None:
         if reply is None or isinstance(reply, Exception):
-            self._loop.call_later(_PAUSE_S, self._to_dispatch, delivery)
+            looked = partial(self._looked, worker_id, delivery)
+            self._outbox.send(looked, b"ZSCORE", self._terms.keys.workers, worker_id)
         else:
             self._sweeper.settle(delivery)
+
+    def _looked(self, worker_id: str, delivery: Delivery, reply: Any) -> None:
+        """Take the call from an owner that nobody watches any more, and so nobody adopts."""
+        if reply is not None:
+            self._absent_since_s.pop(worker_id, None)
+        elif self._loop.time() - self._absent_since_s.setdefault(worker_id, self._loop.time()) > _VANISHED_S:
+            call = CallKeys.of(self._terms.keys, delivery.envelope.call_sid)
+            self._outbox.script(_ignore, script.ORPHAN, *orphan_args(call, worker_id))
+        self._loop.call_later(_PAUSE_S, self._to_dispatch, delivery)
 
     def _written(self, delivery: Delivery, reply: Any) -> None:
         if isinstance(reply, Exception):
             log.error("an event could not be forwarded", exc_info=reply)
         self._sweeper.settle(delivery)
+
+
+def _ignore(_: object) -> None:
+    """The envelope comes again, and with it the answer."""

@@ -79,7 +79,9 @@ class Office:
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count(1)
         self._running: set[asyncio.Task[None]] = set()
-        self.recovery: Final = Recovery(outbox.link, self, grace_s=terms.grace_s)
+        self.recovery: Final = Recovery(
+            outbox.link, self, owned_key=terms.keys.owned(terms.process_id), grace_s=terms.grace_s
+        )
         self._tally: Final = terms.metrics.tally
 
     # What calls need (call.Office).

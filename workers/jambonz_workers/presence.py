@@ -10,10 +10,10 @@ from itertools import chain
 from typing import Any, Final
 
 from jambonz_shared.config import WorkerSettings
-from jambonz_shared.keys import Keys
+from jambonz_shared.keys import GROUP, Keys
 from jambonz_shared.redis import script
 from jambonz_shared.redis.link import Link
-from jambonz_shared.redis.scripts import heartbeat_args
+from jambonz_shared.redis.scripts import heartbeat_args, retire_args
 from jambonz_workers.manifest import Manifest
 
 log = logging.getLogger(__name__)
@@ -89,10 +89,12 @@ class Presence:
         Raises:
             LinkDown: If Redis is away; the keys run out by themselves then.
         """
+        assert self._manifest is not None
         keys, worker_id = self._keys, self._worker_id
         await asyncio.gather(
             self._link.call(b"ZREM", keys.workers, worker_id),
             self._link.call(b"DEL", *keys.of_worker(worker_id)),
+            self._link.script_call(script.RETIRE, *retire_args(keys.dispatch(self._manifest.app), GROUP, worker_id)),
         )
 
     def _beat(self, app: str) -> None:

@@ -11,12 +11,16 @@ from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import Fenced, Memory, Restored, restore_args, restore_reply
 from jambonz_workers.facts import encode_facts
 from jambonz_workers.live import LiveCall
+from jambonz_workers.presence import OWNED_TTL_MS
 
 log = logging.getLogger(__name__)
 
 
 # Gateways attach their calls again as soon as their own link is up, which takes a second at most (redis.wire).
 _REFILL_S: Final = 3.0
+# An adoption is over by then (adoption.py); what it took from us behind our first look is seen by the second.
+_LOOK_AGAIN_S: Final = 5.0
+_PAGE: Final = 500
 
 
 class Owner(Protocol):
@@ -34,9 +38,11 @@ class Owner(Protocol):
 class Recovery:
     """Restores, drops and ends calls in the rare cases; see architecture.md section 8."""
 
-    def __init__(self, link: Link, owner: Owner, *, grace_s: float) -> None:
+    def __init__(self, link: Link, owner: Owner, *, owned_key: str, grace_s: float) -> None:
+        """``owned_key`` is the set in which adopters find the calls of this process."""
         self._link: Final = link
         self._owner: Final = owner
+        self._owned_key: Final = owned_key
         self._grace_s: Final = grace_s
         self._loop: Final = asyncio.get_running_loop()
         self._restored_at_s = float("-inf")
@@ -53,6 +59,7 @@ class Recovery:
         not find its number taken.
         """
         self._restored_at_s = self._loop.time()
+        self._own(list(self._owner.live))
         for live in list(self._owner.live.values()):
             call = live.call
             # The log may be lost with its time to live.
@@ -69,9 +76,13 @@ class Recovery:
                 partial(self._restored, live), script.RESTORE, *restore_args(live.ownership, memory, grace_ms)
             )
 
-    def look_again(self) -> None:
-        """Drop the calls that others have: this process was taken for dead. It may have claimed some since then."""
+    def taken_for_dead(self) -> None:
+        """Drop the calls that others have now; look once more when the adoption is over for certain."""
         log.error("this worker was taken for dead; others have its calls", extra={"calls": len(self._owner.live)})
+        self._look_again()
+        self._loop.call_later(_LOOK_AGAIN_S, self._look_again)
+
+    def _look_again(self) -> None:
         for live in list(self._owner.live.values()):
             self._link.send(partial(self._looked, live), b"HMGET", live.ownership.call.call, b"owner", b"fence")
 
@@ -83,6 +94,15 @@ class Recovery:
         if reply != mine:
             owner = (reply[0] or b"").decode()
             self._owner.lose(live, "" if owner == live.ownership.worker_id else owner)
+        else:
+            # Claimed since; who adopted us may have struck it out with the others.
+            self._own([live.call.sid])
+
+    def _own(self, sids: list[str]) -> None:
+        """Write down whose calls these are, because Redis may have lost it: nobody adopts a call that is not there."""
+        for start in range(0, len(sids), _PAGE):
+            self._link.send(_ignore, b"SADD", self._owned_key, *sids[start : start + _PAGE])
+            self._link.send(_ignore, b"PEXPIRE", self._owned_key, OWNED_TTL_MS)
 
     def without_sockets(self, live: LiveCall) -> None:
         """End a call if no Connection has come back after the grace time."""
@@ -111,3 +131,7 @@ class Recovery:
                 self.without_sockets(live)
             case Restored():
                 pass
+
+
+def _ignore(_: object) -> None:
+    """With the next connection it is written down again."""

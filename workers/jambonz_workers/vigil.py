@@ -93,8 +93,11 @@ class Vigil:
             if adopted is None:
                 continue
             watch.forget(process_id)
-            self._metrics.adoptions.inc()
             self._metrics.quarantined.inc(adopted.quarantined)
+            if not (adopted.is_first or adopted.calls or adopted.events):
+                # Tidied up, now that it has been silent for a lease.
+                continue
+            self._metrics.adoptions.inc()
             log.warning(
                 "adopted a dead process",
                 extra={"dead": process_id, "calls": adopted.calls, "events": adopted.events},

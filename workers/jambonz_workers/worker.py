@@ -133,12 +133,13 @@ class Worker:
         self._presence = Presence(link, keys, self.id, settings)
         self._presence.load = lambda: self._dispatcher.count
         self._presence.reader_id = lambda: self._dispatch.client_id
-        self._presence.on_adopted = self.office.recovery.look_again
+        self._presence.on_adopted = self.office.recovery.taken_for_dead
         adopter = Adopter(
             link,
             keys,
             self.id,
             grace_ms=round(settings.call_grace_s * 1000),
+            lease_ms=round(settings.lease_s * 1000),
             now_ms=lambda: time.time_ns() // 1_000_000,
         )
         self._vigil = Vigil(link, keys, Watch(self.id, settings.lease_s), adopter, self.metrics)

@@ -40,5 +40,7 @@ ORPHAN: Final = _packaged("orphan")
 HEARTBEAT: Final = _packaged("heartbeat")
 ABANDON: Final = _packaged("abandon")
 RESTORE: Final = _packaged("restore")
+BURY: Final = _packaged("bury")
+RETIRE: Final = _packaged("retire")
 
-ALL: Final = (ATTACH, DETACH, CLAIM, COMMIT, SEND, ACKED, END, ORPHAN, HEARTBEAT, ABANDON, RESTORE)
+ALL: Final = (ATTACH, DETACH, CLAIM, COMMIT, SEND, ACKED, END, ORPHAN, HEARTBEAT, ABANDON, RESTORE, BURY, RETIRE)

@@ -25,12 +25,17 @@ class LinkDouble:
     def __init__(self) -> None:
         self.scripts: list[tuple[OnReply, object]] = []
         self.commands: list[tuple[OnReply, tuple[object, ...]]] = []
+        self.owned: list[object] = []
 
     def script(self, on_reply: OnReply, which: object, keys: object, args: object) -> None:
         self.scripts.append((on_reply, which))
 
     def send(self, on_reply: OnReply, *args: object) -> None:
-        self.commands.append((on_reply, args))
+        if args[0] == b"SADD":
+            assert args[1] == "jc:owned:{w1}"
+            self.owned += args[2:]
+        elif args[0] != b"PEXPIRE":
+            self.commands.append((on_reply, args))
 
 
 class OfficeDouble:
@@ -64,7 +69,7 @@ def link() -> LinkDouble:
 
 @pytest.fixture
 async def recovery(link: LinkDouble, office: OfficeDouble) -> Recovery:
-    return Recovery(cast("Link", link), office, grace_s=GRACE_S)
+    return Recovery(cast("Link", link), office, owned_key="jc:owned:{w1}", grace_s=GRACE_S)
 
 
 async def test_call_that_another_worker_has_claimed_is_lost(
@@ -72,6 +77,7 @@ async def test_call_that_another_worker_has_claimed_is_lost(
 ) -> None:
     """Redis knows a higher fence: this worker was away for too long."""
     recovery.restore()
+    assert link.owned == ["c1"], "adopters find the call, although Redis may have lost the set"
     [(answer, which)] = link.scripts
     assert which is script.RESTORE
     answer([b"fenced", b"w2"])
@@ -140,9 +146,10 @@ async def test_worker_taken_for_dead_drops_the_calls_of_others(
     lost_to: list[str],
 ) -> None:
     """But not what it has claimed since it woke up: nobody else would look after that."""
-    recovery.look_again()
+    recovery.taken_for_dead()
     link.commands[0][0]([owner, fence])
     assert office.lost == lost_to
+    assert link.owned == ([] if lost_to else ["c1"]), "who adopted us may have struck out what is ours"
 
 
 async def test_failed_restore_is_tried_with_the_next_connection(

@@ -47,7 +47,15 @@ from jambonz_shared.redis.scripts.ownership import (
     orphan_args,
     orphan_reply,
 )
-from jambonz_shared.redis.scripts.presence import Heartbeat, heartbeat_args, heartbeat_reply
+from jambonz_shared.redis.scripts.presence import (
+    Heartbeat,
+    bury_args,
+    bury_reply,
+    heartbeat_args,
+    heartbeat_reply,
+    retire_args,
+    retire_reply,
+)
 from jambonz_shared.redis.scripts.recovery import (
     Abandoned,
     Memory,
@@ -90,6 +98,8 @@ __all__ = [
     "acked_reply",
     "attach_args",
     "attach_reply",
+    "bury_args",
+    "bury_reply",
     "call_record",
     "claim_args",
     "claim_reply",
@@ -105,6 +115,8 @@ __all__ = [
     "orphan_reply",
     "restore_args",
     "restore_reply",
+    "retire_args",
+    "retire_reply",
     "send_args",
     "send_reply",
 ]

@@ -1,0 +1,180 @@
+"""Workers that take each other for dead although both live: calls move, nothing is lost (P3, P5, P6)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from jambonz_shared.envelope import Envelope
+from jambonz_shared.keys import GROUP, Keys
+from jambonz_shared.redis.endpoint import UrlEndpoint
+from jambonz_shared.redis.link import Link
+from jambonz_workers import App, Call, Event
+from jambonz_workers.adoption import Adopted, Adopter
+from tests.conditions import until
+from tests.integration.worker.conftest import Running, Start
+from tests.integration.worker.gateway_double import GatewayDouble
+
+KEYS = Keys()
+DISPATCH = KEYS.dispatch("default")
+LEASE_MS = 2_000
+
+Adopters = Callable[[str], Adopter]
+
+
+@pytest.fixture
+async def adopters(redis_url: str) -> AsyncIterator[Adopters]:
+    """Adopters that work for the worker of an id."""
+    link = Link(UrlEndpoint(redis_url))
+    running = asyncio.create_task(link.run())
+    await link.wait_up()
+    yield lambda me: Adopter(link, KEYS, me, grace_ms=60_000, lease_ms=LEASE_MS, now_ms=lambda: 0)
+    running.cancel()
+    await asyncio.wait([running])
+
+
+def counting(gates: dict[str, asyncio.Event]) -> App:
+    app = App()
+
+    @app.session("/ivr")
+    async def welcome(call: Call) -> object:
+        gates[call.sid] = asyncio.Event()
+        return {"verb": "say", "text": "Hello"}
+
+    @app.hook("/count")
+    async def count(call: Call, event: Event) -> object:
+        await gates[call.sid].wait()
+        call.state["seen"] = [*call.state.get("seen", []), event.data["i"]]
+        return {"verb": "tag", "data": {"seen": call.state["seen"]}}
+
+    return app
+
+
+def owned_by(workers: Sequence[Running]) -> list[str]:
+    return [sid for running in workers for sid in running.worker.office.live]
+
+
+async def test_workers_that_adopt_each_other_lose_nothing(
+    start: Start, gateway: GatewayDouble, redis: Redis, adopters: Adopters
+) -> None:
+    """Both were cut off for a moment. Hooks under way are answered, later ones as ever."""
+    gates: dict[str, asyncio.Event] = {}
+    workers = [await start(counting(gates), heartbeat_s=0.1) for _ in range(2)]
+    lines = [await gateway.open() for _ in range(12)]
+    for line in lines:
+        await line.start()
+    assert all(running.worker.office.live for running in workers), "both have calls"
+    asked = {line: await line.send("verb:hook", {"i": 1}, hook="/count") for line in lines}
+    first, second = (running.worker.id for running in workers)
+    adopted = await asyncio.gather(adopters(first).adopt_worker(second), adopters(second).adopt_worker(first))
+    assert None not in adopted
+    assert sum(one.calls for one in adopted if one) == len(lines)
+    for gate in gates.values():
+        gate.set()
+    for line, msgid in asked.items():
+        assert await line.answer(msgid) == [{"verb": "tag", "data": {"seen": [1]}}]
+        assert await line.hook("/count", i=2) == [{"verb": "tag", "data": {"seen": [1, 2]}}]
+    await until(lambda: sorted(owned_by(workers)) == sorted(line.sid for line in lines), "each call has one owner")
+    for running in workers:
+        worker_id = running.worker.id
+        assert await redis.exists(KEYS.inbox(worker_id)), "its inbox is back"
+        await until(lambda it=worker_id: owned_is_right(gateway, workers, it), "adopters would find its calls")
+    await nothing_waits(redis)
+    for line in lines:
+        await line.end()
+
+
+async def owned_is_right(gateway: GatewayDouble, workers: Sequence[Running], worker_id: str) -> bool:
+    mine = next(running.worker.office.live for running in workers if running.worker.id == worker_id)
+    return await gateway.owned_by(worker_id) == set(mine)
+
+
+async def nothing_waits(redis: Redis) -> None:
+    """No entry of dispatch is unread, or pending for somebody who does not know of it."""
+
+    async def is_empty() -> bool:
+        return not await redis.xlen(DISPATCH)
+
+    await until(is_empty, "every event in dispatch is handled")
+
+
+async def test_what_a_living_worker_takes_up_while_it_is_adopted_stays_its_own(
+    redis: Redis, adopters: Adopters, gateway: GatewayDouble
+) -> None:
+    """It makes its inbox anew, claims a call and reads an event; if it then dies indeed, all of that is adopted."""
+    worker, late = "w-slow", "call-late"
+    await lives(redis, worker)
+    adopter = adopters("w-other")
+    committed = adopter._committed
+
+    async def meanwhile(envelopes: Sequence[Envelope]) -> dict[tuple[str, int], int]:
+        await lives(redis, worker)
+        await redis.xadd(KEYS.inbox(worker), {"e": event("call-early")}, nomkstream=True)
+        await redis.sadd(KEYS.owned(worker), late)
+        await redis.xadd(DISPATCH, {"e": event(late)})
+        await redis.xreadgroup(GROUP, worker, {DISPATCH: ">"})
+        return await committed(envelopes)
+
+    adopter._committed = meanwhile  # type: ignore[method-assign]
+    assert await adopter.adopt_worker(worker) == Adopted(0, 0)
+    adopter._committed = committed  # type: ignore[method-assign]
+    assert await redis.zscore(KEYS.workers, worker), "it beats: others watch it still"
+    assert await redis.xlen(KEYS.inbox(worker)) == 1
+    assert await redis.sismember(KEYS.owned(worker), late)
+    assert (await redis.xpending(DISPATCH, GROUP))["pending"] == 1
+    # Now it dies.
+    line = await gateway.open(late)
+    await redis.hset(KEYS.call(late), mapping={"owner": worker, "fence": 7})
+    await redis.zadd(KEYS.workers, {worker: 1})
+    await redis.delete(KEYS.adopting(worker))
+    assert await adopter.adopt_worker(worker) == Adopted(1, 2, is_first=False)
+    assert not await redis.exists(KEYS.inbox(worker), KEYS.owned(worker), KEYS.taken(worker))
+    assert await redis.zscore(KEYS.workers, worker) is None
+    assert await redis.hget(KEYS.call(late), "owner") == b""
+    entries: Any = await redis.xrange(DISPATCH)
+    events = [Envelope.decode(fields[b"e"]) for _, fields in entries]
+    assert sorted((it.call_sid, it.kind) for it in events) == [
+        ("call-early", "verb:hook"),
+        (late, "cluster:takeover"),
+        (late, "verb:hook"),
+    ]
+    assert (await redis.xinfo_consumers(DISPATCH, GROUP)) == []
+    await redis.delete(DISPATCH)
+    await line.forget()
+
+
+async def lives(redis: Redis, worker_id: str) -> None:
+    """Do as a worker's heartbeat does."""
+    seconds, micros = await redis.time()
+    await redis.zadd(KEYS.workers, {worker_id: seconds * 1000 + micros // 1000})
+    await redis.hset(KEYS.worker(worker_id), mapping={"app": "default"})
+    await redis.pexpire(KEYS.worker(worker_id), LEASE_MS * 10)
+    for key in (KEYS.inbox(worker_id), DISPATCH):
+        if not await redis.exists(key):
+            await redis.xgroup_create(key, GROUP, mkstream=True)
+    await redis.pexpire(KEYS.inbox(worker_id), LEASE_MS * 10)
+
+
+def event(call_sid: str) -> bytes:
+    """Return an event that is not handled yet."""
+    return Envelope(call_sid, 1, 1, "verb:hook", "m1", 0, "g1", is_acked=False, body=b"{}").encode()
+
+
+async def test_call_whose_owner_nobody_watches_any_more_gets_another(
+    start: Start, gateway: GatewayDouble, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis without its last second may name an owner that has been adopted already."""
+    monkeypatch.setattr("jambonz_workers.forwarder._VANISHED_S", 0.2)
+    gates: dict[str, asyncio.Event] = {}
+    running = await start(counting(gates))
+    line = await gateway.open()
+    await line.start()
+    gates[line.sid].set()
+    await redis.hset(gateway.keys.call(line.sid), "owner", "w-gone")
+    await redis.hincrby(gateway.keys.call(line.sid), "fence", 1)
+    line.owner = ""
+    assert await line.hook("/count", i=1) == [{"verb": "tag", "data": {"seen": [1]}}]
+    assert list(running.worker.office.live) == [line.sid]
+    await line.end()
