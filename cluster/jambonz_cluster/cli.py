@@ -192,6 +192,64 @@ def drop_quarantine(event_id: str, **flags: str | None) -> None:
     sys.exit(drop_event(settings_or_exit(CommonSettings, flags), event_id))
 
 
+@main.group()
+def config() -> None:
+    """Look at the settings, and make hashes of secrets for them."""
+
+
+_role_option = click.option(
+    "--role", type=click.Choice(["gateway", "worker"]), default=None, help="Only what this process would read."
+)
+# Names of settings that both kinds of process have are the same; a flag counts for whoever has it.
+_every_setting = setting_options(GatewaySettings, *GatewaySettings.model_fields)
+
+
+@config.command("check")
+@_role_option
+@_every_setting
+def check_config(role: str | None, **flags: str | None) -> None:
+    """List every bad setting, and variables nobody reads; exit with 2 if there is a bad one."""
+    from jambonz_cluster.configuration import check
+
+    sys.exit(check(role, flags))
+
+
+@config.command("print")
+@_role_option
+@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of text.")
+@_every_setting
+def print_config(role: str | None, *, as_json: bool, **flags: str | None) -> None:
+    """Show the value of every setting and where it comes from; secrets are left out."""
+    from jambonz_cluster.configuration import show
+
+    sys.exit(show(role, flags, as_json=as_json))
+
+
+@config.command("env")
+@click.option(
+    "--format", "style", type=click.Choice(["env", "markdown"]), default="env", show_default=True, help="What for."
+)
+def describe_config(style: str) -> None:
+    """Write the reference of all settings: an environment file to fill in, or a page of documentation."""
+    from jambonz_cluster.configuration import environment_text, markdown_text
+
+    click.echo(environment_text() if style == "env" else markdown_text(), nl=False)
+
+
+@config.command("hash-secret")
+@click.argument("apps", metavar="APP[,APP...]")
+@click.argument("user")
+@click.option("--generate", is_flag=True, help="Make a secret, and tell it on standard error.")
+def hash_secret(apps: str, user: str, *, generate: bool) -> None:
+    """Write the line for JAMBONZ_CLUSTER_CREDENTIALS that lets USER open websockets of these apps; * is all of them.
+
+    The secret is asked for, or read from standard input.
+    """
+    from jambonz_cluster.configuration import credential_line
+
+    sys.exit(credential_line(apps, user, is_generated=generate))
+
+
 @main.command()
 @click.option("--serve", "port", type=click.IntRange(0, 65535), default=None, help="Serve a page and JSON on PORT.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address the page is served on.")

@@ -1,6 +1,7 @@
 """Runs one gateway or worker process, or a supervisor of several."""
 
 import logging
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -37,6 +38,8 @@ def child_argv(arguments: Sequence[str], process_index: int) -> list[str]:
 
 
 def _run_here(serve: Serve, process_index: int) -> int:
+    # SIGHUP asks to read files again; a process that has none, or is not that far, must not die of it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         run_in_loop(serve(process_index))
     except Exception as error:

@@ -1,7 +1,7 @@
 """Which app a path belongs to, from the manifests workers publish. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -96,19 +96,25 @@ class Apps:
         """Return the app, or one without any wishes if no manifest is known."""
         return self._apps.get(name) or KnownApp(name)
 
-    def find(self, path: str) -> KnownApp | None:
+    def find(self, path: str, allowed: Collection[str] | None = None) -> KnownApp | None:
         """Return the app that takes a Connection at ``path`` (without query), or ``None``.
 
         The first segment may name the app; the rest, or else the whole path, must be one of its sessions.
-        Adulting suffixes do not count.
+        Adulting suffixes do not count. Only apps in ``allowed`` are looked at, so credentials tell apps with the same
+        path apart.
         """
+        apps = self._apps if allowed is None else {name: app for name, app in self._apps.items() if name in allowed}
         plain = _ADULTING.sub("", path) or "/"
         first, _, rest = plain[1:].partition("/")
-        if (named := self._apps.get(first)) and (named.takes(f"/{rest}") or named.takes(plain)):
+        if (named := apps.get(first)) and (named.takes(f"/{rest}") or named.takes(plain)):
             return named
-        candidates = [self._apps[DEFAULT_APP]] if DEFAULT_APP in self._apps else list(self._apps.values())
+        candidates = [apps[DEFAULT_APP]] if DEFAULT_APP in apps else list(apps.values())
         return next((app for app in candidates if app.takes(plain)), None)
 
 
-# As long as no worker has ever said what it is, calls wait for the app without a name, and hear the fallback.
-ANY_PATH: Final = Apps([KnownApp(DEFAULT_APP, takes_any_path=True)])
+def apps_at_any_path(names: Collection[str] | None) -> Apps:
+    """Return what is assumed as long as no worker has ever said what it is: calls wait, and hear the fallback.
+
+    Any path belongs to the app without a name, or to those that the login is for.
+    """
+    return Apps(KnownApp(name, takes_any_path=True) for name in sorted(names or {DEFAULT_APP}))

@@ -20,3 +20,7 @@ class Bucket:
         self._at_s = now_s
         self._tokens = tokens
         return 0.0 if tokens >= 0 else -tokens / self._rate
+
+    def give_back(self) -> None:
+        """Take back what the last ``take`` has counted."""
+        self._tokens += 1

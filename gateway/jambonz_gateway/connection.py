@@ -83,6 +83,7 @@ class Connection(asyncio.Protocol):
     """A websocket under our own protocol: websockets' sans-I/O core, no task, one shared timer.
 
     Attributes:
+        address: The peer's IP address, or what a trusted proxy has told instead.
         app_name: The app of its path; empty before the handshake.
         path: Path as requested; empty before the handshake.
         session: Set when the websocket opens.
@@ -91,10 +92,10 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_board", "_bucket", "_close_by_s", "_fragments", "_heard_at_s", "_listens_at_s", "_loop", "_partial",
-        "_ping_at_s", "_transport", "_ws", "app_name", "path", "session", "wakes_at_s",
+        "_ping_at_s", "_transport", "_ws", "address", "app_name", "path", "session", "wakes_at_s",
     )  # fmt: skip
 
-    def __init__(self, board: Switchboard, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, board: Switchboard, loop: asyncio.AbstractEventLoop, address: str = "") -> None:
         self._board: Final = board
         self._loop: Final = loop
         self._ws: Final = ServerProtocol(
@@ -110,6 +111,7 @@ class Connection(asyncio.Protocol):
         self._listens_at_s = NEVER
         self._ping_at_s = NEVER
         self._close_by_s = self._heard_at_s + _HANDSHAKE_LIMIT_S
+        self.address = address
         self.app_name = ""
         self.path = ""
         self.session: Session | None = None
@@ -122,6 +124,7 @@ class Connection(asyncio.Protocol):
         # uvloop's TCP transport has the interface, but not the base class.
         self._transport = transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=_WRITE_LIMIT_BYTES)
+        self.address = self.address or transport.get_extra_info("peername", ("",))[0]
         self._board.wheel.ask(self, self._close_by_s)
 
     def data_received(self, data: bytes) -> None:

@@ -1,8 +1,5 @@
 """What to answer to an HTTP request on the websocket port. Pure."""
 
-import base64
-import binascii
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +8,7 @@ from urllib.parse import parse_qs
 import orjson
 
 from jambonz_gateway.apps import Apps, KnownApp
+from jambonz_gateway.logins import Denied, Granted
 from jambonz_shared.wire import SUBPROTOCOL, is_call_sid
 
 # The portal's page asks from another origin; the answer holds no secrets (PROTOCOL.md 8.1).
@@ -60,32 +58,22 @@ class UnknownPath:
 
 Decision = Welcome | Answer | UnknownPath
 
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """User and password jambonz must send (HTTP Basic, PROTOCOL.md 1.1)."""
-
-    user: str
-    password: str
-
-    def match(self, authorization: str | None) -> bool:
-        """Tell whether the header is right, in a time that does not depend on how wrong it is."""
-        scheme, _, encoded = (authorization or "").partition(" ")
-        try:
-            given = base64.b64decode(encoded.strip(), validate=True)
-        except (binascii.Error, ValueError):
-            given = b""
-        expected = f"{self.user}:{self.password}".encode()
-        is_equal = hmac.compare_digest(given, expected)
-        return is_equal and scheme.lower() == "basic"
+_DENIALS: Final = {
+    Denied.WRONG: Answer(
+        401,
+        b"Expected HTTP Basic credentials: set user and password of the application's webhook in jambonz.\n",
+        headers={"WWW-Authenticate": 'Basic realm="jambonz-cluster"'},
+    ),
+    # jambonz tries neither again (PROTOCOL.md 1.2).
+    Denied.TOO_OFTEN: Answer(429, b"Too many wrong credentials from this address; try again in a minute.\n"),
+}
 
 
-def decide(
-    method: str, target: str, headers: Mapping[str, str], *, apps: Apps, credentials: Credentials | None
-) -> Decision:
+def decide(method: str, target: str, headers: Mapping[str, str], *, apps: Apps, login: Granted | Denied) -> Decision:
     """Return what to do with a request; ``target`` is the request target with its query.
 
-    The path is checked before the password: jambonz' ``OPTIONS`` carries none (PROTOCOL.md 8.1).
+    ``OPTIONS`` needs no login: jambonz' portal sends none (PROTOCOL.md 8.1). A path of an app that the login does not
+    open is an unknown one.
     """
     path, _, query_text = target.partition("?")
     try:
@@ -95,18 +83,14 @@ def decide(
     if method == "OPTIONS":
         app = apps.find(path)
         return _environment(app) if app else UnknownPath(path)
-    if credentials and not credentials.match(headers.get("Authorization")):
-        return Answer(
-            401,
-            b"Expected HTTP Basic credentials: set user and password of the application's webhook in jambonz.\n",
-            headers={"WWW-Authenticate": 'Basic realm="jambonz-cluster"'},
-        )
+    if isinstance(login, Denied):
+        return _DENIALS[login]
     if "websocket" not in headers.get("Upgrade", "").lower():
         return Answer(426, b"This is a jambonz websocket: expected an upgrade.\n", headers={"Upgrade": "websocket"})
     offered = [name.strip() for name in headers.get("Sec-WebSocket-Protocol", "").split(",")]
     if SUBPROTOCOL not in offered:
         return Answer(400, f"Expected the websocket subprotocol {SUBPROTOCOL}.\n".encode())
-    app = apps.find(path)
+    app = apps.find(path, login.apps)
     if app is None:
         return UnknownPath(path)
     call_sid = next(iter(query.get(_CALL_SID_QUERY, [])), "")

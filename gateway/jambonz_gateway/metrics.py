@@ -38,6 +38,8 @@ class Metrics(Collector):
         slow_sockets: Connections cut because their peer did not read.
         silent_sockets: Connections cut because their peer did not answer pings.
         throttled: Times a call that sent too many messages was not listened to for a while.
+        unproved_logins: Connections reset because too many logins waited for a slow hash.
+        failed_reloads: Times a changed file of credentials or certificates could not be used.
         failures: Errors of our own that were caught at an edge.
     """
 
@@ -52,6 +54,8 @@ class Metrics(Collector):
         self.slow_sockets = 0
         self.silent_sockets = 0
         self.throttled = 0
+        self.unproved_logins = 0
+        self.failed_reloads = 0
         self.failures = 0
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self.registry = CollectorRegistry()
@@ -84,6 +88,8 @@ _PLAIN: Final = {
     "slow_sockets": "Connections cut because their peer did not read",
     "silent_sockets": "Connections cut because their peer did not answer pings",
     "throttled": "Times a call that sent too many messages was not listened to for a while",
+    "unproved_logins": "Connections reset because too many logins waited for a slow hash",
+    "failed_reloads": "Times a changed file of credentials or certificates could not be used",
     "failures": "Errors of our own that were caught at an edge",
 }
 

@@ -13,6 +13,7 @@ from typing import Final
 from jambonz_gateway.connection import Connection
 from jambonz_gateway.door import Door
 from jambonz_gateway.downlink import Identity
+from jambonz_gateway.files import FollowedFiles
 from jambonz_gateway.gateway import Gateway
 from jambonz_shared.config import GatewaySettings
 from jambonz_shared.keys import Keys
@@ -22,7 +23,7 @@ from jambonz_shared.redis.connect import endpoint_of
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.wire import Reply
 from jambonz_shared.runtime.http import internal_http
-from jambonz_shared.runtime.signals import Shutdown, shutdown_signals
+from jambonz_shared.runtime.signals import Shutdown, reload_signal, shutdown_signals
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +43,15 @@ async def serve(settings: GatewaySettings, *, process_index: int = 0) -> None:
     Raises:
         OSError: If a port cannot be listened on.
     """
-    with shutdown_signals() as shutdown:
-        await serve_until(shutdown, settings, process_index=process_index)
+    with shutdown_signals() as shutdown, reload_signal() as reload:
+        await serve_until(shutdown, settings, process_index=process_index, reload=reload)
 
 
-async def serve_until(shutdown: Shutdown, settings: GatewaySettings, *, process_index: int = 0) -> None:
-    """Do as ``serve``, with the wish to end coming from elsewhere than signals."""
-    server = _Server(settings, process_index)
+async def serve_until(
+    shutdown: Shutdown, settings: GatewaySettings, *, process_index: int = 0, reload: asyncio.Event | None = None
+) -> None:
+    """Do as ``serve``, with the wishes to end and to read files again coming from elsewhere than signals."""
+    server = _Server(settings, process_index, reload or asyncio.Event())
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(work) for work in server.background()]
         try:
@@ -60,7 +63,7 @@ async def serve_until(shutdown: Shutdown, settings: GatewaySettings, *, process_
 
 
 class _Server:
-    def __init__(self, settings: GatewaySettings, process_index: int) -> None:
+    def __init__(self, settings: GatewaySettings, process_index: int, reload: asyncio.Event) -> None:
         keys = Keys(settings.key_prefix)
         gateway_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         identity = Identity(gateway_id, keys, int(settings.call_ttl_s * 1000), int(settings.call_grace_s * 1000))
@@ -73,13 +76,22 @@ class _Server:
         )
         self.gateway: Final = Gateway(settings, identity, self._link, self._channels)
         self._door: Final = Door(settings.host, settings.port, factory=self._accept, is_shared=settings.processes > 1)
+        self._files: Final = FollowedFiles(reload, self._reload_failed)
+        self._files.follow([settings.credentials_file], self.gateway.reception.read_credentials)
         self._reopening: asyncio.Task[None] | None = None
         self._started_at_ms: Final = time.time_ns() // 1_000_000
         self._show_gauges()
 
     def background(self) -> list[Coroutine[None, None, None]]:
         """Return the coroutines that run beside the server."""
-        return [self._link.run(), self._channels.run(), self._beat(), self._follow_apps(), self._renew()]
+        return [
+            self._link.run(),
+            self._channels.run(),
+            self._beat(),
+            self._follow_apps(),
+            self._renew(),
+            self._files.run(),
+        ]
 
     async def run(self, shutdown: Shutdown) -> None:
         """Serve until told to end, then drain."""
@@ -93,7 +105,7 @@ class _Server:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_REDIS_SILENCE_S):
                     await self._link.wait_up()
-                    await self.gateway.refresh_apps()
+                    await self.gateway.reception.refresh_apps()
             await self._door.open()
             self.gateway.on_gone = self._make_room
             log.info("gateway ready", extra={"port": self._door.port, "gateway_id": self.gateway.identity.gateway_id})
@@ -218,13 +230,16 @@ class _Server:
         while True:
             await _wait(changed, _APPS_EVERY_S)
             changed.clear()
-            await self.gateway.refresh_apps()
+            await self.gateway.reception.refresh_apps()
 
     async def _renew(self) -> None:
         """Keep the keys of long calls alive."""
         while True:
             await asyncio.sleep(self._settings.call_ttl_s / 4)
             self.gateway.downlink.renew()
+
+    def _reload_failed(self) -> None:
+        self.gateway.metrics.failed_reloads += 1
 
     def _resubscribed(self) -> None:
         self.gateway.downlink.resubscribed()

@@ -8,12 +8,16 @@ directly reads neither, which is what tests want.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from jambonz_shared.credentials import EXPECTED as CREDENTIALS_EXPECTED
+from jambonz_shared.credentials import problem_in
 from jambonz_shared.environment import (
     SECRET,
     BadSetting,
@@ -22,7 +26,8 @@ from jambonz_shared.environment import (
     expected_of,
     is_secret,
     load_settings,
-    unit_of,
+    may_be_file,
+    text_of,
     variable_of,
 )
 from jambonz_shared.units import parse_duration_s, parse_size_bytes
@@ -50,6 +55,12 @@ def _require_user_and_password(secret: SecretStr) -> SecretStr:
     if not (user and password):
         raise ValueError("expected user:password")
     return secret
+
+
+def _require_networks(text: str) -> str:
+    for part in filter(None, map(str.strip, text.split(","))):
+        ip_network(part, strict=False)
+    return text
 
 
 class CommonSettings(BaseModel):
@@ -112,6 +123,27 @@ class GatewaySettings(CommonSettings):
         description="user:password that jambonz must send; nothing is asked for without it.",
         json_schema_extra=SECRET | {"expected": "user:password"},
     )
+    credentials: SecretStr | None = Field(
+        None,
+        description="Who may open websockets of which app: lines of app:user:hash.",
+        json_schema_extra=SECRET | {"expected": CREDENTIALS_EXPECTED},
+    )
+    credentials_file: str = Field(
+        "", description="A file of more such lines, read again when it changes and at SIGHUP; open websockets stay."
+    )
+    max_login_failures: int = Field(
+        10, ge=1, description="Wrong credentials per minute, of one source address for one user, before they get 429."
+    )
+    behind_proxy: Literal["no", "headers"] = Field(
+        "no",
+        description="How trusted proxies in front tell the address of their client: by the headers Forwarded or "
+        "X-Forwarded-For.",
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_require_networks)] = Field(
+        "",
+        description="Addresses and networks of the proxies whose word counts, with commas between them.",
+        json_schema_extra={"expected": "addresses or networks such as 10.0.0.7 or 10.1.0.0/16, with commas"},
+    )
     ping_interval_s: Seconds = Field(20.0, ge=1, le=300, description="Time between pings; two lost ones end a socket.")
     ack_deadline_s: Seconds = Field(
         4.0,
@@ -144,6 +176,12 @@ class GatewaySettings(CommonSettings):
             yield "max_held_call_bytes", "no more than JAMBONZ_CLUSTER_MAX_HELD_BYTES"
         if self.max_event_bytes > self.max_held_call_bytes:
             yield "max_event_bytes", "no more than JAMBONZ_CLUSTER_MAX_HELD_CALL_BYTES"
+        if self.behind_proxy != "no" and not self.trusted_proxies.strip():
+            yield "trusted_proxies", f"an address or network, since JAMBONZ_CLUSTER_BEHIND_PROXY is {self.behind_proxy}"
+        if problem := problem_in(self.credentials.get_secret_value() if self.credentials else ""):
+            yield "credentials", f"{CREDENTIALS_EXPECTED} ({problem})"
+        if problem := _problem_in_file(self.credentials_file):
+            yield "credentials_file", f"a file with {CREDENTIALS_EXPECTED} ({problem})"
         yield from _lease_contradictions(self.heartbeat_s, self.lease_s)
         yield from _port_contradictions(self.internal_port, self.processes)
 
@@ -195,7 +233,11 @@ class WorkerSettings(CommonSettings):
 
 @dataclass(frozen=True, slots=True)
 class SettingReference:
-    """One row of the reference of settings; ``default`` is spelled as a person would."""
+    """One row of the reference of settings; ``default`` is spelled as a person would.
+
+    Attributes:
+        may_be_file: ``<VARIABLE>_FILE`` may name a file that holds the value.
+    """
 
     name: str
     variable: str
@@ -203,6 +245,7 @@ class SettingReference:
     default: str
     description: str
     is_secret: bool
+    may_be_file: bool
 
 
 def reference(model: type[BaseModel]) -> list[SettingReference]:
@@ -215,6 +258,7 @@ def reference(model: type[BaseModel]) -> list[SettingReference]:
             default=_default_text(field),
             description=field.description or "",
             is_secret=is_secret(field),
+            may_be_file=may_be_file(model, name),
         )
         for name, field in model.model_fields.items()
     ]
@@ -222,10 +266,14 @@ def reference(model: type[BaseModel]) -> list[SettingReference]:
 
 def _default_text(field: FieldInfo) -> str:
     assert field.default is not PydanticUndefined, "every setting has a default"
-    unit = unit_of(field)
-    if field.default is None:
-        return ""
-    return unit.text(field.default) if unit else str(field.default)
+    return "" if field.default is None else text_of(field, field.default)
+
+
+def _problem_in_file(path: str) -> str:
+    try:
+        return problem_in(Path(path).read_text(encoding="utf-8")) if path else ""
+    except (OSError, UnicodeDecodeError):
+        return "it cannot be read"
 
 
 def _lease_contradictions(heartbeat_s: float, lease_s: float) -> Iterator[tuple[str, str]]:

@@ -102,9 +102,20 @@ def is_secret(field: FieldInfo) -> bool:
     return isinstance(extra, dict) and bool(extra.get("secret"))
 
 
+def may_be_file(model: type[BaseModel], name: str) -> bool:
+    """Tell whether ``<VARIABLE>_FILE`` may name a file that holds the value; not if that is a setting of its own."""
+    return is_secret(model.model_fields[name]) and f"{name}_file" not in model.model_fields
+
+
 def unit_of(field: FieldInfo) -> Unit | None:
     """Return the unit that values of a field are written with."""
     return next((mark for mark in field.metadata if isinstance(mark, Unit)), None)
+
+
+def text_of(field: FieldInfo, value: object) -> str:
+    """Return a value of a field as a person would write it."""
+    unit = unit_of(field)
+    return unit.text(value) if unit and isinstance(value, int | float) else str(value)
 
 
 def load_settings(
@@ -131,12 +142,21 @@ def load_settings(
     return settings
 
 
+def origins(
+    model: type[BaseModel], flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the flag or variable that each setting comes from; those that are not there have their default."""
+    given, _ = _read_environment(model, os.environ if environ is None else environ)
+    named = {name: one.origin for name, one in given.items()}
+    return named | {name: flag_of(name) for name, value in (flags or {}).items() if value is not None}
+
+
 def unknown_variables(models: Sequence[type[BaseModel]], environ: Mapping[str, str]) -> list[str]:
     """Return the variables with our prefix that are no setting of any of the models: misspelt, most likely."""
     known = set()
     for model in models:
-        for name, field in model.model_fields.items():
-            known |= {variable_of(name)} | ({f"{variable_of(name)}_FILE"} if is_secret(field) else set())
+        for name in model.model_fields:
+            known |= {variable_of(name)} | ({f"{variable_of(name)}_FILE"} if may_be_file(model, name) else set())
     return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
 
 
@@ -172,10 +192,10 @@ def _bound_text(bound: Any, unit: Unit | None) -> str:
 def _read_environment(model: type[BaseModel], environ: Mapping[str, str]) -> tuple[dict[str, _Given], list[BadSetting]]:
     given: dict[str, _Given] = {}
     problems: list[BadSetting] = []
-    for name, field in model.model_fields.items():
+    for name in model.model_fields:
         candidates = [variable_of(name)] + ([FOREIGN_VARIABLES[name]] if name in FOREIGN_VARIABLES else [])
         for variable in candidates:
-            found = _read_variable(variable, environ, may_be_file=is_secret(field))
+            found = _read_variable(variable, environ, may_be_file=may_be_file(model, name))
             if isinstance(found, BadSetting):
                 problems.append(found)
             elif found is not None:
@@ -211,7 +231,6 @@ def _contradicting(settings: BaseModel, given: Mapping[str, _Given]) -> Iterator
 
 def _bad(name: str, field: FieldInfo, given: _Given | None, expected: str | None, current: object = None) -> BadSetting:
     value = given.value if given else current
-    unit = unit_of(field)
-    shown = unit.text(value) if unit and isinstance(value, int | float) else str(value)
+    shown = text_of(field, value)
     origin = given.origin if given else variable_of(name)
     return BadSetting(origin, None if is_secret(field) else shown, expected or expected_of(field))

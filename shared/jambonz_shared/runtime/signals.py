@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as two wishes: first to drain, then to make haste."""
+"""Signals as wishes: SIGTERM and SIGINT first to drain, then to make haste; SIGHUP to read files again."""
 
 import asyncio
 import signal
@@ -42,3 +42,17 @@ def shutdown_signals() -> Iterator[Shutdown]:
         for number, handler in before.items():
             loop.remove_signal_handler(number)
             signal.signal(number, handler)
+
+
+@contextmanager
+def reload_signal() -> Iterator[asyncio.Event]:
+    """Set the event at each SIGHUP while the block runs; who has done as it says clears it. As ``shutdown_signals``."""
+    loop = asyncio.get_running_loop()
+    reload = asyncio.Event()
+    before = signal.getsignal(signal.SIGHUP)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
+    try:
+        yield reload
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, before)

@@ -9,7 +9,7 @@ from typing import Final
 
 from jambonz_shared.runtime.backoff import Backoff
 from jambonz_shared.runtime.lifeline import die_with_parent
-from jambonz_shared.runtime.signals import Shutdown, shutdown_signals
+from jambonz_shared.runtime.signals import Shutdown, reload_signal, shutdown_signals
 
 log = logging.getLogger(__name__)
 
@@ -56,17 +56,19 @@ class Supervisor:
 
         Cancelling kills the children.
         """
-        with shutdown_signals() as shutdown:
-            return await self.run_until(shutdown)
+        with shutdown_signals() as shutdown, reload_signal() as reload:
+            return await self.run_until(shutdown, reload)
 
-    async def run_until(self, shutdown: Shutdown) -> int:
+    async def run_until(self, shutdown: Shutdown, reload: asyncio.Event | None = None) -> int:
         """Do as ``run``, with wishes that come from elsewhere than signals."""
         try:
             async with asyncio.TaskGroup() as group:
                 forwarding = group.create_task(self._forward(shutdown))
                 keepers = [group.create_task(self._keep(slot, shutdown)) for slot in self._slots]
+                reloading = group.create_task(self._forward_reload(reload or asyncio.Event()))
                 await asyncio.wait(keepers)
                 forwarding.cancel()
+                reloading.cancel()
         finally:
             self._signal(signal.SIGKILL)
         return self._exit_code
@@ -114,6 +116,12 @@ class Supervisor:
         await asyncio.sleep(HASTE_LIMIT_S)
         log.error("children did not end in haste; killing them", extra={"pids": self.pids})
         self._signal(signal.SIGKILL)
+
+    async def _forward_reload(self, reload: asyncio.Event) -> None:
+        while True:
+            await reload.wait()
+            reload.clear()
+            self._signal(signal.SIGHUP)
 
     def _signal(self, number: signal.Signals) -> None:
         for slot in self._slots:

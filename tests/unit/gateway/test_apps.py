@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from jambonz_gateway.apps import ANY_PATH, DEFAULT_APP, Apps, KnownApp, read_manifest
+from jambonz_gateway.apps import DEFAULT_APP, Apps, KnownApp, apps_at_any_path, read_manifest
 from jambonz_gateway.owed import Fallbacks
 from jambonz_shared.errors import BadFormat
 from jambonz_shared.wire import MAX_MESSAGE_BYTES
@@ -82,7 +82,22 @@ def test_error_of_a_manifest_shows_no_content() -> None:
 
 def test_every_path_is_taken_while_no_manifest_is_known() -> None:
     """A fresh cluster, or Redis away at the start: a call that waits is better than a 480."""
-    assert found(ANY_PATH, "/anything") == DEFAULT_APP
+    assert found(apps_at_any_path(None), "/anything") == DEFAULT_APP
+
+
+def test_unknown_cluster_takes_a_call_for_the_app_its_login_is_for() -> None:
+    """The fallback is heard, and its events wait where a worker of that app will look."""
+    assert found(apps_at_any_path({"shop", "ivr"}), "/shop/anything") == "shop"
+    assert found(apps_at_any_path({"shop"}), "/anything") == "shop"
+
+
+def test_login_decides_between_apps_with_the_same_path() -> None:
+    """Two accounts with the same application each reach their own."""
+    apps = Apps([app("acme", "/ivr"), app("zenith", "/ivr")])
+    names = [known.name for login in ("acme", "zenith") if (known := apps.find("/ivr", {login}))]
+    assert names == ["acme", "zenith"]
+    assert apps.find("/ivr", {"other"}) is None
+    assert apps.find("/acme/ivr", {"zenith"}) is None
     assert found(Apps(), "/anything") is None, "the gateway asks Redis first, and only then takes any path"
     assert not Apps()
 

@@ -1,21 +1,16 @@
 """What a request on the websocket port is answered with."""
 
-import base64
-
 import orjson
 import pytest
 
 from jambonz_gateway.apps import Apps, KnownApp
-from jambonz_gateway.handshake import Answer, Credentials, Decision, UnknownPath, Welcome, decide, not_found
+from jambonz_gateway.handshake import Answer, Decision, UnknownPath, Welcome, decide, not_found
+from jambonz_gateway.logins import Denied, Granted
 from jambonz_gateway.owed import path_pattern
 
 IVR = KnownApp("ivr", patterns=(path_pattern("/ivr"),), env={"GREETING": {"type": "string"}})
 UPGRADE = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": "ws.jambonz.org"}
-SECRET = Credentials("jambonz", "s3cret:with colon")
-
-
-def basic(user_and_password: str) -> str:
-    return "Basic " + base64.b64encode(user_and_password.encode()).decode()
+ANYBODY = Granted()
 
 
 def asked(
@@ -23,12 +18,12 @@ def asked(
     *,
     method: str = "GET",
     without: str = "",
-    credentials: Credentials | None = None,
+    login: Granted | Denied = ANYBODY,
     **headers: str,
 ) -> Decision:
     given = UPGRADE | {name.replace("_", "-"): value for name, value in headers.items()}
     given.pop(without, None)
-    return decide(method, target, given, apps=Apps([IVR]), credentials=credentials)
+    return decide(method, target, given, apps=Apps([IVR]), login=login)
 
 
 def status_of(decision: Decision) -> int:
@@ -86,7 +81,7 @@ def test_not_found_does_not_repeat_the_path() -> None:
 
 def test_options_tells_the_environment_variables_without_a_password() -> None:
     """The portal asks without credentials (PROTOCOL.md 8.1)."""
-    answer = asked(method="OPTIONS", credentials=SECRET)
+    answer = asked(method="OPTIONS", login=Denied.WRONG)
     assert isinstance(answer, Answer)
     assert (answer.status, answer.content_type) == (200, "application/json")
     assert orjson.loads(answer.body) == {"GREETING": {"type": "string"}}
@@ -105,38 +100,29 @@ def test_options_of_an_unknown_path_asks_redis_first_too() -> None:
     assert asked("/other", method="OPTIONS") == UnknownPath("/other")
 
 
-def test_right_credentials_open_the_door() -> None:
-    """A password may hold colons; only the first one separates."""
-    authorization = basic("jambonz:s3cret:with colon")
-    assert isinstance(asked(credentials=SECRET, Authorization=authorization), Welcome)
-    assert isinstance(asked(credentials=SECRET, Authorization=authorization.replace("Basic", "basic")), Welcome)
-
-
-@pytest.mark.parametrize(
-    "authorization",
-    [
-        pytest.param("", id="none"),
-        pytest.param(basic("jambonz:wrong"), id="wrong_password"),
-        pytest.param(basic("other:s3cret:with colon"), id="wrong_user"),
-        pytest.param(basic("jambonz"), id="no_password"),
-        pytest.param(basic("jambonz:s3cret:with colon").replace("Basic", "Bearer"), id="other_scheme"),
-        pytest.param("Basic not-base64!", id="no_base64"),
-        pytest.param("Basic", id="scheme_only"),
-        pytest.param("Basic ümläut", id="not_ascii"),
-    ],
-)
-def test_wrong_credentials_are_refused_in_the_handshake(authorization: str) -> None:
+def test_who_is_denied_hears_what_to_do() -> None:
     """The upgrade is not signed: this is what keeps strangers out (PROTOCOL.md 8.2)."""
-    answer = asked(credentials=SECRET, Authorization=authorization)
+    answer = asked(login=Denied.WRONG)
     assert isinstance(answer, Answer)
     assert answer.status == 401
     assert answer.headers is not None
     assert "WWW-Authenticate" in answer.headers
 
 
+def test_who_guesses_too_often_is_told_so() -> None:
+    """An operator who sees 429 knows that the secret was not even looked at."""
+    assert status_of(asked(login=Denied.TOO_OFTEN)) == 429
+
+
 def test_stranger_does_not_learn_which_paths_exist() -> None:
     """Without the password every path is 401."""
-    assert status_of(asked("/other", credentials=SECRET)) == 401
+    assert status_of(asked("/other", login=Denied.WRONG)) == 401
+
+
+def test_path_of_another_app_is_an_unknown_one() -> None:
+    """Credentials of one account do not even tell what others there are."""
+    assert asked("/ivr", login=Granted(frozenset({"shop"}))) == UnknownPath("/ivr")
+    assert isinstance(asked("/ivr", login=Granted(frozenset({"shop", "ivr"}))), Welcome)
 
 
 def test_plain_request_is_told_to_upgrade() -> None:
@@ -158,5 +144,5 @@ def test_subprotocol_may_be_one_of_several() -> None:
 def test_app_without_variables_answers_that_it_has_none() -> None:
     """The portal takes an empty object for a bad one (PROTOCOL.md 8.1)."""
     plain = KnownApp("ivr", patterns=(path_pattern("/ivr"),))
-    answer = decide("OPTIONS", "/ivr", {}, apps=Apps([plain]), credentials=None)
+    answer = decide("OPTIONS", "/ivr", {}, apps=Apps([plain]), login=Denied.WRONG)
     assert status_of(answer) == 204

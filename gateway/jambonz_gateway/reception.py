@@ -1,0 +1,204 @@
+"""Answers HTTP requests on the websocket port: knows the apps, asks for credentials, opens the door to a Session."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, assert_never
+
+from websockets.http11 import Request
+
+from jambonz_gateway.apps import Apps, KnownApp, apps_at_any_path, read_manifest
+from jambonz_gateway.connection import Connection
+from jambonz_gateway.handshake import HEADERS, Answer, Decision, UnknownPath, Welcome, decide, not_found
+from jambonz_gateway.logins import Denied, Granted, Logins, Unproven, Waiting
+from jambonz_gateway.metrics import Metrics
+from jambonz_gateway.peers import FORWARDING_HEADERS, Proxies
+from jambonz_shared.config import GatewaySettings
+from jambonz_shared.credentials import ANY_APP, SALT_BYTES, Credential, SecretHash, read_credentials
+from jambonz_shared.errors import BadFormat
+from jambonz_shared.keys import Keys
+from jambonz_shared.redis.errors import LinkError, ResponseError
+from jambonz_shared.redis.link import Link
+
+log = logging.getLogger(__name__)
+
+# The handshake must be answered in 1.5 s (PROTOCOL.md 1.1); newer manifests are waited for this long.
+_MANIFEST_LIMIT_S: Final = 0.5
+# One slow hash takes some 50 ms: who comes later than this many would be answered too late.
+_PROOFS_MAX: Final = 20
+
+
+class Reception:
+    """Decides on each request. ``refresh_apps`` keeps the apps current, ``read_credentials`` the credentials.
+
+    Attributes:
+        apps: The manifests known now.
+    """
+
+    def __init__(
+        self, settings: GatewaySettings, keys: Keys, link: Link, metrics: Metrics, *, on_apps: Callable[[Apps], None]
+    ) -> None:
+        self.apps = Apps()
+        self._settings: Final = settings
+        self._keys: Final = keys
+        self._link: Final = link
+        self._metrics: Final = metrics
+        self._on_apps: Final = on_apps
+        self._loop: Final = asyncio.get_running_loop()
+        self._logins: Final = Logins(os.urandom(32), failures_per_minute=settings.max_login_failures)
+        self._forwarders: Final = Proxies.parse(settings.trusted_proxies if settings.behind_proxy == "headers" else "")
+        # One thread: hashes must not take all cores from the calls that live.
+        self._prover: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proof")
+        self._proofs: Final[dict[bytes, asyncio.Event]] = {}
+        self._tasks: Final[set[asyncio.Task[None]]] = set()
+        self.read_credentials()
+
+    def read_credentials(self) -> None:
+        """Ask for the credentials of the settings and of ``credentials_file`` from now on; open websockets stay.
+
+        Raises:
+            OSError: If the file cannot be read; the old credentials are asked for as before.
+            ValueError: If it cannot be understood; likewise.
+        """
+        settings = self._settings
+        found = read_credentials(settings.credentials.get_secret_value()) if settings.credentials else []
+        if settings.credentials_file:
+            found += read_credentials(Path(settings.credentials_file).read_text(encoding="utf-8"))
+        if settings.basic_auth is not None:
+            user, _, password = settings.basic_auth.get_secret_value().partition(":")
+            # The settings hold it as plain text: a slow hash in memory would protect nothing.
+            own = SecretHash.of(password, os.urandom(SALT_BYTES), log2_n=0)
+            found.append(Credential(frozenset({ANY_APP}), user, own))
+        self._logins.use(found)
+
+    def requested(self, connection: Connection, request: Request) -> None:
+        """Decide on a request, now or soon: a login may need a slow hash, an unknown path newer manifests."""
+        # A header that comes several times is one list (RFC 9110 5.3).
+        headers = {
+            name: ", ".join(values)
+            for name in (*HEADERS, *FORWARDING_HEADERS)
+            if (values := request.headers.get_all(name))
+        }
+        connection.address = self._forwarders.client(connection.address, headers)
+        self._ask(_Visit(connection, request, headers))
+
+    async def refresh_apps(self) -> None:
+        """Read all manifests from Redis; the last known ones stay if it is away."""
+        try:
+            names = await self._link.call(b"SMEMBERS", self._keys.apps)
+            assert isinstance(names, list)
+            raws = await self._link.call(b"MGET", *(self._keys.app(name.decode()) for name in names)) if names else []
+        except (LinkError, ResponseError):
+            return
+        assert isinstance(raws, list)
+        # One that cannot be read, by a worker of a newer version perhaps, leaves its app as it was.
+        read = ((name.decode(), self._read(raw)) for name, raw in zip(names, raws, strict=True) if raw is not None)
+        known = [app or self.apps.named(name) for name, app in read if app or name in self.apps]
+        if known:
+            self.apps = Apps(known)
+            self._on_apps(self.apps)
+
+    # Credentials.
+
+    def _ask(self, visit: "_Visit") -> None:
+        if visit.request.method == "OPTIONS":
+            # The portal sends no credentials (PROTOCOL.md 8.1).
+            self._decide(visit, Granted())
+            return
+        address = visit.connection.address
+        login = self._logins.ask(visit.headers.get("Authorization"), address, self._loop.time())
+        match login:
+            case Unproven() if login.is_slow:
+                self._start(self._prove(visit, login))
+            case Unproven():
+                self._judge(visit, login, login.prove())
+            case Waiting(fingerprint):
+                self._start(self._wait(visit, fingerprint))
+            case Granted() | Denied():
+                self._decide(visit, login)
+            case _:
+                assert_never(login)
+
+    def _judge(self, visit: "_Visit", login: Unproven, apps: frozenset[str]) -> None:
+        judgement = self._logins.proved(login, apps, self._loop.time())
+        if judgement is None:
+            self._ask(visit)
+            return
+        if isinstance(judgement, Denied):
+            # Once for each secret that was tried; never the user, which may be a password in the wrong field.
+            log.warning("login refused", extra={"address": visit.connection.address})
+        self._decide(visit, judgement)
+
+    async def _prove(self, visit: "_Visit", login: Unproven) -> None:
+        if len(self._proofs) >= _PROOFS_MAX:
+            self._logins.given_up(login, self._loop.time())
+            self._metrics.unproved_logins += 1
+            # A reset: jambonz tries again, which it would not after an HTTP error (PROTOCOL.md 1.2).
+            visit.connection.close(1013, "too many logins")
+            return
+        done = self._proofs[login.fingerprint] = asyncio.Event()
+        try:
+            apps = await self._loop.run_in_executor(self._prover, login.prove)
+        finally:
+            del self._proofs[login.fingerprint]
+            done.set()
+        self._judge(visit, login, apps)
+
+    async def _wait(self, visit: "_Visit", fingerprint: bytes) -> None:
+        if done := self._proofs.get(fingerprint):
+            await done.wait()
+        self._ask(visit)
+
+    # Paths.
+
+    def _decide(self, visit: "_Visit", login: Granted | Denied) -> None:
+        decision = self._decision(visit, login, self.apps)
+        if isinstance(decision, UnknownPath):
+            assert isinstance(login, Granted), "who is denied hears nothing of paths"
+            self._start(self._decide_again(visit, login))
+        else:
+            self._carry_out(visit, decision)
+
+    async def _decide_again(self, visit: "_Visit", login: Granted) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_MANIFEST_LIMIT_S):
+                await self.refresh_apps()
+        decision = self._decision(visit, login, self.apps or apps_at_any_path(login.apps))
+        self._carry_out(visit, not_found(decision.path) if isinstance(decision, UnknownPath) else decision)
+
+    def _decision(self, visit: "_Visit", login: Granted | Denied, apps: Apps) -> Decision:
+        return decide(visit.request.method, visit.request.path, visit.headers, apps=apps, login=login)
+
+    def _carry_out(self, visit: "_Visit", decision: Welcome | Answer) -> None:
+        if isinstance(decision, Welcome):
+            self._metrics.handshakes[visit.connection.welcome(decision, visit.request)] += 1
+        else:
+            visit.connection.answer(decision)
+            self._metrics.handshakes[decision.status] += 1
+
+    def _read(self, raw: bytes) -> KnownApp | None:
+        try:
+            return read_manifest(raw)
+        except BadFormat as error:
+            self._metrics.failures += 1
+            log.error("manifest cannot be read", extra={"why": str(error)})
+            return None
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """One request, until it is answered."""
+
+    connection: Connection
+    request: Request
+    headers: Mapping[str, str]
