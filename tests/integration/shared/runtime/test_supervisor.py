@@ -63,6 +63,21 @@ async def test_first_wish_drains_children_and_second_hastens_them(tmp_path: Path
     assert supervisor.pids == []
 
 
+async def test_wish_to_read_files_again_reaches_every_child(tmp_path: Path) -> None:
+    """The operator knows one process id; SIGHUP to it renews the certificates of all."""
+    notes, shutdown, reload = tmp_path / "notes", Shutdown(), asyncio.Event()
+    child = OBEDIENT_CHILD.replace('note("up")', 'signal.signal(signal.SIGHUP, lambda *_: note("reload"))\nnote("up")')
+    supervisor = Supervisor(argv_for(child, notes), 2)
+    run = asyncio.create_task(supervisor.run_until(shutdown, reload))
+    await until(lambda: len(lines_of(notes)) == 2, "both children are up")
+    for times in (1, 2):
+        reload.set()
+        await until(lambda times=times: lines_of(notes).count("1 reload") == times, "child 1 has heard it")
+        await until(lambda times=times: lines_of(notes).count("0 reload") == times, "child 0 has heard it")
+    shutdown.request()
+    assert await run == 0
+
+
 async def test_crashed_child_is_started_again_with_its_index(tmp_path: Path) -> None:
     """One crash costs one process for a moment, not the service."""
     notes, shutdown = tmp_path / "notes", Shutdown()

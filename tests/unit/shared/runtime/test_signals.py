@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from jambonz_shared.runtime.loop import run_in_loop
-from jambonz_shared.runtime.signals import Shutdown, shutdown_signals
+from jambonz_shared.runtime.signals import Shutdown, reload_signal, shutdown_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -60,3 +60,21 @@ def test_process_runs_under_uvloop() -> None:
         return type(asyncio.get_running_loop()).__module__
 
     assert run_in_loop(main()).startswith("uvloop")
+
+
+def test_sighup_is_a_wish_to_read_files_again() -> None:
+    """It may come any number of times; whoever has read them clears the event."""
+
+    async def main() -> int:
+        heard = 0
+        with reload_signal() as reload:
+            while heard < 3:
+                os.kill(os.getpid(), signal.SIGHUP)
+                await reload.wait()
+                reload.clear()
+                heard += 1
+        return heard
+
+    before = signal.getsignal(signal.SIGHUP)
+    assert run_in_loop(main()) == 3
+    assert signal.getsignal(signal.SIGHUP) == before
