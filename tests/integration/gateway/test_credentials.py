@@ -65,7 +65,7 @@ async def test_account_of_an_unknown_app_hears_the_fallback_until_a_worker_comes
 async def test_slow_hash_does_not_keep_other_calls_waiting(redis_url: str, worker: Worker) -> None:
     """It runs in a thread: the loop goes on, and all who come with the same login are let in by one hash."""
     await publish_manifest(worker.redis)
-    lines = "\n".join([line("default", "slow", "chosen", log2_n=15), line("default", "fast", "made")])
+    lines = "\n".join([line("default", "slow", "chosen", log2_n=13), line("default", "fast", "made")])
     async with gateway(redis_url, credentials=lines) as running:
         assert await login(running, "fast:made") == 101
         slow = [asyncio.create_task(login(running, "slow:chosen")) for _ in range(30)]
@@ -81,7 +81,7 @@ async def test_slow_hash_does_not_keep_other_calls_waiting(redis_url: str, worke
 async def test_flood_of_slow_logins_is_reset_and_forgotten(redis_url: str, worker: Worker) -> None:
     """More different secrets than can be hashed in time: TCP resets, after which jambonz tries again."""
     await publish_manifest(worker.redis)
-    lines = "\n".join(line("default", f"user-{number}", "chosen", log2_n=15) for number in range(40))
+    lines = "\n".join(line("default", f"user-{number}", "chosen", log2_n=12) for number in range(40))
     async with gateway(redis_url, credentials=lines) as running:
 
         async def guess(number: int) -> None:
