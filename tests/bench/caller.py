@@ -44,6 +44,11 @@ class Caller(CallFrames):
         self.is_open = False
         self.socket = socket.socket()
 
+    @property
+    def is_connecting(self) -> bool:
+        """Whether its socket is there, but is no websocket yet."""
+        return not self.is_open and self.socket.fileno() >= 0
+
     def dial(self, address: tuple[str, int]) -> None:
         """Begin to connect with a new socket."""
         self.socket = made = socket.socket()
@@ -61,16 +66,20 @@ class Crowd:
     Attributes:
         on_ack: Told of each ack, with the time; a phase of a load sets it.
         on_end: Told of each socket that has ended after we closed it.
+        on_lost: Told of each socket that has ended unasked, in place of counting it.
         acks: So many have come, the first one of each call among them.
         lost: Sockets that ended unasked.
-        strange: Messages nobody expected: a second ack, an ack without the two verbs, something else.
+        guarded: Hooks that got an ack without the two verbs, as from a gateway's deadline guard.
+        strange: Messages nobody expected: a second ack, a command, something else.
     """
 
     def __init__(self, host: str, port: int, path: str, *, has_notices: bool = False) -> None:
         self.callers: list[Caller] = []
         self.on_ack: Callable[[Caller, float], object] = _nothing
         self.on_end: Callable[[Caller], object] = _nothing
+        self.on_lost: Callable[[Caller], object] = self._count_lost
         self.lost = 0
+        self.guarded = 0
         self.strange = 0
         self._has_notices = has_notices
         self._address = (host, port)
@@ -116,15 +125,31 @@ class Crowd:
 
     def open(self, count: int, *, limit_s: float) -> None:
         """Add so many calls, some at a time, and return when the ``session:new`` of each has been acked."""
-        waiting = [Caller(has_notice=self._has_notices) for _ in range(count)]
-        self.callers += waiting
-        self._connect(waiting, _OPENING_AT_A_TIME, limit_s)
+        made = [Caller(has_notice=self._has_notices) for _ in range(count)]
+        self.callers += made
+        waiting = iter(made)
+        left = count
 
-    def reconnect(self, callers: list[Caller], *, limit_s: float) -> None:
-        """Connect these anew, all at once, and return when the ``session:reconnect`` of each has been acked."""
-        for caller in callers:
-            caller.is_reconnecting = True
-        self._connect(callers, len(callers), limit_s)
+        def acked(caller: Caller, now_s: float) -> None:
+            nonlocal left
+            left -= 1
+            caller.due_s = 0.0
+            if following := next(waiting, None):
+                self._dial(following)
+
+        self.on_ack = acked
+        until_s = time.perf_counter() + limit_s
+        for _, caller in zip(range(_OPENING_AT_A_TIME), waiting, strict=False):
+            self._dial(caller)
+        while left:
+            self.turn(0.05)
+            if time.perf_counter() > until_s or self.lost:
+                raise SystemExit(f"{left} of {count} calls were not set up within {limit_s:g} s, {self.lost} were lost")
+
+    def reconnect(self, caller: Caller) -> None:
+        """Begin to connect a call anew; its first message will be ``session:reconnect``."""
+        caller.is_reconnecting, caller.due_s = True, 0.0
+        self._dial(caller)
 
     def open_one(self) -> None:
         """Begin one more call; ``on_ack`` is told of its first ack, too."""
@@ -163,28 +188,6 @@ class Crowd:
         while self._by_fd and time.perf_counter() < until_s:
             self.turn(0.05)
         self.cut(list(self._by_fd.values()))
-
-    def _connect(self, callers: list[Caller], at_a_time: int, limit_s: float) -> None:
-        waiting = iter(callers)
-        left = len(callers)
-
-        def acked(caller: Caller, now_s: float) -> None:
-            nonlocal left
-            left -= 1
-            caller.due_s = 0.0
-            caller.acked_s = now_s - caller.opened_at_s
-            caller.is_reconnecting = False
-            if following := next(waiting, None):
-                self._dial(following)
-
-        self.on_ack = acked
-        until_s = time.perf_counter() + limit_s
-        for _, caller in zip(range(at_a_time), waiting, strict=False):
-            self._dial(caller)
-        while left:
-            self.turn(0.05)
-            if time.perf_counter() > until_s or self.lost:
-                raise SystemExit(f"{left} of {len(callers)} calls were not set up within {limit_s:g} s")
 
     def _dial(self, caller: Caller) -> None:
         caller.dial(self._address)
@@ -232,11 +235,15 @@ class Crowd:
         caller.rest = whole[used:]
 
     def _message(self, caller: Caller, payload: bytes, size: int) -> None:
-        if not caller.due_s or not is_ack(payload, caller.msgid, has_verbs=not caller.is_reconnecting):
+        message = json.loads(payload)
+        if not caller.due_s or not is_ack(message, caller.msgid):
             self.strange += 1
             return
-        if not caller.is_reconnecting:
+        # What the ack of a session:reconnect carries is ignored by jambonz (PROTOCOL.md 2.6.2).
+        if has_both_verbs(message):
             self._ack_bytes = size
+        elif not caller.is_reconnecting:
+            self.guarded += 1
         self.on_ack(caller, time.perf_counter())
 
     def _ended(self, caller: Caller) -> None:
@@ -246,7 +253,11 @@ class Crowd:
             self._closing.discard(caller)
             self.on_end(caller)
         else:
-            self.lost += 1
+            self.on_lost(caller)
+
+    def _count_lost(self, caller: Caller) -> None:
+        caller.due_s = 0.0
+        self.lost += 1
 
     def _forget(self, caller: Caller) -> None:
         caller.is_open = False
@@ -254,13 +265,15 @@ class Crowd:
             self._epoll.unregister(caller.socket.fileno())
 
 
-def is_ack(payload: bytes, msgid: bytes, *, has_verbs: bool) -> bool:
-    """Tell whether a message acks this hook, with the two verbs of the benchmark's application if it has to."""
-    message = json.loads(payload)
-    if message.get("type") != "ack" or message.get("msgid") != msgid.decode():
-        return False
-    # What the ack of a session:reconnect carries is ignored by jambonz (PROTOCOL.md 2.6.2).
-    return not has_verbs or [verb.get("verb") for verb in message.get("data") or ()] == ["say", "gather"]
+def is_ack(message: dict[str, object], msgid: bytes) -> bool:
+    """Tell whether a message acks this hook."""
+    return message.get("type") == "ack" and message.get("msgid") == msgid.decode()
+
+
+def has_both_verbs(message: dict[str, object]) -> bool:
+    """Tell whether an ack carries the two verbs of the benchmark's application."""
+    verbs = message.get("data")
+    return isinstance(verbs, list) and [verb.get("verb") for verb in verbs] == ["say", "gather"]
 
 
 def _acked(caller: Caller, now_s: float) -> None:

@@ -16,19 +16,15 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from tests.bench.caller import Caller, Crowd
+from tests.bench.figures import Figures, percentile, percentiles
 from tests.bench.loads import Kind, Load
+from tests.bench.storm import Storm
 
 SET_UP_LIMIT_S: Final = 90.0
 SETTLE_LIMIT_S: Final = 6.0
-# jambonz gives up a handshake after 1.5 s and an ack after 5 s, and reconnects after 0.5 s (PROTOCOL.md 1.1, 2.3, 1.4).
-HANDSHAKE_LIMIT_S: Final = 1.5
-ACK_LIMIT_S: Final = 5.0
-RECONNECT_AFTER_S: Final = 0.5
 # Hooks of the open model go out in groups no closer than this: each timer costs as much as a hook.
 _GROUP_S: Final = 0.00025
 _PEACE_S: Final = 1.5
-
-Figures = dict[str, float]
 
 
 def mark(name: str, *, waits: bool = False) -> None:
@@ -181,24 +177,13 @@ def idle(crowd: Crowd, load: Load) -> Figures:
 
 def _storm(crowd: Crowd, callers: list[Caller]) -> Figures:
     mark("storm-begin", waits=True)
-    crowd.cut(callers)
-    _turn_for(crowd, RECONNECT_AFTER_S)
-    began_s = time.perf_counter()
-    crowd.reconnect(callers, limit_s=SET_UP_LIMIT_S)
-    took_s = time.perf_counter() - began_s
+    figures = Storm(crowd, callers).run(SET_UP_LIMIT_S)
     mark("storm-end", waits=True)
     # They are whole again if each gets an ack for a hook; what is missing is counted when all settle.
     for caller in callers:
-        crowd.hook(caller, time.perf_counter())
-    handshakes_s = sorted(caller.upgraded_s for caller in callers)
-    acks_s = sorted(caller.acked_s - caller.upgraded_s for caller in callers)
-    return {
-        "storm_s": took_s,
-        "storm_late_handshakes": sum(value > HANDSHAKE_LIMIT_S for value in handshakes_s),
-        "storm_late_acks": sum(value > ACK_LIMIT_S for value in acks_s),
-        **percentiles("storm_handshake_", handshakes_s),
-        **percentiles("storm_ack_", acks_s),
-    }
+        if caller.is_open:
+            crowd.hook(caller, time.perf_counter())
+    return figures
 
 
 def _rest(crowd: Crowd, name: str) -> None:
@@ -211,17 +196,6 @@ def _turn_for(crowd: Crowd, seconds: float) -> None:
     until_s = time.perf_counter() + seconds
     while (left_s := until_s - time.perf_counter()) > 0:
         crowd.turn(min(left_s, 0.1))
-
-
-def percentiles(prefix: str, values: list[float]) -> Figures:
-    """Return p50, p99, p99.9 and the largest of sorted values, in their unit."""
-    parts = {"p50_s": 0.5, "p99_s": 0.99, "p999_s": 0.999, "max_s": 1.0}
-    return {f"{prefix}{name}": percentile(values, part) for name, part in parts.items()}
-
-
-def percentile(values: list[float], part: float) -> float:
-    """Return the value below which that part of the sorted values lies; not a number if there are none."""
-    return values[min(len(values) - 1, int(len(values) * part))] if values else math.nan
 
 
 def _cpu_s() -> float:
@@ -240,7 +214,7 @@ def main() -> None:
     run = {Kind.CLOSED: closed, Kind.OPEN: paced, Kind.CHURN: churn, Kind.IDLE: idle}[load.kind]
     figures = run(crowd, load)
     figures["unanswered"] = crowd.settle(limit_s=SETTLE_LIMIT_S)
-    figures |= {"lost": crowd.lost, "strange": crowd.strange}
+    figures |= {"lost": crowd.lost, "guarded": crowd.guarded, "strange": crowd.strange}
     crowd.close()
     print(json.dumps({"figures": figures}), flush=True)
 

@@ -92,7 +92,8 @@ def _idle(found: Medians) -> list[Goal]:
     memory = found.get("storm", CLUSTER, "memory_bytes.gateway")
     set_up = found.get("storm", CLUSTER, "set_up_cpu_us.gateway")
     idle = found.get("idle", CLUSTER, "idle_cpu_share.gateway")
-    broken = [found.get("storm", CLUSTER, name) for name in ("storm_late_handshakes", "storm_late_acks", "unanswered")]
+    late = ("storm_late_handshakes", "storm_broken", "storm_late_acks", "storm_not_back", "unanswered")
+    broken = [found.get("storm", CLUSTER, name) for name in late]
     return [
         Goal("memory per idle call, gateway", divided(memory, 1000), 10, " kB"),
         Goal(
@@ -112,7 +113,7 @@ def _idle(found: Medians) -> list[Goal]:
             None if None in broken else sum(value or 0 for value in broken),
             0,
             " calls",
-            note="handshake over 1.5 s, ack over 5 s, or none",
+            note="handshakes over 1.5 s, acks over 5 s, broken again",
         ),
     ]
 

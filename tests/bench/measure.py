@@ -9,11 +9,21 @@ from typing import Final
 
 from tests.bench.loads import Kind, Load
 from tests.bench.peers import Peer, Snapshot
+from tests.bench.redis_keys import key_costs
 
 GENERATOR: Final = (sys.executable, "-m", "tests.bench.generator")
 RUN_LIMIT_S: Final = 400.0
 # A generator that takes more than this part of what it measures has to be seen (issue "As fast through Redis").
 GENERATOR_SHARE_LIMIT: Final = 1 / 3
+
+_HARM: Final = {
+    "unanswered": "hooks without an ack",
+    "guarded": "hooks that the deadline guard had to ack",
+    "lost": "sockets lost",
+    "strange": "messages nobody expected",
+    "storm_not_back": "calls that did not come back",
+}
+_STORM: Final = {"storm_s", "storm_late_handshakes", "storm_broken", "storm_late_acks", "storm_not_back"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +43,7 @@ class Run:
     @property
     def harm(self) -> list[str]:
         """What must never happen, whatever the timing; empty if all is well."""
-        wrong = {"unanswered": "hooks without an ack", "lost": "sockets lost", "strange": "messages nobody expected"}
-        told = [f"{self.figures[name]:g} {words}" for name, words in wrong.items() if self.figures.get(name)]
+        told = [f"{self.figures[name]:g} {words}" for name, words in _HARM.items() if self.figures.get(name)]
         if not self.figures.get("events", 1):
             told.append("not one hook was acked")
         return told
@@ -43,6 +52,7 @@ class Run:
 async def measure(peer: Peer, load: Load) -> Run:
     """Start the peer, put the load on it, look at its processes at each mark, stop it."""
     looks: dict[str, Snapshot] = {}
+    keys: dict[str, float] = {}
     try:
         running = await peer.start()
         generator = await asyncio.create_subprocess_exec(
@@ -54,6 +64,8 @@ async def measure(peer: Peer, load: Load) -> Run:
             async with asyncio.timeout(RUN_LIMIT_S):
                 while "figures" not in (said := json.loads(await _line(generator.stdout, peer, load))):
                     looks[said["mark"]] = await running.snapshot()
+                    if said["mark"] == "many" and running.redis_url:
+                        keys = await key_costs(running.redis_url)
                     if said["waits"]:
                         generator.stdin.write(b"\n")
                 await generator.wait()
@@ -63,7 +75,8 @@ async def measure(peer: Peer, load: Load) -> Run:
                 await generator.wait()
     finally:
         await peer.stop()
-    return Run(peer.name, load.name, derived(load, said["figures"], looks))
+    per_call = {name: value / load.calls for name, value in keys.items()}
+    return Run(peer.name, load.name, derived(load, said["figures"], looks) | per_call)
 
 
 async def _line(stream: asyncio.StreamReader, peer: Peer, load: Load) -> bytes:
@@ -74,7 +87,7 @@ async def _line(stream: asyncio.StreamReader, peer: Peer, load: Load) -> bytes:
 
 def derived(load: Load, raw: dict[str, float], looks: dict[str, Snapshot]) -> dict[str, float]:
     """Return the figures of a run from what the generator and the looks at the processes say."""
-    figures = {name: value for name, value in raw.items() if name in {"unanswered", "lost", "strange"}}
+    figures = {name: value for name, value in raw.items() if name in _HARM}
     times = ("p50_s", "p99_s", "p999_s", "max_s")
     figures |= {f"{name[:-2]}_ms": value * 1e3 for name, value in raw.items() if name.endswith(times)}
     if load.kind is Kind.IDLE:
@@ -108,7 +121,7 @@ def _idle(load: Load, raw: dict[str, float], looks: dict[str, Snapshot]) -> dict
         figures["redis_memory_bytes"] = (many.redis["memory"] - few.redis["memory"]) * per_call
     if load.storm_calls:
         figures |= _cpu("storm_cpu_us", looks["storm-begin"], looks["storm-end"], 1e6 / load.storm_calls)
-        figures |= {name: raw[name] for name in ("storm_s", "storm_late_handshakes", "storm_late_acks")}
+        figures |= {name: value for name, value in raw.items() if name in _STORM}
     return figures
 
 

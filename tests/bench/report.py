@@ -89,13 +89,14 @@ def _idle_row(load: str, peer: str, found: Medians) -> list[str]:
         values = found.roles(load, peer, figure)
         return ", ".join(f"{role} {value * factor:.3g}" for role, value in values.items())
 
+    given_up = found.get(load, peer, "storm_late_handshakes")
     handshake = [found.get(load, peer, f"storm_handshake_{part}_ms") for part in ("p50", "p99")]
     return [
         peer,
         by_role("set_up_cpu_us", 1.0),
         by_role("memory_bytes", 1e-3),
         by_role("idle_cpu_share", 100.0),
-        _shown(found.get(load, peer, "storm_s")),
+        _shown(found.get(load, peer, "storm_s")) + (f", {given_up:g} handshakes given up" if given_up else ""),
         ", ".join(_shown(value) for value in handshake) if handshake[0] is not None else "-",
         _shown(found.get(load, peer, "storm_ack_p99_ms")),
     ]
