@@ -372,7 +372,7 @@ class Call(Controls, CallFacts):
             self._commit_aside([], ignore)
 
     def _arming(self, changes: StateChanges, on_committed: OnCommitted) -> OnCommitted:
-        if all(name != FIELD for name, _ in changes):
+        if not changes or all(name != FIELD for name, _ in changes):
             return on_committed
 
         def committed(error: ClusterError | None) -> None:

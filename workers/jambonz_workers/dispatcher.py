@@ -14,7 +14,7 @@ class Claim:
     call_sid: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ready:
     """The mailbox of a call has something to ``take``."""
 

@@ -52,7 +52,7 @@ def bare_ack(event: Event, verbs: Sequence[Mapping[str, object]], new_id: NewId)
     return Ack(new_id(), event.epoch, event.msgid, dump(verbs, "verbs"), may_redirect=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Commit:
     """What one script run saves, all or nothing.
 

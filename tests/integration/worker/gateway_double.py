@@ -68,6 +68,14 @@ class GatewayDouble:
             count += int(await self.redis.xlen(key))
         return count
 
+    async def nothing_waits(self) -> None:
+        """Wait until every entry is deleted, which is done many at a time."""
+
+        async def is_empty() -> bool:
+            return await self.entries() == 0
+
+        await until(is_empty, "all entries are deleted")
+
 
 @dataclass(eq=False)
 class Line:

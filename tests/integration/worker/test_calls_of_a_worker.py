@@ -63,7 +63,7 @@ async def test_an_event_that_comes_twice_has_one_effect(start: Start, gateway: G
     assert await line.hook("/count", i=2) == [{"verb": "tag", "data": {"seen": [1, 2]}}]
     assert twice not in line.acks
     await line.end()
-    assert await gateway.entries() == 0
+    await gateway.nothing_waits()
 
 
 async def test_a_lost_event_holds_a_call_up_for_a_second_only(start: Start, gateway: GatewayDouble) -> None:
@@ -108,7 +108,7 @@ async def test_an_event_in_the_wrong_inbox_reaches_the_owner(start: Start, gatew
     assert await line.hook("/count", i=1) == [{"verb": "tag", "data": {"seen": [1]}}]
     line.owner = owner
     await line.end()
-    assert await gateway.entries() == 0
+    await gateway.nothing_waits()
 
 
 async def test_an_event_of_a_call_that_is_over_is_dropped(start: Start, gateway: GatewayDouble) -> None:
@@ -117,15 +117,8 @@ async def test_an_event_of_a_call_that_is_over_is_dropped(start: Start, gateway:
     line = Line(gateway, "never-was", epoch=1)
     await line.send("verb:hook", {"i": 1}, hook="/count")
     await until(lambda: _value(running.worker.metrics.skipped) == 1, "the event is dropped")
-    await _nothing_waits(gateway)
+    await gateway.nothing_waits()
     assert await gateway.owned_by(running.worker.id) == set()
-
-
-async def _nothing_waits(gateway: GatewayDouble) -> None:
-    async def is_empty() -> bool:
-        return await gateway.entries() == 0
-
-    await until(is_empty, "all entries are deleted")
 
 
 async def test_a_full_worker_pulls_no_call(start: Start, gateway: GatewayDouble) -> None:
@@ -251,7 +244,7 @@ async def test_bodies_that_cannot_be_read_are_acked_and_counted(start: Start, ga
     await gateway.redis.xadd(gateway.keys.inbox(line.owner), {"e": b"rubbish"})
     await until(lambda: _value(running.worker.metrics.skipped) == 3, "three are counted")
     await line.end()
-    await _nothing_waits(gateway)
+    await gateway.nothing_waits()
 
 
 async def test_one_entry_may_carry_events_of_many_calls(start: Start, gateway: GatewayDouble) -> None:
@@ -266,7 +259,7 @@ async def test_one_entry_may_carry_events_of_many_calls(start: Start, gateway: G
     for line in lines:
         line.n = 1
         assert await line.answer(f"m-{line.sid}") == [SAY]
-    await _nothing_waits(gateway)
+    await gateway.nothing_waits()
     for line in lines:
         await line.end()
 

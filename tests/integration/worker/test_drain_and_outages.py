@@ -139,7 +139,7 @@ async def test_undone_events_of_a_drained_call_go_to_the_next_worker_in_order(
     await line.answer(msgids[-1])
     assert seen(line, msgids[-1]) == [0, 1, 2, 3]
     await line.end()
-    assert await gateway.entries() == 0
+    await gateway.nothing_waits()
 
 
 async def test_commits_survive_broken_connections(start: Start, gateway: GatewayDouble, redis: Redis) -> None:
@@ -162,11 +162,7 @@ async def test_commits_survive_broken_connections(start: Start, gateway: Gateway
         await line.end()
     assert running.worker.office.live == {}
     await until(lambda: _is_empty(running.worker), "nothing waits for Redis")
-
-    async def is_swept() -> bool:
-        return await gateway.entries() == 0
-
-    await until(is_swept, "all entries are deleted")
+    await gateway.nothing_waits()
 
 
 def _is_empty(worker: object) -> bool:

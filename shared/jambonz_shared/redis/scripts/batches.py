@@ -26,7 +26,7 @@ class Changes:
 NO_CHANGES: Final = Changes()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Committed:
     """The effects are in Redis; ``seq`` is that of the batch, or the last one's if there was none."""
 
