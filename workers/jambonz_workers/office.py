@@ -8,19 +8,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, assert_never
 
-from jambonz_shared.directive import encode_batch
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFrame, CallGone, CallLost, ClusterError
 from jambonz_shared.kinds import DETACHED, ENDED, TAKEOVER
 from jambonz_shared.redis import script
 from jambonz_shared.redis.scripts import (
-    NO_CHANGES,
     CallKeys,
     CallRecord,
-    Changes,
     Claimed,
-    Committed,
-    Duplicate,
     Ended,
     Fenced,
     Gone,
@@ -29,14 +24,13 @@ from jambonz_shared.redis.scripts import (
     StillLive,
     claim_args,
     claim_reply,
-    commit_args,
-    commit_reply,
     end_args,
     end_reply,
     orphan_args,
 )
 from jambonz_workers.call import Call
 from jambonz_workers.claimed_call import ClaimedCall
+from jambonz_workers.committer import Committer
 from jambonz_workers.delivery import Delivery, Entry, Source
 from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Overhear, Ready, Settle, Wait
 from jambonz_workers.effects import DECLINE_FAILED, Commit, bare_ack, is_inbound_start
@@ -84,6 +78,7 @@ class Office:
             outbox.link, self, owned_key=terms.keys.owned(terms.process_id), grace_s=terms.grace_s
         )
         self._tally: Final = terms.metrics.tally
+        self._committer: Final = Committer(outbox, self._tally, self)
 
     # What calls need (call.Office).
 
@@ -97,45 +92,7 @@ class Office:
         if live is None or live.call is not call:
             self._loop.call_soon(on_committed, call.over or CallGone(call.sid))
             return
-        batch = encode_batch(commit.directives) if commit.directives else b""
-        has_changes = commit.state or commit.facts or commit.status
-        changes = Changes(commit.facts, commit.status, dict(commit.state)) if has_changes else NO_CHANGES
-        previous = live.sent.get(commit.series, 0)
-        live.sent[commit.series] = max(previous, commit.n)
-        event = (commit.series, commit.n)
-        renews = live.renews(self._loop.time(), has_batch=bool(batch))
-        keys, args = commit_args(live.ownership, event, batch, changes, previous=previous, renews=renews)
-        on_answer = partial(self._committed, live, event, on_committed)
-        self._outbox.script(on_answer, script.COMMIT, keys, args)
-
-    def _committed(self, live: LiveCall, event: tuple[int, int], on_committed: OnCommitted, reply: Any) -> None:
-        if isinstance(reply, Exception):
-            log.error("commit refused by redis", exc_info=reply, extra={"call_sid": live.call.sid})
-            self._tally.commits["failed"] += 1
-            # What was sent behind it waits for it in vain: another worker goes on from what is committed.
-            self.give_up(live.call.sid)
-            on_committed(CallLost(live.call.sid, ""))
-            return
-        sid = live.call.sid
-        match commit_reply(reply):
-            case Committed():
-                self._tally.commits["ok"] += 1
-                live.confirm(*event)
-                on_committed(None)
-            case Duplicate():
-                self._tally.commits["duplicate"] += 1
-                live.confirm(*event)
-                on_committed(None)
-            case Fenced(owner):
-                self._tally.commits["fenced"] += 1
-                self.lose(live, owner)
-                on_committed(CallLost(sid, owner))
-            case Gone():
-                self._tally.commits["gone"] += 1
-                self._over(live)
-                on_committed(CallGone(sid))
-            case other:
-                assert_never(other)
+        self._committer.commit(live, commit, on_committed)
 
     @property
     def is_busy(self) -> bool:
@@ -330,7 +287,7 @@ class Office:
         match Gone() if isinstance(reply, Exception) else end_reply(reply):
             case Ended() | Gone():
                 self._sweeper.settle(delivery)
-                self._over(live)
+                self.over(live)
             case Fenced(owner):
                 self.lose(live, owner)
                 self._forwarder.forward(owner, delivery)
@@ -352,7 +309,7 @@ class Office:
         # It came over no stream, so nothing is to be deleted.
         self.receive(Delivery(envelope, Entry(Source.INBOX, b"", 1), is_settled=True))
 
-    def _over(self, live: LiveCall) -> None:
+    def over(self, live: LiveCall) -> None:
         """The call has ended: nothing of it stays here."""
         if self._release(live, CallGone(live.call.sid)):
             self._apply(self.dispatcher.gone(live.call.sid))
