@@ -1,6 +1,6 @@
 """An application that brings its call into a state, and sends whatever command it is told to."""
 
-from jambonz_workers import App, Call, Event
+from jambonz_workers import App, Call, Event, WrongState
 
 app = App()
 
@@ -10,6 +10,11 @@ VOICE = {"vendor": "elevenlabs", "voice": "v1"}
 
 STAGES: dict[str, list[dict[str, object]]] = {
     "gather": [{"verb": "answer"}, {"verb": "gather", "input": ["digits"], "timeout": 600, "actionHook": "/done"}],
+    "notified": [
+        {"verb": "answer"},
+        {"verb": "config", "notifyEvents": True},
+        {"verb": "gather", "input": ["digits"], "timeout": 600, "actionHook": "/done"},
+    ],
     # Verbs that do not answer the call.
     "ringing": [{"verb": "alert", "message": "180 Ringing"}, {"verb": "redirect", "actionHook": "/refuse"}],
     "dial": [{"verb": "dial", **TALK}],
@@ -34,6 +39,15 @@ async def begin(call: Call, event: Event) -> object:
 async def send(call: Call, event: Event) -> None:
     method = getattr(call, event.data["args"]["method"])
     await method(*event.data["args"]["positional"], **event.data["args"]["named"])
+
+
+@app.hook("/try")
+async def try_it(call: Call, event: Event) -> object:
+    try:
+        await send(call, event)
+    except WrongState as error:
+        return {"verb": "tag", "data": {"why": error.why}}
+    return {"verb": "tag", "data": {"why": ""}}
 
 
 @app.hook("/refuse")

@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Any
 
 from jambonz_shared.directive import Close, Command, Directive, Outcome, OutcomeKind
-from jambonz_shared.errors import ClusterError
+from jambonz_shared.errors import CallGone, ClusterError
+from jambonz_shared.kinds import FINAL_STATUSES
 from jambonz_workers.call_facts import CallFacts
 from jambonz_workers.capabilities import Target
 from jambonz_workers.claimed_call import ClaimedCall
@@ -17,6 +18,7 @@ from jambonz_workers.environment import typed
 from jambonz_workers.event import Event
 from jambonz_workers.facts import encode_facts, facts_after, status_of
 from jambonz_workers.handling import Handling, Office, OnCommitted, current, ignore, settle
+from jambonz_workers.phase import Phase
 from jambonz_workers.routing import Late, checked_path
 from jambonz_workers.speech import Speech, Voice
 from jambonz_workers.state import CallState, StateChanges
@@ -24,7 +26,7 @@ from jambonz_workers.timers import FIELD, TIMER, Timers
 from jambonz_workers.tool_answers import vendor_in
 from jambonz_workers.verb_schemas import check_schemas
 from jambonz_workers.verbs import verb_list
-from jambonz_workers.work import Job, Work
+from jambonz_workers.work import Job, Work, Works
 
 
 class Call(Controls, CallFacts):
@@ -41,8 +43,8 @@ class Call(Controls, CallFacts):
         status: Newest call status, such as ``in-progress``; empty when unknown.
     """
 
-    __slots__ = ("_background_n", "_facts", "_office", "_seen", "_voice", "_works", "app", "fence", "handling", "over",
-                 "path", "state", "status", "timers")  # fmt: skip
+    __slots__ = ("_background_n", "_facts", "_office", "_seen", "_voice", "app", "fence", "handling", "over",
+                 "path", "phase", "state", "status", "timers", "works")  # fmt: skip
 
     def __init__(self, sid: str, office: Office, claimed: ClaimedCall) -> None:
         super().__init__(sid)
@@ -55,7 +57,8 @@ class Call(Controls, CallFacts):
         self.over: ClusterError | None = None
         self._facts: dict[str, Any] = dict(claimed.facts)
         self._office = office
-        self._works: set[Work] = set()
+        self.works = Works(sid, self._save_work)
+        self.phase = Phase(claimed.status)
         self._voice: Voice | None = None
         self.timers = Timers(sid, claimed.fence, self.state, office.tell)
         self._background_n = 0
@@ -83,6 +86,7 @@ class Call(Controls, CallFacts):
     def redirect(self, verbs: object, queue: bool = False, *, leg: str | None = None) -> Sending:
         """Replace the running application by ``verbs``, or append them; see ``Controls.redirect``."""
         sending = super().redirect(verbs, queue, leg=leg)
+        self.phase.change()
         self.note_model(verb_list(verbs))
         return sending
 
@@ -196,8 +200,14 @@ class Call(Controls, CallFacts):
     def _send(self, frames: Sequence[bytes]) -> Sending:
         return self._act([Command(self._office.new_id(), frame, self._office.process_id) for frame in frames])
 
+    def _why_ignored(self, command: str) -> str:
+        return self.phase.why_ignored(command)
+
     def _act(self, directives: list[Directive]) -> Sending:
         handling = self._current()
+        # A handler that was overtaken by the end of its call may finish in peace; later ones must know.
+        if self.status in FINAL_STATUSES if handling else self.phase.is_over:
+            raise CallGone(self.sid)
         if handling:
             handling.directives += directives
             return Settled(Outcome(directives[-1].id, OutcomeKind.QUEUED))
@@ -269,6 +279,7 @@ class Call(Controls, CallFacts):
         directives: list[Directive] = []
         if event.is_hook and not handling.is_acked:
             directives = answer(event, verbs, handling.late, office.new_id, office.process_id)
+            self.phase.change()
         directives += handling.directives
         works, handling.directives, handling.works = handling.works, [], []
         done = on_committed if not works else self._starting(works, on_committed)
@@ -322,13 +333,7 @@ class Call(Controls, CallFacts):
 
     def cancel_works(self) -> None:
         """Cancel all background work."""
-        for work in list(self._works):
-            work.cancel()
-
-    @property
-    def works(self) -> set[Work]:
-        """Background work that runs now."""
-        return self._works
+        self.works.cancel()
 
     def _starting(self, works: list[Work], on_committed: OnCommitted) -> OnCommitted:
         def committed(error: ClusterError | None) -> None:
@@ -348,23 +353,20 @@ class Call(Controls, CallFacts):
             return
         context = contextvars.copy_context()
         context.run(current.set, None)
-        self._works.add(work)
-        work.start(context, self.sid, self._work_ended)
+        self.works.start(work, context)
 
-    def _work_ended(self, work: Work) -> None:
-        self._works.discard(work)
-        if self.over is None and self.handling is None:
-            changes = self._changes_of_work()
-            if changes:
-                self._commit_aside([], ignore, changes)
-
-    def _changes_of_work(self) -> StateChanges:
+    def _save_work(self) -> None:
+        """Save what background work that has ended did to the state."""
+        if self.over or self.handling:
+            return
         try:
-            return self.state.changes()
+            changes = self.state.changes()
         except TypeError:
             # Nobody awaits the work any more; the log is the only place left.
             self.state.rollback()
-            return []
+            return
+        if changes:
+            self._commit_aside([], ignore, changes)
 
     def _save_aside(self) -> None:
         """Save the state now, unless a handler has it in its hands and saves it with its effects."""

@@ -9,6 +9,7 @@ from jambonz_shared.directive import Outcome
 from jambonz_workers import commands
 from jambonz_workers.capabilities import Target, check_command, check_verbs
 from jambonz_workers.commands import RecordAction
+from jambonz_workers.phase import WrongState
 from jambonz_workers.verbs import verb_list
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ class Controls(ABC):
     """The commands of a call. Each method acts at once and returns its Outcome to be awaited.
 
     A command that jambonz would silently ignore raises instead: ``ValueError`` or ``TypeError`` for bad data,
-    ``MessageTooBig`` for a single message over jambonz's limit.
+    ``MessageTooBig`` for a single message over jambonz's limit, ``WrongState`` when it comes at the wrong time and the
+    call knows it.
     """
 
     __slots__ = ("sid",)
@@ -67,16 +69,27 @@ class Controls(ABC):
         """The line of jambonz that the app is made for; None: whatever comes."""
 
     def command(self, name: str, data: object = None, *, leg: str | None = None, tool_call_id: str = "") -> Sending:
-        """Send any command of jambonz with exactly this data, to the call itself or to ``leg``.
+        """Send any command of jambonz with exactly this data, to the call or to ``leg``, in whatever state it is.
 
         A name that no version of jambonz is known to have is sent all the same, with a warning in the log.
 
         Raises:
             Unsupported: If the app's target lacks it.
         """
-        return self._issue(name, commands.command(name, data, leg=leg or self.sid, tool_call_id=tool_call_id))
+        return self._send_known(name, commands.command(name, data, leg=leg or self.sid, tool_call_id=tool_call_id))
 
-    def _issue(self, name: str, frame: bytes) -> Sending:
+    def _why_ignored(self, _: str) -> str:
+        """Return why jambonz would surely ignore a command in the call's present state; empty if nobody knows."""
+        return ""
+
+    def _issue(self, name: str, frame: bytes, leg: str | None = None, *, asking: str = "") -> Sending:
+        """Send a command of a typed method; ``asking`` names it where its name alone does not tell what it needs."""
+        command = asking or name
+        if leg in (None, self.sid) and (why := self._why_ignored(command)):
+            raise WrongState(self.sid, command, why)
+        return self._send_known(name, frame)
+
+    def _send_known(self, name: str, frame: bytes) -> Sending:
         if not check_command(name, self.target) and name not in _warned and len(_warned) < _WARNED_LIMIT:
             _warned.add(name)
             log.warning("jambonz is not known to have this command; it is sent all the same", extra={"command": name})
@@ -112,11 +125,11 @@ class Controls(ABC):
 
     def hangup(self) -> Sending:
         """End an answered call; one not answered yet is ended by ``no_answer`` or the verb ``sip:decline``."""
-        return self._issue("call:status", commands.call_status("completed", leg=self.sid))
+        return self._issue("call:status", commands.call_status("completed", leg=self.sid), asking="hangup")
 
     def no_answer(self) -> Sending:
         """Refuse an inbound call that is not answered yet (503), or cancel an outbound one that rings."""
-        return self._issue("call:status", commands.call_status("no-answer", leg=self.sid))
+        return self._issue("call:status", commands.call_status("no-answer", leg=self.sid), asking="no-answer")
 
     def config(self, **properties: object) -> Sending:
         """Run a config verb at once beside the running one, such as ``config(notifyEvents=True)``."""
@@ -137,15 +150,15 @@ class Controls(ABC):
 
     def mute(self, leg: str | None = None) -> Sending:
         """Mute a leg of a running dial, or the call in a conference."""
-        return self._issue("mute:status", commands.mute("mute", leg=leg or self.sid))
+        return self._issue("mute:status", commands.mute("mute", leg=leg or self.sid), leg)
 
     def unmute(self, leg: str | None = None) -> Sending:
         """Undo ``mute``."""
-        return self._issue("mute:status", commands.mute("unmute", leg=leg or self.sid))
+        return self._issue("mute:status", commands.mute("unmute", leg=leg or self.sid), leg)
 
     def whisper(self, verbs: object, leg: str | None = None) -> Sending:
         """Play say or play verbs to one leg of a running dial."""
-        return self._issue("whisper", commands.whisper(verbs, leg=leg or self.sid))
+        return self._issue("whisper", commands.whisper(verbs, leg=leg or self.sid), leg)
 
     def media_path(self, path: Literal["no-media", "partial-media", "full-media"]) -> Sending:
         """Take the media of a running dial through jambonz, or past it."""
@@ -153,11 +166,11 @@ class Controls(ABC):
 
     def boost(self, level_db: float | str, leg: str | None = None) -> Sending:
         """Change how loud a leg hears the other, such as ``boost(6)`` or ``boost("-3dB")``."""
-        return self._issue("boostAudioSignal", commands.boost(level_db, leg=leg or self.sid))
+        return self._issue("boostAudioSignal", commands.boost(level_db, leg=leg or self.sid), leg)
 
     def dub(self, action: DubAction, track: str, *, leg: str | None = None, **options: object) -> Sending:
         """Work on an extra audio track; ``options`` are those of the verb: ``play``, ``say``, ``loop``, ``gain``."""
-        return self._issue("dub", commands.dub(action, track, options, leg=leg or self.sid))
+        return self._issue("dub", commands.dub(action, track, options, leg=leg or self.sid), leg)
 
     # Conferences.
 
@@ -187,7 +200,7 @@ class Controls(ABC):
 
     def dtmf(self, digit: str, duration_ms: int | None = None, *, leg: str | None = None) -> Sending:
         """Send one DTMF digit; the call must be answered."""
-        return self._issue("dtmf", commands.dtmf(digit, duration_ms, leg=leg or self.sid))
+        return self._issue("dtmf", commands.dtmf(digit, duration_ms, leg=leg or self.sid), leg)
 
     def record(
         self,
@@ -242,7 +255,7 @@ class Controls(ABC):
     ) -> Sending:
         """Send a SIP request inside the call's dialog, such as INFO or MESSAGE."""
         options = {"content_type": content_type, "content": content, "headers": headers}
-        return self._issue("sip:request", commands.sip_request(method, options, leg=leg or self.sid))
+        return self._issue("sip:request", commands.sip_request(method, options, leg=leg or self.sid), leg)
 
     # Models and streamed text.
 

@@ -11,7 +11,9 @@ from jambonz_workers.effects import DECLINE_FAILED, DECLINE_UNKNOWN, bare_ack, i
 from jambonz_workers.event import Event, event_of
 from jambonz_workers.handling import Handling, OnCommitted
 from jambonz_workers.metrics import WorkerMetrics
+from jambonz_workers.phase import HEARD
 from jambonz_workers.routing import Handler, Late, Route
+from jambonz_workers.speech import OVERHEARD
 from jambonz_workers.tally import kind_label
 from jambonz_workers.threads import Threads
 from jambonz_workers.timers import TIMER
@@ -57,6 +59,8 @@ class Runner:
 
     def overhear(self, call: Call, envelope: Envelope) -> None:
         """Tell what runs for a call of an event before its turn; start its handler if that is concurrent."""
+        if envelope.kind in HEARD:
+            call.phase.hear(envelope)
         if not call.is_speaking and envelope.kind not in self._app.concurrent:
             return
         try:
@@ -179,6 +183,11 @@ class Runner:
 
 
 _WARNED_LIMIT = 1000
+
+
+def overheard_by(app: App) -> frozenset[str]:
+    """Return the kinds of which the runner must be told when they arrive, by ``overhear``."""
+    return OVERHEARD | HEARD | app.concurrent
 
 
 def _verbs_of_failure(event: Event) -> object:

@@ -21,8 +21,7 @@ from jambonz_workers.environment import Declared
 from jambonz_workers.event import Event, event_of
 from jambonz_workers.handling import OnCommitted
 from jambonz_workers.metrics import WorkerMetrics
-from jambonz_workers.runner import Runner
-from jambonz_workers.speech import OVERHEARD
+from jambonz_workers.runner import Runner, overheard_by
 from jambonz_workers.state import CallState
 from jambonz_workers.threads import Threads
 from jambonz_workers.timers import FIELD, envelope_of
@@ -108,7 +107,7 @@ class AppClient:
         message = {"type": kind, "msgid": msgid, "call_sid": self.call.sid, "hook": hook, "data": sent}
         body = orjson.dumps(message)
         envelope = Envelope(self.call.sid, 1, self._n, kind, msgid, 0, "test", is_acked=False, body=body)
-        if kind in OVERHEARD or kind in self.app.concurrent:
+        if kind in overheard_by(self.app):
             self._runner.overhear(self.call, envelope)
         event = event_of(envelope)
         await self._runner.handle(self.call, event, _ignore)
@@ -132,8 +131,8 @@ class AppClient:
     async def settle(self) -> list[dict[str, Any]]:
         """Wait until all background work has ended; return all commands so far."""
         await asyncio.gather(*self._told)
-        while self.call.works:
-            await asyncio.gather(*(work.wait() for work in self.call.works))
+        while self.call.works.running:
+            await asyncio.gather(*(work.wait() for work in self.call.works.running))
         return self.commands
 
     async def end(self) -> None:

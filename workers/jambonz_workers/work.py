@@ -55,3 +55,32 @@ class Work:
         if not task.cancelled() and (error := task.exception()):
             log.error("background work failed", exc_info=error, extra={"call_sid": call_sid, "work": self.name})
         on_done(self)
+
+
+class Works:
+    """The background work of one call that runs now.
+
+    Attributes:
+        running: In no order.
+    """
+
+    __slots__ = ("_call_sid", "_on_ended", "running")
+
+    def __init__(self, call_sid: str, on_ended: Callable[[], None]) -> None:
+        self.running: set[Work] = set()
+        self._call_sid = call_sid
+        self._on_ended = on_ended
+
+    def start(self, work: Work, context: contextvars.Context) -> None:
+        """Start one; ``on_ended`` is called when it has ended."""
+        self.running.add(work)
+        work.start(context, self._call_sid, self._ended)
+
+    def cancel(self) -> None:
+        """Cancel all."""
+        for work in list(self.running):
+            work.cancel()
+
+    def _ended(self, work: Work) -> None:
+        self.running.discard(work)
+        self._on_ended()

@@ -32,8 +32,7 @@ from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.office import Office
 from jambonz_workers.outbox import Outbox
 from jambonz_workers.presence import Presence
-from jambonz_workers.runner import Runner
-from jambonz_workers.speech import OVERHEARD
+from jambonz_workers.runner import Runner, overheard_by
 from jambonz_workers.sweeper import Sweeper
 from jambonz_workers.terms import Terms
 from jambonz_workers.threads import Threads
@@ -107,7 +106,7 @@ class Worker:
         self._channels = Channels(self._endpoint, link, f"{settings.key_prefix}canary:{{{self.id}}}")
         self._calls = Calls(link, self._channels, self.id, keys)
         self._calls.target = app.target
-        self._dispatcher = Dispatcher(settings.max_calls, OVERHEARD | app.concurrent)
+        self._dispatcher = Dispatcher(settings.max_calls, overheard_by(app))
         # Before the outbox, which listens too: what Redis has lost is restored before commits are repeated.
         link.on_up(self._restore)
         self._outbox = Outbox(link)
@@ -147,7 +146,7 @@ class Worker:
         self._is_reading = False
         self._has_handed_over = False
         self.metrics.held.set_function(lambda: self._outbox.held)
-        self.metrics.works.set_function(lambda: sum(len(live.call.works) for live in self.office.live.values()))
+        self.metrics.works.set_function(lambda: sum(len(live.call.works.running) for live in self.office.live.values()))
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:

@@ -327,7 +327,7 @@ async def test_background_work_sends_commands_in_order(start: Start, gateway: Ga
     assert [frame["data"][0]["data"]["i"] for frame in line.frames] == list(range(20))
     assert line.seqs == list(range(1, 23))
     (live,) = running.worker.office.live.values()
-    await until(lambda: not live.call.works, "the work has ended")
+    await until(lambda: not live.call.works.running, "the work has ended")
 
     async def is_saved() -> bool:
         return await gateway.redis.hget(gateway.keys.call(line.sid), "s:done") == b"true"
