@@ -88,9 +88,9 @@ class Gateway:
         }
         link.on_up(self._link_up)
 
-    def connection(self) -> Connection:
-        """Return the protocol of a socket that has just been accepted."""
-        connection = Connection(self, self._loop)
+    def connection(self, address: str = "") -> Connection:
+        """Return the protocol of a socket that has just been accepted; its transport knows an empty address."""
+        connection = Connection(self, self._loop, address)
         self.connections.add(connection)
         return connection
 

@@ -11,10 +11,13 @@ from collections.abc import Coroutine
 from typing import Final
 
 from jambonz_gateway.connection import Connection
-from jambonz_gateway.door import Door
+from jambonz_gateway.door import Door, Visitors
 from jambonz_gateway.downlink import Identity
+from jambonz_gateway.entrance import Gates
 from jambonz_gateway.files import FollowedFiles
 from jambonz_gateway.gateway import Gateway
+from jambonz_gateway.peers import Proxies
+from jambonz_gateway.tls import Certificate
 from jambonz_shared.config import GatewaySettings
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script, scripts
@@ -75,9 +78,16 @@ class _Server:
             endpoint, self._link, f"{keys.prefix}canary:{{{gateway_id}}}", self._resubscribed
         )
         self.gateway: Final = Gateway(settings, identity, self._link, self._channels)
-        self._door: Final = Door(settings.host, settings.port, factory=self._accept, is_shared=settings.processes > 1)
         self._files: Final = FollowedFiles(reload, self._reload_failed)
         self._files.follow([settings.credentials_file], self.gateway.reception.read_credentials)
+        certificate = self._certificate()
+        self._door: Final = Door(
+            settings.host,
+            settings.port,
+            visitors=Visitors(self._accept, self._lost),
+            gates=gates_of(settings, certificate),
+            is_shared=settings.processes > 1,
+        )
         self._reopening: asyncio.Task[None] | None = None
         self._started_at_ms: Final = time.time_ns() // 1_000_000
         self._show_gauges()
@@ -164,14 +174,26 @@ class _Server:
             with contextlib.suppress(Exception):
                 await self._link.call(b"UNLINK", keys.gateway(identity.gateway_id), keys.held(identity.gateway_id))
 
+    def _certificate(self) -> Certificate | None:
+        settings = self._settings
+        if not settings.tls_certificate_file:
+            return None
+        certificate = Certificate(settings.tls_certificate_file, settings.tls_key_file)
+        self._files.follow([settings.tls_certificate_file, settings.tls_key_file], certificate.read)
+        return certificate
+
     # Room.
 
-    def _accept(self) -> Connection:
-        connection = self.gateway.connection()
+    def _accept(self, address: str) -> Connection:
+        connection = self.gateway.connection(address)
         if len(self.gateway.connections) >= self._settings.max_calls:
             # Not at once: what the loop has accepted together with this one still needs its server, or hangs.
             asyncio.get_running_loop().call_soon(self._shut_if_full)
         return connection
+
+    def _lost(self, connection: asyncio.Protocol) -> None:
+        assert isinstance(connection, Connection), "the door makes nothing else"
+        self.gateway.gone(connection, None)
 
     def _shut_if_full(self) -> None:
         if self._door.is_open and len(self.gateway.connections) >= self._settings.max_calls:
@@ -267,6 +289,15 @@ class _Server:
         gauge("held_bytes", "Events that wait for an owner", gateway.held_bytes)
         gauge("owed_acks", "Hooks jambonz waits for", gateway.owed_acks)
         gauge("redis_up", "1 while Redis answers", lambda: float(self._redis_check() is None))
+
+
+def gates_of(settings: GatewaySettings, certificate: Certificate | None) -> Gates | None:
+    """Return what a connection passes on its way in, ``None`` for nothing."""
+    has_headers = settings.behind_proxy == "proxy-protocol"
+    if certificate is None and not has_headers:
+        return None
+    proxies = Proxies.parse(settings.trusted_proxies if has_headers else "")
+    return Gates(proxies, certificate.context if certificate else None)
 
 
 def _ignore(reply: Reply) -> None:

@@ -6,6 +6,7 @@ in ``_s`` hold seconds, in ``_bytes`` bytes. ``load_settings`` reads flags and e
 directly reads neither, which is what tests want.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -134,15 +135,25 @@ class GatewaySettings(CommonSettings):
     max_login_failures: int = Field(
         10, ge=1, description="Wrong credentials per minute, of one source address for one user, before they get 429."
     )
-    behind_proxy: Literal["no", "headers"] = Field(
+    behind_proxy: Literal["no", "proxy-protocol", "headers"] = Field(
         "no",
-        description="How trusted proxies in front tell the address of their client: by the headers Forwarded or "
-        "X-Forwarded-For.",
+        description="How trusted proxies in front tell the address of their client: PROXY protocol 1 or 2, or the "
+        "headers Forwarded or X-Forwarded-For.",
     )
     trusted_proxies: Annotated[str, AfterValidator(_require_networks)] = Field(
         "",
         description="Addresses and networks of the proxies whose word counts, with commas between them.",
         json_schema_extra={"expected": "addresses or networks such as 10.0.0.7 or 10.1.0.0/16, with commas"},
+    )
+    tls_certificate_file: str = Field(
+        "",
+        description="Certificate chain (PEM) of wss://, read again when it changes and at SIGHUP; none is ws://.",
+        json_schema_extra={"expected": "a file that can be read"},
+    )
+    tls_key_file: str = Field(
+        "",
+        description="Its key, if that is in another file.",
+        json_schema_extra={"expected": "a file that can be read"},
     )
     ping_interval_s: Seconds = Field(20.0, ge=1, le=300, description="Time between pings; two lost ones end a socket.")
     ack_deadline_s: Seconds = Field(
@@ -178,6 +189,11 @@ class GatewaySettings(CommonSettings):
             yield "max_event_bytes", "no more than JAMBONZ_CLUSTER_MAX_HELD_CALL_BYTES"
         if self.behind_proxy != "no" and not self.trusted_proxies.strip():
             yield "trusted_proxies", f"an address or network, since JAMBONZ_CLUSTER_BEHIND_PROXY is {self.behind_proxy}"
+        for name in ("tls_certificate_file", "tls_key_file"):
+            if (path := getattr(self, name)) and not os.access(path, os.R_OK):
+                yield name, "a file that can be read"
+        if self.tls_key_file and not self.tls_certificate_file:
+            yield "tls_certificate_file", "the certificate that belongs to JAMBONZ_CLUSTER_TLS_KEY_FILE"
         if problem := problem_in(self.credentials.get_secret_value() if self.credentials else ""):
             yield "credentials", f"{CREDENTIALS_EXPECTED} ({problem})"
         if problem := _problem_in_file(self.credentials_file):
