@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from jambonz_cluster.embedded_redis import EmbeddedRedis
 from tests.cluster_fixture import Cluster, ClusterFactory
+from tests.redis_cluster import RedisCluster
 from tests.redis_servers import KeyLeakGuard, RedisServers, available, description
 
 # How long an example takes says more about the machine than about the code.
@@ -34,6 +35,20 @@ def redis_servers() -> Iterator[RedisServers]:
     servers = RedisServers()
     yield servers
     servers.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_of_session() -> Iterator[RedisCluster]:
+    """The Redis Cluster of this run, started when first asked for."""
+    with RedisCluster() as servers:
+        yield servers
+
+
+@pytest.fixture
+def redis_cluster(redis_cluster_of_session: RedisCluster) -> RedisCluster:
+    """A Redis Cluster that is whole and empty; what a test has killed is started again."""
+    redis_cluster_of_session.heal()
+    return redis_cluster_of_session
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Final, NoReturn
+from typing import ClassVar, Final, NoReturn
 
 import hiredis
 
@@ -38,6 +38,13 @@ class Channels:
         failed_callbacks: Callbacks that raised.
         connects: Times the connection came up.
     """
+
+    # The words of plain channels; a Redis Cluster has others (cluster/channels.py).
+    _SUBSCRIBE: ClassVar = b"SUBSCRIBE"
+    _UNSUBSCRIBE: ClassVar = b"UNSUBSCRIBE"
+    _PUBLISH: ClassVar = b"PUBLISH"
+    _MESSAGE: ClassVar = b"message"
+    _per_command: ClassVar = CHANNELS_PER_COMMAND
 
     def __init__(
         self,
@@ -112,11 +119,11 @@ class Channels:
         if wire is None or not pending:
             return
         self._pending = {}
-        self._write(wire, b"SUBSCRIBE", [channel for channel, is_wanted in pending.items() if is_wanted])
-        self._write(wire, b"UNSUBSCRIBE", [channel for channel, is_wanted in pending.items() if not is_wanted])
+        self._write(wire, self._SUBSCRIBE, [channel for channel, is_wanted in pending.items() if is_wanted])
+        self._write(wire, self._UNSUBSCRIBE, [channel for channel, is_wanted in pending.items() if not is_wanted])
 
     def _write(self, wire: Wire, command: bytes, channels: Iterable[bytes]) -> None:
-        for some in _slices(channels):
+        for some in _slices(channels, self._per_command):
             for channel in some:
                 self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
             wire.transport.write(pack_command((command, *some)))
@@ -124,8 +131,9 @@ class Channels:
     def _on_data(self, reader: hiredis.Reader) -> None:
         gets = reader.gets
         handlers = self._handlers
+        message = self._MESSAGE
         while (reply := gets()) is not INCOMPLETE:
-            if isinstance(reply, list) and reply[0] == b"message":
+            if isinstance(reply, list) and reply[0] == message:
                 on_message = handlers.get(reply[1])
                 # None: unsubscribed, and Redis did not know it yet.
                 if on_message is None:
@@ -139,7 +147,7 @@ class Channels:
 
     def _on_other(self, reply: Reply) -> None:
         match reply:
-            case [b"subscribe" | b"unsubscribe", bytes(channel), int()]:
+            case [b"subscribe" | b"unsubscribe" | b"ssubscribe" | b"sunsubscribe", bytes(channel), int()]:
                 self._confirmed(channel)
             case Exception():
                 assert self._wire is not None
@@ -189,7 +197,7 @@ class Channels:
         self._handlers[self._canary] = self._canary_came
         wire.on_lost(self._wire_lost)
         self._is_resubscribing = True
-        self._write(wire, b"SUBSCRIBE", self._handlers)
+        self._write(wire, self._SUBSCRIBE, self._handlers)
         await wire.watch(self._tick)
 
     def _wire_lost(self) -> None:
@@ -208,7 +216,7 @@ class Channels:
         self._canary_ticks += 1
         if self._canary_ticks >= CANARY_TICKS and self._link.is_up:
             self._canary_ticks = 0
-            self._link.send(self._canary_published, b"PUBLISH", self._canary, self._canary_sent + 1)
+            self._link.send(self._canary_published, self._PUBLISH, self._canary, self._canary_sent + 1)
 
     def _canary_published(self, reply: Reply) -> None:
         # Only a canary that Redis has taken is waited for; the Link's troubles are not ours.
@@ -219,7 +227,7 @@ class Channels:
         self._canary_seen = int(payload)
 
 
-def _slices(channels: Iterable[bytes]) -> Iterator[list[bytes]]:
+def _slices(channels: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
     iterator = iter(channels)
-    while some := list(islice(iterator, CHANNELS_PER_COMMAND)):
+    while some := list(islice(iterator, size)):
         yield some

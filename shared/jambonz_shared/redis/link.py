@@ -99,6 +99,16 @@ class Link:
         """Commands whose reply has not come yet."""
         return len(self._waiting)
 
+    @property
+    def nodes(self) -> "Sequence[Link]":
+        """The links to single servers that this one is made of; itself, unless it is one to a Redis Cluster."""
+        return (self,)
+
+    def node_of(self, key: str) -> "Link":
+        """Return the link to the server that has a key, for what is to be said to that server."""
+        del key
+        return self
+
     def send(self, on_reply: OnReply, *args: Argument) -> None:
         """Send a command with the others of this loop tick; the callback gets what became of it.
 

