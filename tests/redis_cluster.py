@@ -38,7 +38,7 @@ class Server:
         self.port = free_port()
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        self.client: redis.Redis = redis.Redis(port=self.port, socket_timeout=5, socket_connect_timeout=1)
+        self.client: redis.Redis = redis.Redis("127.0.0.1", self.port, socket_timeout=5, socket_connect_timeout=1)
 
     @property
     def is_running(self) -> bool:
@@ -115,8 +115,7 @@ class RedisCluster:
         """Start all servers, share the slots out, and return when every server calls the cluster whole."""
         for server in self.servers:
             server.start()
-        for server in self.servers:
-            _until(lambda server=server: bool(server.client.ping()), "a server answers")
+        _until(lambda: all(server.client.ping() for server in self.servers), "every server answers")
         with ThreadPoolExecutor(len(self.servers)) as pool:
             list(pool.map(self._prepare, range(len(self.servers))))
         first, *others = self.servers
@@ -150,14 +149,14 @@ class RedisCluster:
         _until(lambda: all(map(_is_in_step, self.servers)), "every replica is in step")
 
     def masters(self) -> list[Server]:
-        """Return the servers that are masters now."""
-        return [server for server in self.servers if "master" in server.nodes()[server.port][2]]
+        """Return the servers that live and are masters now."""
+        running = [server for server in self.servers if server.is_running]
+        return [server for server in running if "master" in server.nodes()[server.port][2]]
 
     def master_of(self, key: str) -> Server:
-        """Return the server that has a key now, as any server that lives sees it."""
-        running = next(server for server in self.servers if server.is_running)
+        """Return the server that has a key now, as any master sees it."""
         slot = key_slot(key.encode())
-        for port, row in running.nodes().items():
+        for port, row in self.masters()[0].nodes().items():
             ranges = [part for part in row[8:] if not part.startswith("[")]
             if any(_covers(one, slot) for one in ranges):
                 return next(server for server in self.servers if server.port == port)
@@ -191,7 +190,8 @@ def move_slot(cluster: RedisCluster, key: str, target: Server) -> Iterator[str]:
     while names := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 1):
         source.ask("MIGRATE", "127.0.0.1", target.port, names[0], 0, 5000)
         yield "moved a key"
-    for server in (target, source):
+    others = [server for server in cluster.masters() if server not in (target, source)]
+    for server in (target, source, *others):
         server.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
     yield "done"
 
@@ -203,12 +203,14 @@ def _covers(text: str, slot: int) -> bool:
 
 def _is_well(server: Server) -> bool:
     replicas = sum("slave" in row[2] for row in server.nodes().values())
-    return replicas == MASTERS and b"cluster_state:ok" in server.ask("CLUSTER", "INFO")
+    info: bytes = server.ask("CLUSTER", "INFO")
+    return bool(replicas == MASTERS and b"cluster_state:ok" in info)
 
 
 def _is_in_step(server: Server) -> bool:
     info: Any = server.client.info("replication")
-    return info.get("master_link_status") == "up" if info["role"] == "slave" else info["connected_slaves"] >= 1
+    is_up = info.get("master_link_status") == "up" if info["role"] == "slave" else info["connected_slaves"] >= 1
+    return bool(is_up)
 
 
 def _until(fact: Callable[[], bool], description: str) -> None:

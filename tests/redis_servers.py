@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import redis
+import redis.asyncio
 
 from jambonz_cluster.embedded_redis import (
     EmbeddedRedis,
@@ -33,6 +34,20 @@ OF_PROCESSES: Final = (
     "*:adopted:*",
     "*:adopting:*",
 )
+
+
+def look_into(redis_url: str) -> "redis.asyncio.Redis | redis.asyncio.RedisCluster":
+    """Return a client with texts for answers, for any URL of the settings; use it with ``async with``."""
+    scheme, _, rest = redis_url.partition("://")
+    if scheme == "redis+cluster":
+        return redis.asyncio.RedisCluster.from_url(f"redis://{rest.partition(',')[0]}", decode_responses=True)
+    if scheme == "redis+sentinel":
+        hosts, _, service = rest.partition("/")
+        addresses = [(host, int(port)) for host, _, port in (one.partition(":") for one in hosts.split(","))]
+        sentinel = redis.asyncio.Sentinel(addresses, socket_timeout=0.5)  # type: ignore[no-untyped-call]
+        client: redis.asyncio.Redis = sentinel.master_for(service, decode_responses=True)
+        return client
+    return redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
 
 
 def available() -> dict[Age, Path]:

@@ -13,7 +13,7 @@ from jambonz_cluster.calls import json_text
 from jambonz_cluster.options import EXIT_FAILED
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.keys import Keys
-from jambonz_shared.redis.connect import endpoint_of
+from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.errors import LinkError
 from jambonz_shared.redis.link import Link
 from jambonz_shared.runtime.loop import run_in_loop
@@ -83,7 +83,7 @@ class Status:
 @asynccontextmanager
 async def connected(settings: CommonSettings) -> AsyncIterator[Link]:
     """Keep a link to Redis up while the block runs; it need not be up at the start."""
-    link = Link(endpoint_of(settings.redis_url), name="status", scripts=())
+    link = backend_of(settings.redis_url).link("status", scripts=())
     task = asyncio.create_task(link.run())
     try:
         yield link
@@ -100,14 +100,12 @@ async def read_status(link: Link, keys: Keys) -> Status:
         ResponseError: If it refuses.
         TimeoutError: If it does not answer within 2 s.
     """
-    clock: Any
     names: Any
     async with asyncio.timeout(READ_LIMIT_S):
-        clock, names = await asyncio.gather(link.call(b"TIME"), link.call(b"SMEMBERS", keys.apps))
-        now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
+        names = await link.call(b"SMEMBERS", keys.apps)
         apps = sorted(name.decode() for name in names)
-        gateways = await _processes(link, keys.gateways, keys.gateway, now_ms)
-        workers = await _processes(link, keys.workers, keys.worker, now_ms)
+        _, gateways = await _processes(link, keys.gateways, keys.gateway)
+        now_ms, workers = await _processes(link, keys.workers, keys.worker)
         waiting: Any = await asyncio.gather(*(link.call(b"XLEN", keys.dispatch(app)) for app in apps))
     rows = (
         AppStatus(app, sum(worker.app == app for worker in workers), int(length))
@@ -116,8 +114,14 @@ async def read_status(link: Link, keys: Keys) -> Status:
     return Status(now_ms, gateways, workers, tuple(rows))
 
 
-async def _processes(link: Link, registry: str, key_of: Callable[[str], str], now_ms: int) -> tuple[Process, ...]:
-    pairs: Any = await link.call(b"ZRANGE", registry, 0, -1, b"WITHSCORES")
+async def _processes(link: Link, registry: str, key_of: Callable[[str], str]) -> tuple[int, tuple[Process, ...]]:
+    """Return the clock that the heartbeats were taken by, and the processes."""
+    clock: Any
+    pairs: Any
+    clock, pairs = await asyncio.gather(
+        link.node_of(registry).call(b"TIME"), link.call(b"ZRANGE", registry, 0, -1, b"WITHSCORES")
+    )
+    now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
     ids = [raw.decode() for raw in pairs[::2]]
     hashes: Any = await asyncio.gather(*(link.call(b"HGETALL", key_of(process_id)) for process_id in ids))
     beats = [int(float(score)) for score in pairs[1::2]]
@@ -127,7 +131,7 @@ async def _processes(link: Link, registry: str, key_of: Callable[[str], str], no
         for process_id, beat_ms, fields in zip(ids, beats, hashes, strict=True)
         if fields
     ]
-    return tuple(sorted(found, key=lambda process: process.id))
+    return now_ms, tuple(sorted(found, key=lambda process: process.id))
 
 
 def _process(process_id: str, fields: dict[bytes, bytes], silent_ms: int) -> Process:

@@ -92,12 +92,13 @@ class Reception:
         try:
             names = await self._link.call(b"SMEMBERS", self._keys.apps)
             assert isinstance(names, list)
-            raws = await self._link.call(b"MGET", *(self._keys.app(name.decode()) for name in names)) if names else []
+            # One by one: in a Redis Cluster they lie on different servers.
+            raws = await asyncio.gather(*(self._link.call(b"GET", self._keys.app(name.decode())) for name in names))
         except (LinkError, ResponseError):
             return
-        assert isinstance(raws, list)
         # One that cannot be read, by a worker of a newer version perhaps, leaves its app as it was.
-        read = ((name.decode(), self._read(raw)) for name, raw in zip(names, raws, strict=True) if raw is not None)
+        found = ((name, raw) for name, raw in zip(names, raws, strict=True) if isinstance(raw, bytes))
+        read = ((name.decode(), self._read(raw)) for name, raw in found)
         known = [app or self.apps.named(name) for name, app in read if app or name in self.apps]
         if known:
             self.apps = Apps(known)

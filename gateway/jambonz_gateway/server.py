@@ -21,9 +21,7 @@ from jambonz_gateway.tls import Certificate
 from jambonz_shared.config import GatewaySettings
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script, scripts
-from jambonz_shared.redis.channels import Channels
-from jambonz_shared.redis.connect import endpoint_of
-from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.wire import Reply
 from jambonz_shared.runtime.http import internal_http
 from jambonz_shared.runtime.signals import Shutdown, reload_signal, shutdown_signals
@@ -70,12 +68,12 @@ class _Server:
         keys = Keys(settings.key_prefix)
         gateway_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         identity = Identity(gateway_id, keys, int(settings.call_ttl_s * 1000), int(settings.call_grace_s * 1000))
-        endpoint = endpoint_of(settings.redis_url)
+        backend = backend_of(settings.redis_url)
         self._settings: Final = settings
         self._internal_port: Final = settings.internal_port_of(process_index)
-        self._link: Final = Link(endpoint, name="gateway")
-        self._channels: Final = Channels(
-            endpoint, self._link, f"{keys.prefix}canary:{{{gateway_id}}}", self._resubscribed
+        self._link: Final = backend.link("gateway")
+        self._channels: Final = backend.channels(
+            self._link, f"{keys.prefix}canary:{{{gateway_id}}}", self._resubscribed
         )
         self.gateway: Final = Gateway(settings, identity, self._link, self._channels)
         self._files: Final = FollowedFiles(reload, self._reload_failed)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 from jambonz_cluster.embedded_redis import EmbeddedRedis
 from tests.chaos.callers import Caller, Crowd, crowd
@@ -15,6 +15,7 @@ from tests.chaos.invariants import Findings, examine
 from tests.chaos.proxy import Proxy
 from tests.cluster_fixture import Cluster, ClusterFactory, Member
 from tests.conditions import until
+from tests.redis_servers import look_into
 
 APP: Final = "tests.chaos.app:app"
 
@@ -73,7 +74,7 @@ async def scene(
 
 async def nothing_left(redis_url: str, limit_s: float = 2 * GRACE_S) -> None:
     """P8: wait until no key of any call is in Redis, and no event."""
-    async with Redis.from_url(redis_url, decode_responses=True) as redis:
+    async with look_into(redis_url) as redis:
 
         async def is_clean() -> bool:
             return not [key async for key in leftovers(redis)]
@@ -81,7 +82,7 @@ async def nothing_left(redis_url: str, limit_s: float = 2 * GRACE_S) -> None:
         await until(is_clean, "no key of a call is left", limit_s=limit_s)
 
 
-async def leftovers(redis: Redis) -> AsyncIterator[str]:
+async def leftovers(redis: Redis | RedisCluster) -> AsyncIterator[str]:
     """Yield the keys that calls have left."""
     for pattern in ("jc:call:*", "jc:log:*"):
         async for key in redis.scan_iter(pattern, count=1000):

@@ -17,7 +17,7 @@ from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFormat
 from jambonz_shared.keys import GROUP, Keys
 from jambonz_shared.redis import script
-from jambonz_shared.redis.errors import LinkError, ResponseError
+from jambonz_shared.redis.errors import ResponseError
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import (
     Abandoned,
@@ -31,6 +31,7 @@ from jambonz_shared.redis.scripts import (
     orphan_reply,
     retire_args,
 )
+from jambonz_shared.redis.wire import Reply
 from jambonz_workers.redelivery import notice, redelivery, undone
 
 log = logging.getLogger(__name__)
@@ -101,17 +102,16 @@ class Adopter:
             await self._link.script_call(script.BURY, *bury_args(self._keys.workers, worker_id, self._lease_ms))
             return None
         # First of all, since what comes next to dispatch must not go to one that only hangs.
-        self._end_its_reading(estate.reader)
+        self._end_its_reading(estate)
         orphans, (left, pending) = await asyncio.gather(
             self._orphan_calls(worker_id, estate.owned), self._left_behind(worker_id, estate.dispatch)
         )
         waiting = undone(left, await self._committed(left))
         again = redelivery(orphans, waiting, estate.begun, self._now_ms())
-        for envelope in again.quarantined:
-            self._quarantine(estate.dispatch, envelope)
-        for envelope in again.envelopes:
-            self._append(estate.dispatch, envelope)
-        # One connection, so this is done only after all of the above.
+        written = [self._quarantine(estate.dispatch, envelope) for envelope in again.quarantined]
+        written += [self._append(estate.dispatch, envelope) for envelope in again.envelopes]
+        # Only what is written may be forgotten: in a Redis Cluster one server may take it, and the other not.
+        await asyncio.gather(*written)
         await self._forget_worker(worker_id, estate, pending)
         return Adopted(len(orphans), len(waiting), len(again.quarantined), is_first=estate.is_first)
 
@@ -135,12 +135,10 @@ class Adopter:
                 )
                 for sid in page
             ]
-            for sid, reply in zip(page, await asyncio.gather(*scripts), strict=True):
-                left = abandon_reply(reply)
-                if isinstance(left, Abandoned):
-                    abandoned += 1
-                    if left.left == 0:
-                        self._tell_detached(sid, left)
+            replies = zip(page, map(abandon_reply, await asyncio.gather(*scripts)), strict=True)
+            found = [(sid, left) for sid, left in replies if isinstance(left, Abandoned)]
+            abandoned += len(found)
+            await asyncio.gather(*(self._tell_detached(sid, left) for sid, left in found if left.left == 0))
         if await self._is_buried(keys.gateways, gateway_id):
             await call(b"UNLINK", keys.held(gateway_id), keys.gateway(gateway_id))
         return Adopted(abandoned, 0)
@@ -171,11 +169,11 @@ class Adopter:
         # Refused if there is none: it ran out, the worker had none yet, or another adopter has taken it.
         with contextlib.suppress(ResponseError):
             await self._link.call(b"RENAMENX", inbox, taken)
-        self._link.send(_ignore, b"PEXPIRE", taken, _TOMBSTONE_MS)
+        self._link.send(_nothing, b"PEXPIRE", taken, _TOMBSTONE_MS)
 
-    def _end_its_reading(self, reader: bytes | None) -> None:
-        if reader:
-            self._link.send(_nothing, b"CLIENT", b"KILL", b"ID", reader)
+    def _end_its_reading(self, estate: _Estate) -> None:
+        if estate.reader:
+            self._link.node_of(estate.dispatch).send(_nothing, b"CLIENT", b"KILL", b"ID", estate.reader)
 
     async def _orphan_calls(self, worker_id: str, owned: Sequence[str]) -> list[str]:
         """Take each call from its owner."""
@@ -222,14 +220,14 @@ class Adopter:
                 return ids
             start = b"(" + page[-1][0]
 
-    def _quarantine(self, dispatch: str, envelope: Envelope) -> None:
+    def _quarantine(self, dispatch: str, envelope: Envelope) -> "asyncio.Future[Reply]":
         log.error(
             "event quarantined: its handler has killed %d workers",
             envelope.deaths,
             extra={"call_sid": envelope.call_sid, "kind": envelope.kind, "n": envelope.n},
         )
         fields = (b"e", envelope.encode(), b"dispatch", dispatch)
-        self._link.send(_ignore, b"XADD", self._keys.quarantine, b"MAXLEN", b"~", _QUARANTINE_LENGTH, b"*", *fields)
+        return self._link.call(b"XADD", self._keys.quarantine, b"MAXLEN", b"~", _QUARANTINE_LENGTH, b"*", *fields)
 
     async def _forget_worker(self, worker_id: str, estate: _Estate, pending: Sequence[bytes]) -> None:
         """Strike out what was taken over, and the worker with it if it has been silent for a lease.
@@ -237,38 +235,34 @@ class Adopter:
         One that lives is not told apart from one that has just died; so nothing is deleted that it may have got since:
         a new inbox, new calls, new entries of dispatch.
         """
-        keys, link = self._keys, self._link
-        for page in _pages(pending):
-            link.send(_ignore, b"XACK", estate.dispatch, GROUP, *page)
-            link.send(_ignore, b"XDEL", estate.dispatch, *page)
-        for page in _pages(estate.owned):
-            link.send(_ignore, b"SREM", keys.owned(worker_id), *page)
-        link.script(_ignore, script.RETIRE, *retire_args(estate.dispatch, GROUP, worker_id))
-        link.send(_ignore, b"UNLINK", keys.taken(worker_id))
-        link.send(_ignore, b"PEXPIRE", keys.adopting(worker_id), _SETTLED_MS)
-        has_inbox = await link.call(b"EXISTS", keys.inbox(worker_id))
+        keys, call = self._keys, self._link.call
+        struck_out = [
+            *(call(b"XACK", estate.dispatch, GROUP, *page) for page in _pages(pending)),
+            *(call(b"XDEL", estate.dispatch, *page) for page in _pages(pending)),
+            *(call(b"SREM", keys.owned(worker_id), *page) for page in _pages(estate.owned)),
+            self._link.script_call(script.RETIRE, *retire_args(estate.dispatch, GROUP, worker_id)),
+            call(b"UNLINK", keys.taken(worker_id)),
+            call(b"PEXPIRE", keys.adopting(worker_id), _SETTLED_MS),
+        ]
+        has_inbox, *_ = await asyncio.gather(call(b"EXISTS", keys.inbox(worker_id)), *struck_out)
         if not has_inbox and await self._is_buried(keys.workers, worker_id):
-            link.send(_ignore, b"PEXPIRE", keys.worker(worker_id), self._lease_ms)
-            await link.call(b"UNLINK", keys.owned(worker_id), keys.begun(worker_id))
+            await call(b"PEXPIRE", keys.worker(worker_id), self._lease_ms)
+            await call(b"UNLINK", keys.owned(worker_id), keys.begun(worker_id))
 
     async def _is_buried(self, registry: str, process_id: str) -> bool:
         return bury_reply(await self._link.script_call(script.BURY, *bury_args(registry, process_id, self._lease_ms)))
 
-    def _tell_detached(self, call_sid: str, left: Abandoned) -> None:
+    async def _tell_detached(self, call_sid: str, left: Abandoned) -> None:
         """Let the owner, or whoever becomes it, wait for jambonz to reconnect."""
         envelope = notice(call_sid, kinds.DETACHED, self._now_ms())
-        if not left.owner:
-            self._append(self._keys.dispatch(left.app), envelope)
-            return
+        if left.owner:
+            inbox = self._keys.inbox(left.owner)
+            if await self._link.call(b"XADD", inbox, b"NOMKSTREAM", b"*", b"e", envelope.encode()) is not None:
+                return
+        await self._append(self._keys.dispatch(left.app), envelope)
 
-        def told(reply: Any) -> None:
-            if reply is None:
-                self._append(self._keys.dispatch(left.app), envelope)
-
-        self._link.send(told, b"XADD", self._keys.inbox(left.owner), b"NOMKSTREAM", b"*", b"e", envelope.encode())
-
-    def _append(self, stream: str, envelope: Envelope) -> None:
-        self._link.send(_ignore, b"XADD", stream, b"*", b"e", envelope.encode())
+    def _append(self, stream: str, envelope: Envelope) -> "asyncio.Future[Reply]":
+        return self._link.call(b"XADD", stream, b"*", b"e", envelope.encode())
 
     async def _members(self, key: str) -> list[str]:
         members = await self._link.call(b"SMEMBERS", key)
@@ -290,11 +284,5 @@ def _pages(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
         yield items[start : start + _PAGE]
 
 
-def _ignore(reply: Any) -> None:
-    """A command whose failure shows in the awaited ones behind it: the link fails for all or none."""
-    if isinstance(reply, (LinkError, ResponseError)):
-        log.warning("an adoption met an error and will be tried again", extra={"why": type(reply).__name__})
-
-
 def _nothing(reply: Any) -> None:
-    """The reader may have gone with its process."""
+    """The reader may have gone with its process, the inbox with its TTL."""

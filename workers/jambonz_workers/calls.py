@@ -17,7 +17,7 @@ from jambonz_shared.errors import CallGone
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script
 from jambonz_shared.redis.channels import Channels
-from jambonz_shared.redis.connect import endpoint_of
+from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import CallKeys, CallRecord, Gone, call_record, send_args, send_reply
 from jambonz_workers.call_facts import CallFacts
@@ -76,11 +76,11 @@ class Calls:
         Raises:
             TimeoutError: If Redis does not answer within ``connect_wait_s``.
         """
-        endpoint = endpoint_of(redis_url)
+        backend = backend_of(redis_url)
         process_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         keys = Keys(key_prefix)
-        link = Link(endpoint, name="calls")
-        channels = Channels(endpoint, link, f"{key_prefix}canary:{{{process_id}}}", name="calls-channels")
+        link = backend.link("calls")
+        channels = backend.channels(link, f"{key_prefix}canary:{{{process_id}}}", name="calls-channels")
         calls = cls(link, channels, process_id, keys, outcome_wait_s=outcome_wait_s)
         calls.target = checked_target(target)
         tasks = [asyncio.create_task(link.run()), asyncio.create_task(channels.run())]
@@ -127,14 +127,7 @@ class Calls:
 
     async def list(self, app: str | None = None) -> Sequence["RemoteCall"]:
         """Return all live calls, or those of one app; calls that begin or end meanwhile may be missing."""
-        pattern = self.keys.call("*").replace("{", "\\{").replace("}", "\\}")
-        found: dict[str, None] = {}
-        cursor: Any = b"0"
-        while True:
-            cursor, names = await self._ask(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", _SCAN_COUNT)
-            found.update(dict.fromkeys(name.decode() for name in names))
-            if cursor == b"0":
-                break
+        found = {name: None for node in self._link.nodes for name in await self._names(node)}
         replies = await asyncio.gather(*(self._ask(b"HGETALL", name) for name in found))
         first, last = self.keys.call("*").split("*")
         remotes = [
@@ -143,6 +136,18 @@ class Calls:
             if reply
         ]
         return [remote for remote in remotes if app is None or remote.app == app]
+
+    async def _names(self, node: Link) -> dict[str, None]:
+        """Return the keys of the calls on one server, each once."""
+        pattern = self.keys.call("*").replace("{", "\\{").replace("}", "\\}")
+        found: dict[str, None] = {}
+        cursor: Any = b"0"
+        while True:
+            reply: Any = await node.call(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", _SCAN_COUNT)
+            cursor, names = reply
+            found.update(dict.fromkeys(name.decode() for name in names))
+            if cursor == b"0":
+                return found
 
     async def record(self, call_sid: str) -> CallRecord:
         """Return what Redis knows of a call.

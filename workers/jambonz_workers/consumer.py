@@ -8,7 +8,7 @@ from typing import Final
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFormat
 from jambonz_shared.keys import GROUP, Keys
-from jambonz_shared.redis.endpoint import Endpoint
+from jambonz_shared.redis.connect import Backend
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.streams import Entry as StreamEntry
 from jambonz_shared.redis.streams import GroupMember, StreamReader
@@ -32,19 +32,24 @@ class Consumer:
         self._sweeper = sweeper
         self._metrics = metrics
 
-    def readers(self, endpoint: Endpoint, link: Link, keys: Keys, app: str) -> tuple[StreamReader, StreamReader]:
+    def readers(self, backend: Backend, link: Link, keys: Keys, app: str) -> tuple[StreamReader, StreamReader]:
         """Return the readers of dispatch and of the inbox, not running yet."""
         worker_id = self._office.process_id
         member = GroupMember(GROUP, worker_id, lambda: self._office.dispatcher.credits)
+        inbox_key, dispatch_key = keys.inbox(worker_id), keys.dispatch(app)
         dispatch = StreamReader(
-            endpoint,
+            backend.endpoint(dispatch_key),
             link,
-            StreamSource(keys.dispatch(app), member, count=_DISPATCH_COUNT),
+            StreamSource(dispatch_key, member, count=_DISPATCH_COUNT),
             partial(self.on_entries, Source.DISPATCH),
             name="dispatch",
         )
         inbox = StreamReader(
-            endpoint, link, StreamSource(keys.inbox(worker_id)), partial(self.on_entries, Source.INBOX), name="inbox"
+            backend.endpoint(inbox_key),
+            link,
+            StreamSource(inbox_key),
+            partial(self.on_entries, Source.INBOX),
+            name="inbox",
         )
         return dispatch, inbox
 

@@ -60,31 +60,33 @@ class Vigil:
         await self._look_at_subscriptions()
 
     async def _look_at_heartbeats(self) -> None:
-        call = self._link.call
-        time, workers, gateways = await asyncio.gather(
-            call(b"TIME"),
-            call(b"ZRANGE", self._keys.workers, 0, -1, b"WITHSCORES"),
-            call(b"ZRANGE", self._keys.gateways, 0, -1, b"WITHSCORES"),
+        (now_ms, beats), (gateways_now_ms, gateways) = await asyncio.gather(
+            self._beats(self._keys.workers), self._beats(self._keys.gateways)
         )
-        assert isinstance(time, list)
-        now_ms = int(time[0]) * 1000 + int(time[1]) // 1000
-        beats = _scores(workers)
         for watch in (self._workers, self._gateways):
             watch.own_heartbeat(self._loop.time(), now_ms, beats.get(watch.me))
         for peer in set(self._peers) - beats.keys():
             self._workers.forget(peer)
         self._peers = list(beats)
         await self._bury(self._workers, self._workers.overdue(now_ms, beats), self._adopter.adopt_worker)
-        await self._bury(self._gateways, self._gateways.overdue(now_ms, _scores(gateways)), self._adopter.adopt_gateway)
+        await self._bury(self._gateways, self._gateways.overdue(gateways_now_ms, gateways), self._adopter.adopt_gateway)
+
+    async def _beats(self, registry: str) -> tuple[int, dict[str, int]]:
+        """Return the heartbeats, and what time it is on the clock they were taken by."""
+        time, beats = await asyncio.gather(
+            self._link.node_of(registry).call(b"TIME"), self._link.call(b"ZRANGE", registry, 0, -1, b"WITHSCORES")
+        )
+        assert isinstance(time, list)
+        return int(time[0]) * 1000 + int(time[1]) // 1000, _scores(beats)
 
     async def _look_at_subscriptions(self) -> None:
         neighbours = self._workers.neighbours(self._peers)
         if not neighbours:
             return
-        channels = [self._keys.alive(peer) for peer in neighbours]
-        reply = await self._link.call(b"PUBSUB", b"NUMSUB", *channels)
-        assert isinstance(reply, list)
-        counts = dict(zip(neighbours, reply[1::2], strict=True))
+        # One by one: in a Redis Cluster the channels lie on different servers.
+        asked = (self._link.call(b"PUBSUB", b"NUMSUB", self._keys.alive(peer)) for peer in neighbours)
+        replies: list[Any] = await asyncio.gather(*asked)
+        counts = {peer: int(reply[1]) for peer, reply in zip(neighbours, replies, strict=True)}
         await self._bury(self._workers, self._workers.subscribers(counts), self._adopter.adopt_worker)
 
     async def _bury(self, watch: Watch, suspects: list[str], adopt: Callable[[str], Awaitable[Adopted | None]]) -> None:

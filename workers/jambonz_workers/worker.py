@@ -16,10 +16,8 @@ from jambonz_shared.config import WorkerSettings
 from jambonz_shared.directive import Outcome, OutcomeKind
 from jambonz_shared.errors import BadFormat
 from jambonz_shared.keys import Keys
-from jambonz_shared.redis.channels import Channels
-from jambonz_shared.redis.connect import endpoint_of
+from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.errors import LinkError, ResponseError
-from jambonz_shared.redis.link import Link
 from jambonz_shared.runtime.http import Check, internal_http
 from jambonz_shared.runtime.signals import Shutdown, shutdown_signals
 from jambonz_workers.adoption import Adopter
@@ -101,9 +99,9 @@ class Worker:
         self._settings = settings
         self._keys = keys = Keys(settings.key_prefix)
         self._loop = asyncio.get_running_loop()
-        self._endpoint = endpoint_of(settings.redis_url)
-        self._link = link = Link(self._endpoint, name="link")
-        self._channels = Channels(self._endpoint, link, f"{settings.key_prefix}canary:{{{self.id}}}")
+        backend = backend_of(settings.redis_url)
+        self._link = link = backend.link("link")
+        self._channels = backend.channels(link, f"{settings.key_prefix}canary:{{{self.id}}}")
         self._calls = Calls(link, self._channels, self.id, keys)
         self._calls.target = app.target
         self._dispatcher = Dispatcher(settings.max_calls, overheard_by(app))
@@ -128,7 +126,7 @@ class Worker:
             terms, self._dispatcher, self._outbox, self._sweeper, Runner(app, self.metrics, self._threads)
         )
         consumer = Consumer(self.office, self._sweeper, self.metrics)
-        self._dispatch, self._inbox = consumer.readers(self._endpoint, link, keys, app.name)
+        self._dispatch, self._inbox = consumer.readers(backend, link, keys, app.name)
         self._presence = Presence(link, keys, self.id, settings)
         self._presence.load = lambda: self._dispatcher.count
         self._presence.reader_id = lambda: self._dispatch.client_id

@@ -93,6 +93,7 @@ class StreamReader:
         self.entries = 0
         self._endpoint = endpoint
         self._link = link
+        self._source_key = source.key
         self._key = source.key.encode()
         self._on_entries = on_entries
         self._member = source.member
@@ -129,7 +130,7 @@ class StreamReader:
         self._is_stopping = True
         while self._is_reading:
             # Repeated, because a read may come to Redis after the command that is to end it.
-            self._link.send(_ignore, b"CLIENT", b"UNBLOCK", self.client_id)
+            self._link.node_of(self._source_key).send(_ignore, b"CLIENT", b"UNBLOCK", self.client_id)
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
                     await self._finished.wait()

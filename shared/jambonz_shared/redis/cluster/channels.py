@@ -36,6 +36,8 @@ class ShardChannels(Channels):
         match reply:
             case [b"sunsubscribe", bytes(channel), int()] if channel not in self._unconfirmed:
                 # Nobody has asked for it: the slot has gone to another server.
+                self._handlers.pop(channel, None)
+                self._ready.pop(channel, None)
                 self.on_moved(channel)
             case Exception():
                 self.on_moved(None)

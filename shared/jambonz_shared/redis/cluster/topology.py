@@ -64,7 +64,8 @@ class Topology:
         self._url = ClusterUrl.parse(url)
         # Checks the options once.
         self.endpoint(self._url.seeds[0])
-        self._known: set[Address] = set()
+        self._masters: frozenset[Address] = frozenset()
+        self._replicas: frozenset[Address] = frozenset()
 
     @property
     def name(self) -> str:
@@ -76,20 +77,20 @@ class Topology:
         return UrlEndpoint(self._url.server.format(address=address))
 
     async def discover(self) -> SlotTable:
-        """Ask one server after the other, in any order, for the slots; return the first answer.
+        """Ask one server after the other for the slots; return the first answer.
 
         It may be that of a server which does not know yet: whoever is sent on (MOVED) asks again.
 
         Raises:
             redis.RedisError, OSError: If none knows.
         """
-        known, seeds = list(self._known), [seed for seed in self._url.seeds if seed not in self._known]
-        # Not always the same one: it may be the one that is cut off from the others.
-        random.shuffle(known)
-        for address in (*known, *seeds):
+        # Masters first: who moves a slot tells them (redis-cli --cluster reshard), replicas may hear of it late. Not
+        # always the same one first: it may be the one that is cut off from the others.
+        masters = random.sample(list(self._masters), len(self._masters))
+        for address in dict.fromkeys((*masters, *self._replicas, *self._url.seeds)):
             with suppress(RedisError, OSError, TimeoutError):
                 table = await self._ask(address)
-                self._known = set(table.servers)
+                self._masters, self._replicas = table.masters, table.servers - table.masters
                 return table
         raise RedisConnectionError("no server of the Redis Cluster knows all slots")
 

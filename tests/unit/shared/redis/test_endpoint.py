@@ -32,8 +32,6 @@ def test_endpoint_is_chosen_by_the_scheme() -> None:
     """One setting, every kind of Redis."""
     assert isinstance(endpoint_of("rediss://host"), UrlEndpoint)
     assert isinstance(endpoint_of("redis+sentinel://host/calls"), SentinelEndpoint)
-    with pytest.raises(ValueError, match="Cluster is not supported"):
-        endpoint_of("redis+cluster://host")
 
 
 def test_sentinel_url_has_its_parts() -> None:

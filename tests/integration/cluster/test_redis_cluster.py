@@ -1,0 +1,149 @@
+"""Whole calls over a real Redis Cluster, and the death of one of its masters."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from jambonz_shared.errors import CallGone
+from jambonz_simulator.client import CallOptions, live_call
+from jambonz_simulator.core.script import Press, Script, StaySilent
+from jambonz_simulator.fleet import Load, run_fleet
+from jambonz_workers import Calls
+from tests.chaos.callers import all_settled
+from tests.chaos.figures import calls, report, spread
+from tests.chaos.scene import nothing_left, scene
+from tests.cluster_fixture import ClusterFactory
+from tests.conditions import until
+from tests.redis_cluster import RedisCluster, Server, can_run, move_slot
+from tests.redis_servers import KeyLeakGuard
+
+pytestmark = pytest.mark.skipif(not can_run(), reason="needs redis-server 7.0 on PATH")
+
+FAST = CallOptions(speed=20)
+THROUGH_THE_MENU = Script(steps=(StaySilent(), Press("1"), Press("2")))
+
+
+@pytest.fixture
+async def cluster(redis_cluster: RedisCluster, tmp_path: Path) -> AsyncIterator[ClusterFactory]:
+    """Starter of clusters of real processes around the Redis Cluster; no key may be left there."""
+    factory = ClusterFactory(redis_cluster.url, tmp_path)
+    yield factory
+    await factory.stop()
+    leaks = [
+        leak
+        for server in redis_cluster.masters()
+        if server.is_running
+        for leak in KeyLeakGuard(f"redis://127.0.0.1:{server.port}").leaks()
+    ]
+    assert not leaks, "keys are left in Redis:\n" + "\n".join(leaks)
+
+
+async def test_calls_are_answered_in_order_and_leave_nothing(cluster: ClusterFactory) -> None:
+    """P1, P2, P8: 200 calls through 2 gateways and 2 workers, their keys on three masters."""
+    running = await cluster("examples.ivr:app", gateways=2, workers=2)
+    loads = [run_fleet(f"{g.url}/ivr", THROUGH_THE_MENU, Load(100, 25.0), FAST) for g in running.gateways]
+    for summary in await asyncio.gather(*loads):
+        assert summary.is_good, summary.failures
+        assert summary.outcomes == {"completed": 100}
+        assert (summary.out_of_order, summary.duplicate_acks, summary.late_acks) == (0, 0, 0)
+    await nothing_left(running.redis_url)
+
+
+async def test_any_process_commands_calls_on_every_master(cluster: ClusterFactory, redis_cluster: RedisCluster) -> None:
+    """P4, P5: a third process lists calls of all masters and takes each over; then it is told that they are gone."""
+    running = await cluster("examples.conformance:app")
+    async with Calls.connect(running.redis_url) as remote_calls:
+        lives = [live_call(f"{running.url}/conformance", Script(), FAST) for _ in range(12)]
+        opened = [await one.__aenter__() for one in lives]
+        for call in opened:
+            await call.wait_for_verb("gather")
+        masters = {redis_cluster.master_of(f"jc:call:{{{call.call_sid}}}").port for call in opened}
+        assert len(masters) == 3, "twelve calls were meant to lie on every master"
+        remotes = await remote_calls.list()
+        assert {remote.sid for remote in remotes} == {call.call_sid for call in opened}
+        outcomes = await asyncio.gather(*(one.redirect([{"verb": "say", "text": "somebody else"}]) for one in remotes))
+        assert {outcome.kind.value for outcome in outcomes} == {"sent"}
+        for call in opened:
+            await call.wait_for_command("redirect")
+            call.hang_up()
+            await call.wait_for_end()
+        await nothing_left(running.redis_url)
+        with pytest.raises(CallGone):
+            await remotes[0].redirect([{"verb": "say", "text": "too late"}])
+        for one in lives:
+            await one.__aexit__(None, None, None)
+
+
+async def test_killed_worker_is_noticed_and_adopted(cluster: ClusterFactory) -> None:
+    """P6: sharded subscriptions tell of its death as plain ones do; its inbox is renamed, its calls get an owner."""
+    async with scene(cluster) as stage:
+        await stage.crowd.arrive(calls(20))
+        async with stage.crowd.talking(0.7):
+            victim = stage.cluster.workers[0]
+            killed_at_s = monotonic()
+            victim.kill()
+            survivor = stage.cluster.workers[1]
+            await until(lambda: "adopted a dead process" in survivor.log_text, "adopted")
+            noticed_s = monotonic() - killed_at_s
+            await all_settled(stage.callers, lambda it: it.answered_after_s(killed_at_s) is not None, "answered", 20.0)
+        findings = await stage.end()
+    report("Redis Cluster: worker killed", {"adopted after": f"{noticed_s:.2f} s", **findings.counts})
+
+
+def busiest(redis_cluster: RedisCluster) -> Server:
+    """Return the master with the most calls."""
+    return max(redis_cluster.masters(), key=lambda server: len(server.client.keys("jc:call:*")))
+
+
+@pytest.mark.timeout(120)
+async def test_killed_master_loses_no_call(cluster: ClusterFactory, redis_cluster: RedisCluster) -> None:
+    """P1-P6: kill -9 under calls; its replica takes over, commands given in the gap are delivered."""
+    async with scene(cluster) as stage, Calls.connect(stage.cluster.redis_url) as outside:
+        await stage.crowd.arrive(calls(30))
+        async with stage.crowd.talking(0.7):
+            numbers = {caller: caller.send() for caller in stage.callers}
+            for caller, number in numbers.items():
+                assert (await caller.settled(number)).verbs
+            remotes = {remote.sid: remote for remote in await outside.list()}
+            killed_at_s = monotonic()
+            busiest(redis_cluster).kill()
+            in_the_gap = [caller.send() for caller in stage.callers]
+            gateways = stage.cluster.gateways
+            await until(lambda: all(one.log_text.count("cluster link is up") >= 2 for one in gateways), "gateways back")
+            back_at_s = monotonic()
+            await all_settled(stage.callers, lambda it: it.answered_after_s(back_at_s) is not None, "answered", 20.0)
+            for caller, number in zip(stage.callers, in_the_gap, strict=True):
+                assert (await caller.settled(number)).is_acked
+            sent = await asyncio.gather(
+                *(remotes[caller.sid].redirect([{"verb": "pause", "length": 1}]) for caller in stage.callers)
+            )
+            assert {outcome.kind.value for outcome in sent} == {"sent"}
+        findings = await stage.end()
+    after_s = [after for caller in stage.callers if (after := caller.answered_after_s(back_at_s)) is not None]
+    figures = {"outage": f"{back_at_s - killed_at_s:.1f} s", "first answer afterwards": spread(after_s)}
+    report(f"Redis Cluster: master killed, {len(stage.callers)} calls", {**figures, **findings.counts})
+
+
+async def test_slots_of_live_calls_move_to_another_master(cluster: ClusterFactory, redis_cluster: RedisCluster) -> None:
+    """Resharding: hash, log and channel of each call change servers while it talks."""
+    async with scene(cluster) as stage:
+        await stage.crowd.arrive(calls(10))
+        async with stage.crowd.talking(0.7):
+            await asyncio.to_thread(reshard, redis_cluster, [caller.sid for caller in stage.callers])
+            moved_at_s = monotonic()
+            await all_settled(stage.callers, lambda it: it.answered_after_s(moved_at_s) is not None, "answered", 20.0)
+        findings = await stage.end()
+    report("Redis Cluster: slots of all calls moved", findings.counts)
+
+
+def reshard(redis_cluster: RedisCluster, call_sids: list[str]) -> None:
+    """Move the slots of calls to the next master."""
+    for call_sid in call_sids:
+        key = f"jc:call:{{{call_sid}}}"
+        masters = redis_cluster.masters()
+        target = masters[(masters.index(redis_cluster.master_of(key)) + 1) % len(masters)]
+        for _ in move_slot(redis_cluster, key, target):
+            pass
