@@ -69,7 +69,9 @@ async def test_scripts_of_a_call_run_and_publish_on_the_shard_of_its_slot(
     claimed = claim_reply(await link.script_call(script.CLAIM, *claim_args(call, "w1")))
     assert isinstance(claimed, Claimed)
     ownership = Ownership(call, "w1", claimed.fence, 60_000)
-    assert commit_reply(await link.script_call(script.COMMIT, *commit_args(ownership, 1, 1, b"batch"))) == Committed(1)
+    assert commit_reply(await link.script_call(script.COMMIT, *commit_args(ownership, (1, 1), b"batch"))) == Committed(
+        1
+    )
     said: list[bytes] = []
 
     def has_heard() -> bool:
