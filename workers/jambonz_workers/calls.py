@@ -188,7 +188,9 @@ class Calls:
         futures: Sequence[asyncio.Future[Outcome]] = [self._loop.create_future() for _ in directives]
         for directive, future in zip(directives, futures, strict=True):
             self._awaited[directive.id] = future
-        keys, args = send_args(CallKeys.of(self.keys, call_sid), _CALL_TTL_MS, encode_batch(directives))
+        keys, args = send_args(
+            CallKeys.of(self.keys, call_sid), _CALL_TTL_MS, encode_batch(directives), is_young=self._link.is_young
+        )
         reply = self._link.script_call(script.SEND, keys, args)
         return self._loop.create_task(self._outcome(call_sid, directives, futures, reply))
 

@@ -134,7 +134,7 @@ class Office:
         if not self.live:
             # The first call makes the set; from then on heartbeats renew it.
             self._outbox.send(_ignore, b"PEXPIRE", owned, OWNED_TTL_MS)
-        keys, args = claim_args(CallKeys.of(self._keys, call_sid), self.process_id)
+        keys, args = claim_args(CallKeys.of(self._keys, call_sid), self.process_id, is_young=self._outbox.link.is_young)
         self._outbox.script(partial(self._claim_answered, call_sid), script.CLAIM, keys, args)
 
     def _claim_answered(self, call_sid: str, reply: Any) -> None:

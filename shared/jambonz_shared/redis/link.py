@@ -23,6 +23,10 @@ OnReply: TypeAlias = Callable[[Reply], object]
 # and 32 MiB are more than a second of the fastest gateway measured (docs/benchmarks).
 LIMIT_BYTES: Final = 32 * 1024 * 1024
 
+# A Redis that has lost its last second learns within this time from gateways and owners what it has forgotten: they are
+# back a second after it at most (redis.wire), and so are slow ones.
+_YOUNG_S: Final = 10.0
+
 # Below zero, so that every command is over it: one comparison in the hot path tells both "down" and "full".
 _NO_ROOM: Final = -1
 
@@ -58,6 +62,7 @@ class Link:
         self.last_reply_at_s = float("-inf")
         self.failed_callbacks = 0
         self.connects = 0
+        self._up_at_s = float("-inf")
         self.commands = 0
         self._endpoint = endpoint
         self._name = name
@@ -93,6 +98,11 @@ class Link:
     def on_down(self, listener: Callable[[], object]) -> None:
         """Call the listener each time the link has gone down, after the callbacks of lost commands."""
         self._down_listeners.append(listener)
+
+    @property
+    def is_young(self) -> bool:
+        """True for 10 s after the link has come up: Redis may have lost its last second, and not know of it yet."""
+        return self._loop.time() - self._up_at_s < _YOUNG_S
 
     @property
     def in_flight(self) -> int:
@@ -236,6 +246,7 @@ class Link:
             await self._load_scripts(wire.transport)
         self._room_bytes = self._limit_bytes
         self.is_up = True
+        self._up_at_s = self._loop.time()
         self.connects += 1
         self._up_event.set()
         log.info("redis link is up", extra={"connection": self._name, "connects": self.connects})

@@ -169,6 +169,12 @@ class Worker:
         assert reply[0] == b"ok", reply
         return int(reply[1])
 
+    async def restores(self, sid: str) -> None:
+        """Do as a worker does whose link has come up again."""
+        ownership = scripts.Ownership(CallKeys.of(KEYS, sid), WORKER, self._fences[sid], TTL_MS)
+        reply = await self.run(script.RESTORE, scripts.restore_args(ownership, scripts.Memory("default"), TTL_MS))
+        assert reply[0] == b"ok", reply
+
     async def ends(self, sid: str) -> None:
         """Wait until nobody is attached any more, and end the call."""
         ownership = scripts.Ownership(CallKeys.of(KEYS, sid), WORKER, self._fences[sid], TTL_MS)

@@ -222,6 +222,28 @@ async def test_redis_that_comes_back_empty_is_refilled(redis_url: str, worker: W
         await finished(jambonz, worker)
 
 
+async def test_batch_after_a_lost_second_is_delivered_though_the_gateway_has_not_attached_again(
+    redis_url: str, worker: Worker
+) -> None:
+    """P4: its worker is back first; Redis gives numbers again that the gateway has delivered already."""
+    async with gateway(redis_url) as running, caller(running.url + "/", "call-1") as jambonz:
+        await begun(jambonz, worker)
+        for _ in range(3):
+            await worker.sends("call-1", redirect("call-1"))
+            assert (await jambonz.hears())["command"] == "redirect"
+        await log_is_empty(worker, "call-1")
+        # As an append-only file has it that was written a second ago.
+        await worker.redis.hset(KEYS.call("call-1"), "seq", 1)
+        await worker.redis.delete(KEYS.log("call-1"))
+        await worker.restores("call-1")
+        msgid = await jambonz.says("verb:hook")
+        await worker.sends("call-1", Ack("a", 1, msgid, SAY))
+        # Not the gateway's own ack at the deadline.
+        assert (await jambonz.hears())["data"] == [{"verb": "say", "text": "hi"}]
+        await worker.takes(KEYS.inbox(WORKER))
+        await finished(jambonz, worker)
+
+
 async def test_draining_gateway_acks_first_and_then_moves_its_calls(redis_url: str, worker: Worker) -> None:
     """P7: 1012 only where nothing is owed."""
     async with gateway(redis_url) as running, caller(running.url + "/", "call-1") as jambonz:

@@ -96,9 +96,10 @@ class Desk:
         """Detach."""
         return detach_reply(await self.link.script_call(script.DETACH, *detach_args(self.keys, epoch, grace_ms)))
 
-    async def claim(self, worker_id: str = "w1") -> Claimed | OwnedBy | Gone:
+    async def claim(self, worker_id: str = "w1", *, is_young: bool = False) -> Claimed | OwnedBy | Gone:
         """Claim."""
-        return claim_reply(await self.link.script_call(script.CLAIM, *claim_args(self.keys, worker_id)))
+        args = claim_args(self.keys, worker_id, is_young=is_young)
+        return claim_reply(await self.link.script_call(script.CLAIM, *args))
 
     async def owned(self, worker_id: str = "w1") -> Ownership:
         """Claim, with success, and return what commits need."""
@@ -113,9 +114,10 @@ class Desk:
         args = commit_args(ownership, (epoch, n), batch, changes)
         return commit_reply(await self.link.script_call(script.COMMIT, *args))
 
-    async def send(self, batch: bytes) -> Queued | Gone:
+    async def send(self, batch: bytes, *, is_young: bool = False) -> Queued | Gone:
         """Send."""
-        return send_reply(await self.link.script_call(script.SEND, *send_args(self.keys, TTL_MS, batch)))
+        args = send_args(self.keys, TTL_MS, batch, is_young=is_young)
+        return send_reply(await self.link.script_call(script.SEND, *args))
 
     async def acked(self) -> bool:
         """Note that the first hook was acked."""

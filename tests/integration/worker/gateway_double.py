@@ -163,7 +163,12 @@ class Line:
         await self.detach()
         await self.publish("cluster:ended")
         await until(lambda: self.is_ended, f"the end of {self.sid}")
+        await until(self._is_let_go, f"nobody owns {self.sid} any more")
         await self.leave()
+
+    async def _is_let_go(self) -> bool:
+        # The channel tells of the end before the owner hears of it: they come over two connections.
+        return self.sid not in await self.gateway.owned_by(self.owner)
 
     async def detach(self) -> None:
         keys, redis = CallKeys.of(self.gateway.keys, self.sid), self.gateway.redis

@@ -325,7 +325,7 @@ async def test_background_work_sends_commands_in_order(start: Start, gateway: Ga
     await line.hook("/stream")
     await line.wait(lambda: len(line.frames) == 20, "20 commands")
     assert [frame["data"][0]["data"]["i"] for frame in line.frames] == list(range(20))
-    assert line.seqs == list(range(1, 23))
+    assert [seq - line.seqs[0] for seq in line.seqs] == list(range(22))
     (live,) = running.worker.office.live.values()
     await until(lambda: not live.call.works.running, "the work has ended")
 

@@ -157,10 +157,11 @@ async def test_commits_survive_broken_connections(start: Start, gateway: Gateway
     for line in lines:
         await line.answer(last[line.sid])
         assert seen(line, last[line.sid]) == list(range(40))
-        assert all(second == first + 1 for first, second in pairwise(line.seqs))
+        # After a lost connection they go on beyond all that may have been lost (architecture.md section 6, restore).
+        assert all(second > first for first, second in pairwise(line.seqs))
         assert len(line.batches) == len(line.acks) == 41
         await line.end()
-    assert running.worker.office.live == {}
+    await until(lambda: running.worker.office.live == {}, "the worker has heard that the calls have ended")
     await until(lambda: _is_empty(running.worker), "nothing waits for Redis")
     await gateway.nothing_waits()
 

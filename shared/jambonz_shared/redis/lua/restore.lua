@@ -5,12 +5,12 @@
 -- Reply: {"fenced", owner} if the Call was claimed or orphaned since, else {"ok", Connections attached}.
 --
 -- Without a hash the Call is made anew for the grace time: its gateway attaches to it when it is back. Numbers never
--- fall: what Redis kept may be newer than a worker that was stopped. The seq of a Call made anew starts at the time in
--- ms, beyond all that gateways have seen: a lower one they would take for delivered.
+-- fall: what Redis kept may be newer than a worker that was stopped. The seq goes on at the time in ms, beyond all that
+-- gateways have seen: one of the second that Redis has lost they would take for delivered.
 local call, log, chan = KEYS[1], KEYS[2], KEYS[3]
 local worker_id, fence, grace_ms = ARGV[1], ARGV[2], ARGV[4]
 
-local old = redis.call('HMGET', call, 'app', 'owner', 'fence', 'live')
+local old = redis.call('HMGET', call, 'app', 'owner', 'fence', 'live', 'seq')
 local newest_fence = tonumber(old[3] or 0)
 if newest_fence > tonumber(fence) or (newest_fence == tonumber(fence) and old[2] ~= worker_id) then
   return {'fenced', old[2] or ''}
@@ -18,12 +18,12 @@ end
 
 local set = {'owner', worker_id, 'fence', fence}
 if not old[1] then
-  local now = redis.call('TIME')
   set[#set + 1] = 'app'
   set[#set + 1] = ARGV[3]
-  set[#set + 1] = 'seq'
-  set[#set + 1] = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
 end
+local now = redis.call('TIME')
+set[#set + 1] = 'seq'
+set[#set + 1] = math.max(tonumber(old[5] or 0), tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000))
 if ARGV[5] ~= '' then
   set[#set + 1] = 'facts'
   set[#set + 1] = ARGV[5]

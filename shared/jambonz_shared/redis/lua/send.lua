@@ -1,12 +1,19 @@
 -- A batch of Directives from anybody, owner or not.
--- KEYS: call, log, chan.  ARGV: ttl_ms, batch.
+-- KEYS: call, log, chan.  ARGV: ttl_ms, batch, is_young (0/1, as in claim.lua).
 -- Reply: {"gone"}, or {"ok", seq, gateway of the newest Connection}.
 local call, log = KEYS[1], KEYS[2]
 local ttl_ms, batch = tonumber(ARGV[1]), ARGV[2]
 
-local old = redis.call('HMGET', call, 'app', 'gateway', 'live')
+local old = redis.call('HMGET', call, 'app', 'gateway', 'live', 'seq')
 if not old[1] then
   return {'gone'}
+end
+if ARGV[3] == '1' then
+  local now = redis.call('TIME')
+  local now_ms = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
+  if tonumber(old[4] or 0) < now_ms then
+    redis.call('HSET', call, 'seq', string.format('%.0f', now_ms))
+  end
 end
 local seq = redis.call('HINCRBY', call, 'seq', 1)
 redis.call('XADD', log, seq .. '-0', 'd', batch)

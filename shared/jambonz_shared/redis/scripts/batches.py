@@ -106,9 +106,9 @@ class Queued:
     gateway: str
 
 
-def send_args(call: CallKeys, ttl_ms: int, batch: bytes) -> KeysAndArgs:
-    """Return what ``send`` needs."""
-    return (call.call, call.log, call.chan), (ttl_ms, batch)
+def send_args(call: CallKeys, ttl_ms: int, batch: bytes, *, is_young: bool = False) -> KeysAndArgs:
+    """Return what ``send`` needs; ``is_young`` as ``Link.is_young``."""
+    return (call.call, call.log, call.chan), (ttl_ms, batch, int(is_young))
 
 
 def send_reply(reply: object) -> Queued | Gone:

@@ -51,9 +51,9 @@ class OwnedBy:
     owner: str
 
 
-def claim_args(call: CallKeys, worker_id: str) -> KeysAndArgs:
-    """Return what ``claim`` needs."""
-    return (call.call, call.chan), (worker_id,)
+def claim_args(call: CallKeys, worker_id: str, *, is_young: bool = False) -> KeysAndArgs:
+    """Return what ``claim`` needs; ``is_young`` as ``Link.is_young``."""
+    return (call.call, call.chan), (worker_id, int(is_young))
 
 
 def claim_reply(reply: object) -> Claimed | OwnedBy | Gone:
