@@ -24,3 +24,7 @@ class Bucket:
     def give_back(self) -> None:
         """Take back what the last ``take`` has counted."""
         self._tokens += 1
+
+    def is_full(self, now_s: float) -> bool:
+        """Tell whether a whole burst could be taken now."""
+        return self._tokens + (now_s - self._at_s) * self._rate >= self._burst

@@ -11,7 +11,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from jambonz_gateway.bucket import Bucket
+from jambonz_gateway.accounts import Accounts
 from jambonz_gateway.effects import Effect
 from jambonz_gateway.frames import frame_length, text_frame, text_of
 from jambonz_gateway.handshake import Answer, Welcome
@@ -32,8 +32,6 @@ _WRITE_LIMIT_BYTES: Final = 256 * 1024
 _ABNORMAL: Final = 1006
 # The most that a frame has before its payload: two bytes, a 64-bit length, a mask (RFC 6455 5.2).
 _HEADER_BYTES: Final = 14
-# A call may use so many seconds of its rate at once: an LLM or a token stream talks in bursts.
-_BURST_S: Final = 10.0
 
 
 class Cut(Enum):
@@ -49,7 +47,7 @@ class Switchboard(Protocol):
     wheel: Wheel
     ping_interval_s: float
     max_event_bytes: int
-    max_call_event_rate: int
+    accounts: Accounts
 
     def requested(self, connection: "Connection", request: Request) -> None:
         """Answer an HTTP request with ``connection.welcome`` or ``connection.answer``, now or soon."""
@@ -85,14 +83,15 @@ class Connection(asyncio.Protocol):
     Attributes:
         address: The peer's IP address, or what a trusted proxy has told instead.
         app_name: The app of its path; empty before the handshake.
+        pace: How fast its messages may come.
         path: Path as requested; empty before the handshake.
         session: Set when the websocket opens.
         wakes_at_s: Owned by the Wheel.
     """
 
     __slots__ = (
-        "_board", "_bucket", "_close_by_s", "_fragments", "_heard_at_s", "_listens_at_s", "_loop", "_partial",
-        "_ping_at_s", "_transport", "_ws", "address", "app_name", "path", "session", "wakes_at_s",
+        "_board", "_close_by_s", "_fragments", "_heard_at_s", "_listens_at_s", "_loop", "_partial",
+        "_ping_at_s", "_transport", "_ws", "address", "app_name", "pace", "path", "session", "wakes_at_s",
     )  # fmt: skip
 
     def __init__(self, board: Switchboard, loop: asyncio.AbstractEventLoop, address: str = "") -> None:
@@ -106,8 +105,7 @@ class Connection(asyncio.Protocol):
         self._partial = b""
         self._fragments: list[bytes] = []
         self._heard_at_s = loop.time()
-        rate = board.max_call_event_rate
-        self._bucket: Final = Bucket(rate, rate * _BURST_S, self._heard_at_s)
+        self.pace: Final = board.accounts.pace(self._heard_at_s)
         self._listens_at_s = NEVER
         self._ping_at_s = NEVER
         self._close_by_s = self._heard_at_s + _HANDSHAKE_LIMIT_S
@@ -155,6 +153,7 @@ class Connection(asyncio.Protocol):
         del exc
         self._board.wheel.forget(self)
         self._transport = None
+        self.pace.end(self._loop.time())
         if self.session is None:
             self._board.gone(self, None)
             return
@@ -330,14 +329,14 @@ class Connection(asyncio.Protocol):
         if self.session is None:
             return
         self._board.heard(self)
-        if pause_s := self._bucket.take(self._heard_at_s):
+        if pause_s := self.pace.take(message, self._heard_at_s):
             self._listen_later(pause_s)
         effects = self.session.receive(message, self._heard_at_s, self._board.now_ms())
         self._board.perform(self, effects)
         self._ask()
 
     def _listen_later(self, pause_s: float) -> None:
-        """Leave a flood in the kernel's buffer: its own call waits, nothing is lost, nobody else notices."""
+        """Leave a flood in the kernel's buffer: its call, or account, waits; nothing is lost, nobody else notices."""
         if self._listens_at_s == NEVER and self._transport is not None:
             self._board.throttled(self)
             self._transport.pause_reading()

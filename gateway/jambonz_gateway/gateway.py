@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from websockets.http11 import Request
 
+from jambonz_gateway.accounts import Accounts
 from jambonz_gateway.apps import Apps
 from jambonz_gateway.connection import Connection, Cut
 from jambonz_gateway.downlink import Downlink, Identity
@@ -60,7 +61,7 @@ class Gateway:
         self.wheel = Wheel(loop, on_error=self._timer_failed)
         self.ping_interval_s = settings.ping_interval_s
         self.max_event_bytes = settings.max_event_bytes
-        self.max_call_event_rate = settings.max_call_event_rate
+        self.accounts = Accounts(call_rate=settings.max_call_event_rate, account_rate=settings.max_account_event_rate)
         self.uplink: Final = Uplink(link, identity.keys, self.metrics, limit_bytes=settings.max_held_bytes)
         self.downlink: Final = Downlink(link, channels, self.metrics, identity)
         self._leftovers: Final = Leftovers(link, identity, self.downlink.epochs_of)
@@ -123,8 +124,10 @@ class Gateway:
         self.metrics.events += 1
 
     def throttled(self, connection: Connection) -> None:
-        """Count and log a call that floods."""
-        self.metrics.throttled += 1
+        """Count and log a call that floods, or whose account does."""
+        is_account = connection.pace.is_account_over
+        self.metrics.throttled += not is_account
+        self.metrics.throttled_accounts += is_account
         call_sid = connection.session.primary if connection.session else ""
         log.warning("call throttled: too many messages", extra={"call_sid": call_sid, "address": connection.address})
 

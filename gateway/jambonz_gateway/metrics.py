@@ -39,6 +39,7 @@ class Metrics(Collector):
         silent_sockets: Connections cut because their peer did not answer pings.
         throttled: Times a call that sent too many messages was not listened to for a while.
         unproved_logins: Connections reset because too many logins waited for a slow hash.
+        throttled_accounts: Times a call was not listened to for a while because of all calls of its account.
         failed_reloads: Times a changed file of credentials or certificates could not be used.
         failures: Errors of our own that were caught at an edge.
     """
@@ -55,6 +56,7 @@ class Metrics(Collector):
         self.silent_sockets = 0
         self.throttled = 0
         self.unproved_logins = 0
+        self.throttled_accounts = 0
         self.failed_reloads = 0
         self.failures = 0
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
@@ -89,6 +91,7 @@ _PLAIN: Final = {
     "silent_sockets": "Connections cut because their peer did not answer pings",
     "throttled": "Times a call that sent too many messages was not listened to for a while",
     "unproved_logins": "Connections reset because too many logins waited for a slow hash",
+    "throttled_accounts": "Times a call was not listened to for a while because of all calls of its account",
     "failed_reloads": "Times a changed file of credentials or certificates could not be used",
     "failures": "Errors of our own that were caught at an edge",
 }

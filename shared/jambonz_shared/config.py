@@ -169,6 +169,11 @@ class GatewaySettings(CommonSettings):
     max_call_event_rate: int = Field(
         2000, ge=10, description="Messages per second of one call; a burst of ten seconds' worth is taken at once."
     )
+    max_account_event_rate: int = Field(
+        10_000,
+        ge=10,
+        description="The same of all calls of one account in a process, while other accounts have calls there.",
+    )
     max_held_call_bytes: ByteCount = Field(
         1024**2, ge=65536, description="Events held for one call while they cannot be published."
     )

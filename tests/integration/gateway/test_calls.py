@@ -14,9 +14,9 @@ SAY = b'[{"verb":"say","text":"hi"}]'
 DISPATCH = KEYS.dispatch("default")
 
 
-async def begun(jambonz: Caller, worker: Worker) -> None:
+async def begun(jambonz: Caller, worker: Worker, **data: str) -> None:
     """Bring a call to where it is owned, acked and talking."""
-    msgid = await jambonz.says("session:new", direction="inbound")
+    msgid = await jambonz.says("session:new", direction="inbound", **data)
     await worker.takes(DISPATCH)
     await worker.claims(jambonz.sid)
     await worker.sends(jambonz.sid, Ack("a", 1, msgid, SAY))
@@ -317,6 +317,33 @@ async def test_flood_of_one_call_slows_that_call_only_and_loses_nothing(redis_ur
         assert await running.metric("jambonz_gateway_throttled_total") >= 1
         await finished(loud, worker)
         await finished(quiet, worker)
+
+
+async def test_flood_of_one_account_slows_its_calls_and_no_others(redis_url: str, worker: Worker) -> None:
+    """Two calls below their own rate are over that of their account; the neighbour's call is served meanwhile."""
+    async with (
+        gateway(redis_url, max_account_event_rate=20) as running,
+        caller(running.url + "/", "call-1") as loud,
+        caller(running.url + "/", "call-2") as loud_too,
+        caller(running.url + "/", "call-3") as quiet,
+    ):
+        for jambonz, account in ((loud, "acme"), (loud_too, "acme"), (quiet, "zenith")):
+            await begun(jambonz, worker, account_sid=account)
+        for number in range(115):
+            await loud.says("llm:event", number=number)
+            await loud_too.says("llm:event", number=number)
+        msgid = await quiet.says("verb:hook")
+        inbox = await worker.takes(KEYS.inbox(WORKER), 150)
+        assert any(envelope.msgid == msgid for envelope in inbox), "the other account is heard while the loud one waits"
+        inbox += await worker.takes(KEYS.inbox(WORKER), 231 - len(inbox))
+        for sid in ("call-1", "call-2"):
+            numbers = [envelope.n for envelope in inbox if envelope.call_sid == sid]
+            assert numbers == sorted(set(numbers))
+            assert len(numbers) == 115
+        assert await running.metric("jambonz_gateway_throttled_accounts_total") >= 1
+        assert await running.metric("jambonz_gateway_throttled_total") == 0
+        for jambonz in (loud, loud_too, quiet):
+            await finished(jambonz, worker)
 
 
 async def test_redis_without_memory_is_waited_for(redis_url: str, worker: Worker) -> None:
