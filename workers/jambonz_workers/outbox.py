@@ -10,6 +10,7 @@ from typing import Any, Final
 from jambonz_shared.redis.errors import LinkError, ResponseError
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.script import Script
+from jambonz_shared.redis.scripts import EARLY
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class _Errand:
     def __call__(self, reply: Any) -> None:
         """Take the reply."""
         # Replies come in the order of the commands, so what is held stays in order.
-        if isinstance(reply, Exception) and _is_weather(reply):
+        if (isinstance(reply, Exception) and _is_weather(reply)) or reply == EARLY:
             self.outbox.hold(self)
         else:
             self.on_answer(reply)
