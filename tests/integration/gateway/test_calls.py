@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 
 from websockets.frames import Frame, Opcode
 
@@ -12,6 +13,8 @@ from tests.integration.gateway.gateways import KEYS, WORKER, Caller, Worker, cal
 
 SAY = b'[{"verb":"say","text":"hi"}]'
 DISPATCH = KEYS.dispatch("default")
+# The state of a socket whose other end has said all it will say (linux/tcp_states.h).
+CLOSE_WAIT = 8
 
 
 async def begun(jambonz: Caller, worker: Worker, **data: str) -> None:
@@ -261,6 +264,22 @@ async def test_draining_gateway_acks_first_and_then_moves_its_calls(redis_url: s
         assert await jambonz.close_code() == 1012
         assert running.done is not None
         await asyncio.wait_for(running.done, 20)
+        await worker.ends("call-1")
+
+
+async def test_hook_that_crosses_our_close_is_heard(redis_url: str, worker: Worker) -> None:
+    """P7: TCP ends right behind the close frame, so that jambonz drops no hook while it waits for that; we listen on."""
+    async with gateway(redis_url) as running, caller(running.url + "/", "call-1") as jambonz:
+        await begun(jambonz, worker)
+        jambonz.socket.transport.pause_reading()
+        tcp = jambonz.socket.transport.get_extra_info("socket")
+        running.drain()
+        await until(lambda: tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == CLOSE_WAIT, "TCP has ended")
+        msgid = await jambonz.says("verb:hook")
+        [envelope] = await worker.takes(KEYS.inbox(WORKER))
+        assert envelope.msgid == msgid
+        jambonz.socket.transport.resume_reading()
+        assert await jambonz.close_code() == 1012
         await worker.ends("call-1")
 
 
