@@ -1,11 +1,12 @@
 """The caller: plays the steps of a script, or does what a test asks for. Pure."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, assert_never
 
 from jambonz_simulator.core.acks import Reply
 from jambonz_simulator.core.ears import Heard
 from jambonz_simulator.core.frames import KINDS_WITHOUT_ACK
-from jambonz_simulator.core.kernel import Promise, Steps
+from jambonz_simulator.core.kernel import TIMED_OUT, Promise, Steps
 from jambonz_simulator.core.script import (
     DropSocket,
     HangUp,
@@ -36,20 +37,20 @@ def do_step(session: "Session", step: Step) -> Steps[None]:
     """Do one step; ends when it is done."""
     match step:
         case Press(digits, after_s):
-            yield session.world.until(lambda: session.ears.is_open or session.barge_in is not None)
-            yield session.world.passing(after_s)
-            press(session, digits)
+            if (yield from _wait_for(session, lambda: session.ears.is_open or session.barge_in is not None)):
+                yield session.world.passing(after_s)
+                press(session, digits)
         case Speak(text, confidence, after_s):
-            yield session.world.until(lambda: session.ears.is_open or session.barge_in is not None)
-            yield session.world.passing(after_s)
-            speak(session, text, confidence)
+            if (yield from _wait_for(session, lambda: session.ears.is_open or session.barge_in is not None)):
+                yield session.world.passing(after_s)
+                speak(session, text, confidence)
         case StaySilent():
-            yield session.world.until(lambda: session.ears.is_open)
-            yield session.world.until(lambda: not session.ears.is_open)
+            yield from _wait_for(session, lambda: session.ears.is_open)
+            yield from _wait_for(session, lambda: not session.ears.is_open)
         case Wait(seconds):
             yield session.world.passing(seconds)
         case WaitForVerb(verb):
-            yield session.world.until(lambda: session.current_name == verb)
+            yield from _wait_for(session, lambda: session.current_name == verb)
         case HangUp():
             hang_up(session)
         case DropSocket(code):
@@ -60,6 +61,19 @@ def do_step(session: "Session", step: Step) -> Steps[None]:
             send_notice(session, step)
         case _:
             assert_never(step)
+
+
+def _wait_for(session: "Session", condition: Callable[[], bool]) -> Steps[bool]:
+    """Wait for the app; false if the caller's patience ends first: then the app has let the caller down."""
+    world, patience_s = session.world, session.script.patience_s
+    within_s = None if patience_s is None else world.within_s(patience_s)
+    came = yield world.kernel.first(world.until(condition), within_s=within_s)
+    if came is not TIMED_OUT:
+        return True
+    if not session.is_over:
+        world.anomaly(0, "caller_gave_up", f"the caller waited {patience_s:g} s for the application")
+        hang_up(session)
+    return False
 
 
 def press(session: "Session", digits: str) -> bool:

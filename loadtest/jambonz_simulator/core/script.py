@@ -136,7 +136,8 @@ class Script:
         env_vars: Application environment variables, carried by session:new.
         tag: Initial customerData (the ``tag`` of createCall).
         steps: What the caller does, one after the other, once the call is set up.
-        patience_s: How long the caller stays after the last step (or, for ever, ``None``).
+        patience_s: How long the caller waits for the app at each step, and stays after the last one
+            (or, for ever, ``None``).
         answer: How an outbound call is answered.
         dials: Fates of the legs the app dials, in order; the last one repeats.
         model: What the model of an llm verb does, step by step.

@@ -62,6 +62,18 @@ def test_caller_loses_patience_after_the_last_step() -> None:
     assert stage.last("call:status")["data"]["call_termination_by"] == "caller"
 
 
+def test_caller_who_waits_for_the_app_in_vain_gives_up() -> None:
+    """A call that has gone silent ends, and is not good: nobody stays in it for ever."""
+    stage = running(PAUSE, with_steps(StaySilent(), Press("1"), WaitForVerb("say"), Speak("hi"), patience_s=3))
+    stage.advance(2.9)
+    assert stage.anomalies() == []
+    stage.advance(0.2)
+    assert stage.anomalies() == ["caller_gave_up"]
+    assert stage.last("call:status")["data"]["call_termination_by"] == "caller"
+    # Nobody is there any more who could lose patience, or speak.
+    assert stage.advance(20).anomalies() == ["caller_gave_up"]
+
+
 def test_speed_shortens_media_and_people_but_not_the_protocol() -> None:
     stage = running([{"verb": "pause", "length": 100}, *GATHER], with_steps(Press("1")), speed=100).advance(1.1)
     assert stage.sent("verb:hook") != []
