@@ -268,7 +268,7 @@ async def test_draining_gateway_acks_first_and_then_moves_its_calls(redis_url: s
 
 
 async def test_hook_that_crosses_our_close_is_heard(redis_url: str, worker: Worker) -> None:
-    """P7: TCP ends right behind the close frame, so that jambonz drops no hook while it waits for that; we listen on."""
+    """P7: TCP ends right behind the close frame, lest jambonz drop a hook while it waits for that; we listen on."""
     async with gateway(redis_url) as running, caller(running.url + "/", "call-1") as jambonz:
         await begun(jambonz, worker)
         jambonz.socket.transport.pause_reading()
