@@ -269,6 +269,29 @@ def status(port: int | None, host: str, *, as_json: bool, **flags: str | None) -
     sys.exit(run_page(settings, host, port))
 
 
+@main.command()
+@click.argument("application", metavar="[MODULE:APP]", required=False)
+@click.option("--url", default="", help="Play the test call against this URL, as it stands in jambonz.")
+@click.option("--call/--no-call", "plays_call", default=True, help="Play a test call; it runs the first handler.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of text.")
+@setting_options(GatewaySettings, "host", "port", "internal_port", "redis_url", "key_prefix")
+def doctor(application: str | None, url: str, *, plays_call: bool, as_json: bool, **flags: str | None) -> None:
+    """Look for what is wrong with a cluster, and tell the cure: this machine, Redis, gateways, workers, a call.
+
+    Exits with 1 if something has to be mended, with 2 if settings are bad.
+    """
+    settings = settings_or_exit(GatewaySettings, flags)
+    app = _application_or_exit(application) if application else None
+    from jambonz_cluster.doctor.examination import Case, run_doctor
+    from jambonz_simulator.core.urls import target_of
+
+    try:
+        target_of(url or "ws://default")
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--url") from None
+    sys.exit(run_doctor(Case(settings, app, url, plays_call), as_json=as_json))
+
+
 def _application_or_exit(target: str) -> Any:
     from jambonz_cluster.application import BadApplication, load_application
     from jambonz_workers import App

@@ -1,15 +1,21 @@
 """Redis for set-up, tests and command lines: an ordinary client, and whether the server will do."""
 
+import asyncio
 import re
 from dataclasses import dataclass
 from typing import Final
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from jambonz_shared.redis.connect import endpoint_of
 from jambonz_shared.redis.endpoint import CONNECT_LIMIT_S
 
 # 6.2: XADD NOMKSTREAM (events to dead workers), XAUTOCLAIM (pending ones of dead workers).
 MINIMUM_VERSION: Final = (6, 2)
+
+# Sentinels are asked one after the other before the primary is.
+REACH_LIMIT_S: Final = 5.0
 
 _VERSION: Final = re.compile(r"(\d+)\.(\d+)")
 
@@ -45,6 +51,25 @@ async def server_findings(client: Redis) -> list[Finding]:
     """
     info = await client.info("everything")
     return findings_of(info)
+
+
+def parse_info(raw: bytes) -> dict[str, object]:
+    """Return the fields of an ``INFO`` reply; those that are whole numbers as such."""
+    fields = (line.partition(":") for line in raw.decode(errors="replace").splitlines() if not line.startswith("#"))
+    return {name: int(value) if value.isdecimal() else value for name, colon, value in fields if colon}
+
+
+async def why_unreachable(url: str) -> str:
+    """Return why no connection can be had now, for people; empty if one can."""
+    try:
+        async with asyncio.timeout(REACH_LIMIT_S):
+            connection = await endpoint_of(url).connect()
+    except TimeoutError:
+        return f"no answer within {REACH_LIMIT_S:g} s"
+    except (RedisError, OSError, ValueError) as error:
+        return str(error) or type(error).__name__
+    await connection.disconnect(nowait=True)
+    return ""
 
 
 def findings_of(info: dict[str, object]) -> list[Finding]:

@@ -1,0 +1,1 @@
+"""Looks for what operators get wrong, and tells the cure."""

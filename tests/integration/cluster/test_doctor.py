@@ -1,0 +1,99 @@
+"""`jambonz-cluster doctor` against real clusters: one that is well, and what people get wrong."""
+
+import asyncio
+import os
+import sys
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+
+from tests.cluster_fixture import REPO, Cluster, ClusterFactory
+
+LOGIN = {"JAMBONZ_CLUSTER_BASIC_AUTH": "jambonz:secret"}
+
+
+async def doctor(running: Cluster, *arguments: str, **environ: str) -> tuple[int, dict[str, list[dict[str, Any]]]]:
+    """Run it and return its exit code and its findings by check."""
+    gateway = running.gateways[0]
+    ports = ["--host", "127.0.0.1", "--port", str(gateway.port), "--internal-port", str(gateway.internal_port)]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "jambonz_cluster", "doctor", "--json", *ports, *arguments),
+        cwd=REPO,
+        env=os.environ | {"JAMBONZ_CLUSTER_REDIS_URL": running.redis_url} | environ,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert out, err.decode()
+    found: dict[str, list[dict[str, Any]]] = {}
+    for finding in orjson.loads(out):
+        found.setdefault(finding["check"], []).append(finding)
+    assert process.returncode is not None
+    return process.returncode, found
+
+
+def levels(found: dict[str, list[dict[str, Any]]], check: str) -> list[str]:
+    return [finding["level"] for finding in found[check]]
+
+
+async def test_cluster_that_is_well_is_told_so(cluster: ClusterFactory) -> None:
+    """Every check runs, and the test call is answered by a worker; wrong credentials are refused."""
+    running = await cluster("examples.ivr:app", settings=LOGIN)
+    code, found = await doctor(running, "examples.ivr:app", **LOGIN)
+    assert code == 0, found
+    for check in ("settings", "redis rights", "clock", "gateway", "gateways", "workers", "call", "credentials"):
+        assert levels(found, check) == ["ok"], found[check]
+    assert "secret" not in str(found)
+
+
+async def test_wrong_credentials_and_missing_ones_are_told_apart(cluster: ClusterFactory) -> None:
+    """401 for the test call; and a gateway that lets anybody in is a risk."""
+    running = await cluster("examples.ivr:app", settings=LOGIN)
+    url = running.url.removeprefix("ws://")
+    code, found = await doctor(running, "--url", f"ws://jambonz:wrong@{url}/ivr#rc=1")
+    assert code == 1
+    assert "give the right credentials" in found["call"][0]["cure"]
+    open_to_all = await cluster("examples.ivr:app")
+    code, found = await doctor(open_to_all, "--url", f"{open_to_all.url}/ivr")
+    assert code == 0, found
+    assert levels(found, "credentials") == ["warn"]
+    assert levels(found, "url") == ["warn"]
+
+
+async def test_dead_workers_and_a_busy_port_are_found(cluster: ClusterFactory) -> None:
+    """No call is played to a cluster that cannot answer it; its events would wait for the next worker."""
+    running = await cluster("examples.ivr:app")
+    worker = running.workers[0]
+    worker.terminate()
+    await worker.wait_ended()
+    code, found = await doctor(running, "examples.ivr:app")
+    assert code == 1
+    assert levels(found, "workers") == ["fail"]
+    assert found["call"][0]["text"].startswith("not played")
+    code, found = await doctor(running, "examples.ivr:app", "--internal-port", "0", "--no-call")
+    assert code == 1
+    assert "call" not in found
+    assert "cannot be had" in found["ports"][0]["text"]
+
+
+async def test_command_that_the_user_may_not_run_is_named(cluster: ClusterFactory, redis_url: str) -> None:
+    """An ACL that lacks one command shows itself in the middle of a call; here it has a name."""
+    running = await cluster("examples.ivr:app")
+    async with Redis.from_url(redis_url) as admin:
+        await admin.acl_setuser(
+            "narrow",
+            enabled=True,
+            passwords=["+pass"],
+            keys=["jc:*"],
+            channels=["jc:*"],
+            commands=["+@all", "-xadd", "-client|kill"],
+        )
+        try:
+            url = redis_url.replace("redis://", "redis://narrow:pass@")
+            code, found = await doctor(running, "--no-call", JAMBONZ_CLUSTER_REDIS_URL=url)
+        finally:
+            await admin.acl_deluser("narrow")
+        assert [key async for key in admin.scan_iter("jc:doctor:*")] == []
+    assert code == 1
+    assert found["redis rights"][0]["text"] == "not allowed on jc:*: client|kill, xadd"
