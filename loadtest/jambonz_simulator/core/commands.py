@@ -127,9 +127,14 @@ def _dub(_session: Session, frame: CommandFrame) -> str:
     return "" if "action" in data and "track" in data else "dub wants action and track"
 
 
-def _record(_session: Session, frame: CommandFrame) -> str:
+def _record(session: Session, frame: CommandFrame) -> str:
+    data = _object(frame)
     actions = [f"{word}CallRecording" for word in ("start", "stop", "pause", "resume")]
-    return "" if _object(frame).get("action") in actions else "record wants a known action"
+    if data.get("action") not in actions:
+        return "record wants a known action"
+    # A start before the answer is kept until then (cs:771-866).
+    is_early = not session.is_answered and data.get("type", "siprec") == "siprec"
+    return "the call is not answered" if is_early and data["action"] != actions[0] else ""
 
 
 def _mute(session: Session, frame: CommandFrame) -> str:

@@ -43,6 +43,7 @@ ROWS: Final[dict[str, list[Sent]]] = {
         Sent("boostAudioSignal", "boost", (0,)),
         Sent("redirect", "redirect", ([SAY], True)),
         Sent("redirect", "redirect_hook", ("/done",)),
+        Sent("redirect", "redirect_parent", ({"verb": "pause", "length": 600},)),
         Sent("call:status", "hangup"),
     ],
     "dial": [

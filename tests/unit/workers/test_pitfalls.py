@@ -1,16 +1,16 @@
 """The 48 pitfalls of PROTOCOL.md section 10 each name tests that exist."""
 
 import re
-from pathlib import Path
 
-REPO = Path(__file__).resolve().parents[3]
+from tests.named_tests import REPO, NamedTest, named_in
+
 PAGE = REPO / "docs" / "reference" / "pitfalls.md"
 PITFALLS = 48
 
 
-def rows() -> dict[int, list[tuple[str, str]]]:
+def rows() -> dict[int, list[NamedTest]]:
     found = re.findall(r"^\| P(\d+) \|(.*)$", PAGE.read_text(), re.MULTILINE)
-    return {int(number): re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", row) for number, row in found}
+    return {int(number): named_in(row) for number, row in found}
 
 
 def test_every_pitfall_names_a_test() -> None:
@@ -21,11 +21,5 @@ def test_every_pitfall_names_a_test() -> None:
 
 def test_the_named_tests_exist() -> None:
     """A test that was renamed takes its row with it."""
-    missing = [
-        f"P{number}: {file}::{name}"
-        for number, tests in rows().items()
-        for file, name in tests
-        if not (REPO / file).exists()
-        or not re.search(rf"^(?:async )?def {name}\(", (REPO / file).read_text(), re.MULTILINE)
-    ]
+    missing = [f"P{number}: {test}" for number, tests in rows().items() for test in tests if not test.exists]
     assert missing == []
