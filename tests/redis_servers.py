@@ -1,10 +1,11 @@
 """Real Redis servers for tests, and the guard that no test leaves keys behind."""
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import redis
 import redis.asyncio
@@ -36,18 +37,23 @@ OF_PROCESSES: Final = (
 )
 
 
-def look_into(redis_url: str) -> "redis.asyncio.Redis | redis.asyncio.RedisCluster":
-    """Return a client with texts for answers, for any URL of the settings; use it with ``async with``."""
-    scheme, _, rest = redis_url.partition("://")
-    if scheme == "redis+cluster":
-        return redis.asyncio.RedisCluster.from_url(f"redis://{rest.partition(',')[0]}", decode_responses=True)
-    if scheme == "redis+sentinel":
-        hosts, _, service = rest.partition("/")
-        addresses = [(host, int(port)) for host, _, port in (one.partition(":") for one in hosts.split(","))]
-        sentinel = redis.asyncio.Sentinel(addresses, socket_timeout=0.5)  # type: ignore[no-untyped-call]
-        client: redis.asyncio.Redis = sentinel.master_for(service, decode_responses=True)
-        return client
-    return redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
+@asynccontextmanager
+async def look_into(redis_url: str) -> "AsyncIterator[redis.asyncio.Redis | redis.asyncio.RedisCluster]":
+    """Give a client with texts for answers, for any URL of the settings."""
+    async with AsyncExitStack() as stack:
+        scheme, _, rest = redis_url.partition("://")
+        url = redis_url
+        if scheme == "redis+cluster":
+            seed = f"redis://{rest.partition(',')[0]}"
+            yield await stack.enter_async_context(redis.asyncio.RedisCluster.from_url(seed, decode_responses=True))
+            return
+        if scheme == "redis+sentinel":
+            hosts, _, service = rest.partition("/")
+            sentinel = redis.asyncio.Redis.from_url(f"redis://{hosts.partition(',')[0]}", decode_responses=True)
+            await stack.enter_async_context(sentinel)
+            address: Any = await sentinel.sentinel_get_master_addr_by_name(service)
+            url = f"redis://{address[0]}:{address[1]}"
+        yield await stack.enter_async_context(redis.asyncio.Redis.from_url(url, decode_responses=True))
 
 
 def available() -> dict[Age, Path]:

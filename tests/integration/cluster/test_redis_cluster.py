@@ -13,7 +13,8 @@ from jambonz_simulator.core.script import Press, Script, StaySilent
 from jambonz_simulator.fleet import Load, run_fleet
 from jambonz_workers import Calls
 from tests.chaos.callers import all_settled
-from tests.chaos.figures import calls, report, spread
+from tests.chaos.fail_over import play
+from tests.chaos.figures import calls, report
 from tests.chaos.scene import nothing_left, scene
 from tests.cluster_fixture import ClusterFactory
 from tests.conditions import until
@@ -101,30 +102,7 @@ def busiest(redis_cluster: RedisCluster) -> Server:
 @pytest.mark.timeout(120)
 async def test_killed_master_loses_no_call(cluster: ClusterFactory, redis_cluster: RedisCluster) -> None:
     """P1-P6: kill -9 under calls; its replica takes over, commands given in the gap are delivered."""
-    async with scene(cluster) as stage, Calls.connect(stage.cluster.redis_url) as outside:
-        await stage.crowd.arrive(calls(30))
-        async with stage.crowd.talking(0.7):
-            numbers = {caller: caller.send() for caller in stage.callers}
-            for caller, number in numbers.items():
-                assert (await caller.settled(number)).verbs
-            remotes = {remote.sid: remote for remote in await outside.list()}
-            killed_at_s = monotonic()
-            busiest(redis_cluster).kill()
-            in_the_gap = [caller.send() for caller in stage.callers]
-            gateways = stage.cluster.gateways
-            await until(lambda: all(one.log_text.count("cluster link is up") >= 2 for one in gateways), "gateways back")
-            back_at_s = monotonic()
-            await all_settled(stage.callers, lambda it: it.answered_after_s(back_at_s) is not None, "answered", 20.0)
-            for caller, number in zip(stage.callers, in_the_gap, strict=True):
-                assert (await caller.settled(number)).is_acked
-            sent = await asyncio.gather(
-                *(remotes[caller.sid].redirect([{"verb": "pause", "length": 1}]) for caller in stage.callers)
-            )
-            assert {outcome.kind.value for outcome in sent} == {"sent"}
-        findings = await stage.end()
-    after_s = [after for caller in stage.callers if (after := caller.answered_after_s(back_at_s)) is not None]
-    figures = {"outage": f"{back_at_s - killed_at_s:.1f} s", "first answer afterwards": spread(after_s)}
-    report(f"Redis Cluster: master killed, {len(stage.callers)} calls", {**figures, **findings.counts})
+    await play(cluster, lambda: busiest(redis_cluster).kill(), "Redis Cluster: master killed")
 
 
 async def test_slots_of_live_calls_move_to_another_master(cluster: ClusterFactory, redis_cluster: RedisCluster) -> None:
