@@ -10,7 +10,14 @@ BIN: Final = REPO / ".venv-deploy/bin"
 KUBERNETES: Final = REPO / "deploy/kubernetes"
 CHART: Final = REPO / "deploy/helm/jambonz-cluster"
 
-OVERLAYS: Final = ("base", "overlays/single-redis", "overlays/sentinel", "overlays/keda", "overlays/dev")
+OVERLAYS: Final = (
+    "base",
+    "overlays/single-redis",
+    "overlays/sentinel",
+    "overlays/redis-cluster",
+    "overlays/keda",
+    "overlays/dev",
+)
 
 _TO_JSON: Final = "import json, sys, yaml; json.dump([d for d in yaml.safe_load_all(sys.stdin) if d], sys.stdout)"
 

@@ -261,6 +261,16 @@ def test_sentinel_overlay_opens_the_sentinels_port(tools: None) -> None:
         assert ports == [6379, 26379]
 
 
+def test_helm_and_the_redis_cluster_overlay_make_the_same_objects(tools: None) -> None:
+    """Its servers listen on ports of their own, and each must be reached."""
+    by_kustomize = {key_of(one): one for one in objects_of(kustomized("overlays/redis-cluster"))}
+    ports = [port["port"] for port in by_kustomize["NetworkPolicy", "jambonz-gateway"]["spec"]["egress"][0]["ports"]]
+    assert ports == [6379, *range(7000, 7006)]
+    listed = ",".join(map(str, ports))
+    by_helm = {key_of(one): one for one in objects_of(helmed("--set", f"networkPolicy.redisPorts={{{listed}}}"))}
+    assert by_helm == by_kustomize
+
+
 def test_scaled_object_reads_the_dispatch_stream(tools: None) -> None:
     """KEDA's schema is in no registry: its fields are judged here, after KEDA's documentation of redis-streams."""
     from jambonz_shared.keys import GROUP, Keys

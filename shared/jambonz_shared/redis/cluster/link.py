@@ -214,6 +214,7 @@ class ClusterLink(Link):
     async def _stay_up(self) -> None:
         while self.is_up:
             self.last_reply_at_s = min(master.last_reply_at_s for master in self._masters)
+            self.commands = sum(master.commands for master in self._masters)
             # Asked at most this often: hundreds of slots may move in a second.
             await asyncio.sleep(TICK_S)
             if not self._wish.is_set():
@@ -240,8 +241,7 @@ class ClusterLink(Link):
         for address in self._servers.keys() - masters.keys():
             self._retire(address)
         self._table = table
-        for listener in self._table_listeners:
-            listener(table)
+        self._tell([partial(listener, table) for listener in self._table_listeners])
 
     def _linked(self, address: Address) -> Link:
         server = Link(self._topology.endpoint(address), name=self._name, scripts=self._scripts)
