@@ -72,6 +72,7 @@ class _Server:
         self._settings: Final = settings
         self._internal_port: Final = settings.internal_port_of(process_index)
         self._link: Final = backend.link("gateway")
+        self._link.linger_s = settings.redis_linger_s
         self._channels: Final = backend.channels(
             self._link, f"{keys.prefix}canary:{{{gateway_id}}}", self._resubscribed
         )

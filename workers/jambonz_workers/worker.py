@@ -101,6 +101,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         backend = backend_of(settings.redis_url)
         self._link = link = backend.link("link")
+        link.linger_s = settings.redis_linger_s
         self._channels = backend.channels(link, f"{settings.key_prefix}canary:{{{self.id}}}")
         self._calls = Calls(link, self._channels, self.id, keys)
         self._calls.target = app.target

@@ -56,6 +56,20 @@ async def test_commands_of_one_tick_are_written_at_once(link: Link, client: redi
     assert await reads_of(client) - before <= 3
 
 
+async def test_lingering_link_gathers_the_commands_of_a_while(link: Link, client: redis.asyncio.Redis) -> None:
+    """The first goes out at once; those behind it wait together, so that Redis is not woken for each."""
+    link.linger_s = 0.3
+    loop = asyncio.get_running_loop()
+    await link.call("PING")
+    began_s = loop.time()
+    await link.call("PING")
+    assert loop.time() - began_s > 0.2, "it waits until a write is due again"
+    waiting = [link.call("SET", f"jc:x:{number}", "1", "PX", "60000") for number in range(3)]
+    await asyncio.sleep(0)
+    assert await client.keys("jc:x:*") == []
+    assert await asyncio.gather(*waiting) == [b"OK"] * 3
+
+
 async def test_callback_is_never_called_from_inside_send(running: Running, redis_url: str) -> None:
     """Callers need not be ready for their own callbacks; failures come as replies do."""
     link = Link(UrlEndpoint(redis_url))
