@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from jambonz_cluster.doctor.findings import Finding, fail, ok, warn
+from jambonz_gateway.tls import Certificate
 from jambonz_shared.config import GatewaySettings
 
 # Beside its calls a gateway has its links to Redis, its log, its scrapers.
@@ -23,6 +24,8 @@ def machine_findings(settings: GatewaySettings, *, is_gateway_here: bool) -> Ite
     yield files_finding(soft, settings.max_calls)
     if _SOMAXCONN.exists():
         yield queue_finding(int(_SOMAXCONN.read_text()))
+    if settings.tls_certificate_file:
+        yield certificate_finding(settings.tls_certificate_file, settings.tls_key_file)
     if not is_gateway_here:
         yield from port_findings(settings)
 
@@ -43,6 +46,15 @@ def queue_finding(somaxconn: int) -> Finding:
     if somaxconn >= _QUEUE:
         return ok("accept queue", text)
     return warn("accept queue", text, "sysctl net.core.somaxconn=4096: all calls of a gateway that died come at once")
+
+
+def certificate_finding(certificate_file: str, key_file: str) -> Finding:
+    """Judge whether the gateway could use its certificate."""
+    try:
+        Certificate(certificate_file, key_file)
+    except OSError as error:
+        return fail("certificate", str(error), "give the chain and the key that belongs to it, both PEM, not encrypted")
+    return ok("certificate", f"{certificate_file} and its key fit")
 
 
 def port_findings(settings: GatewaySettings) -> Iterator[Finding]:

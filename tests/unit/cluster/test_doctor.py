@@ -2,6 +2,7 @@
 
 import dataclasses
 import resource
+from pathlib import Path
 
 import orjson
 import pytest
@@ -11,13 +12,14 @@ from jambonz_cluster.cli import main
 from jambonz_cluster.doctor.call_checks import Target, cure_of, judge
 from jambonz_cluster.doctor.examination import Case, first_path, process_findings, target_of
 from jambonz_cluster.doctor.findings import Level, fail, is_well, ok, report_text, warn
-from jambonz_cluster.doctor.machine_checks import files_finding, queue_finding
+from jambonz_cluster.doctor.machine_checks import certificate_finding, files_finding, queue_finding
 from jambonz_cluster.doctor.redis_checks import server_findings
 from jambonz_cluster.status import AppStatus, Process, Status
 from jambonz_shared.config import GatewaySettings
 from jambonz_shared.redis.admin import parse_info
 from jambonz_simulator.core.records import HookRecord
 from jambonz_workers import App, Call, Event
+from tests.certificates import make_certificate
 
 GOOD_INFO = (
     b"# Server\r\nredis_version:7.0.15\r\nrole:master\r\naof_enabled:1\r\n"
@@ -76,6 +78,13 @@ def test_each_fault_of_redis_is_found(old: bytes, new: bytes, expected: tuple[Le
 def test_file_descriptors_must_do_for_all_calls(limit: int, level: Level) -> None:
     """1,024 is what many systems give; a gateway would stop accepting at a thousand calls."""
     assert files_finding(limit, 10_000).level is level
+
+
+def test_certificate_and_key_must_fit(tmp_path: Path) -> None:
+    """A gateway would not start, or would go on with the old one."""
+    one, other = make_certificate(tmp_path, "one"), make_certificate(tmp_path, "other")
+    assert certificate_finding(str(one.certificate), str(one.key)).level is Level.OK
+    assert certificate_finding(str(one.certificate), str(other.key)).level is Level.FAIL
 
 
 def test_short_accept_queue_is_a_risk() -> None:

