@@ -231,7 +231,7 @@ class Crowd:
             if opcode == frames.TEXT:
                 self._message(caller, payload, size)
             elif opcode == frames.PING:
-                caller.send(frames.PONG)
+                caller.send(frames.client_frame(payload, frames.PONG))
         caller.rest = whole[used:]
 
     def _message(self, caller: Caller, payload: bytes, size: int) -> None:

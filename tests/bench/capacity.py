@@ -209,9 +209,10 @@ def cost_table(costs: UnitCosts) -> str:
 def written(page: str, costs: UnitCosts, traffic: Traffic) -> str:
     """Return the page with what is computed put in anew; each part stands between two comments."""
     limit = (
-        f"One Redis takes {costs.busy_redis_us:.1f} us of CPU per hook at saturation. It has one core for commands, so its limit"
-        f" is about **{redis_limit_per_s(costs):,.0f} hooks a second**, or {redis_limit_per_s(costs) * traffic.fill:,.0f} at"
-        f" {traffic.fill:.0%} of the core; on the network that is {_bits(costs.redis_event_bytes * 8)} for each hook a second."
+        f"One Redis takes {costs.busy_redis_us:.1f} us of CPU per hook at saturation. It has one core for commands, so "
+        f"its limit is about **{redis_limit_per_s(costs):,.0f} hooks a second**, or "
+        f"{redis_limit_per_s(costs) * traffic.fill:,.0f} at {traffic.fill:.0%} of the core. "
+        f"Each hook moves {_bytes(costs.redis_event_bytes)} in and out of it."
     )
     parts = {
         "costs": cost_table(costs),

@@ -11,6 +11,7 @@ _OPEN: Final = b'{"type":"verb:hook","msgid":"'
 TEXT: Final = 1
 CLOSE: Final = 8
 PING: Final = 9
+PONG: Final = 10
 # A masked frame of 126 to 65,535 bytes: two bytes, two of length, four of mask (RFC 6455, 5.2).
 _HEAD_BYTES: Final = 8
 
@@ -23,7 +24,6 @@ _FACTS: Final = (
     '"originating_sip_ip":"203.0.113.9"'
 )
 
-PONG: Final = bytes((0x8A, 0x80, 0, 0, 0, 0))
 CLOSE_1000: Final = bytes((0x88, 0x82, 0, 0, 0, 0)) + (1000).to_bytes(2, "big")
 
 

@@ -59,6 +59,18 @@ def test_frames_of_a_server_are_found_at_any_size(size: int) -> None:
     assert all(not list(server_frames(whole[:cut])) for cut in (0, 1, 3, 9, len(whole) - 1))
 
 
+def test_a_ping_is_answered_with_what_it_carries() -> None:
+    """A server that hears no such pong takes the call for dead."""
+    protocol = server()
+    protocol.send_ping(b"\x01\x02")
+    ((opcode, payload, _),) = server_frames(b"".join(protocol.data_to_send()))
+    assert opcode == frames.PING
+    protocol.receive_data(frames.client_frame(payload, frames.PONG))
+    (pong,) = protocol.events_received()
+    assert isinstance(pong, Frame)
+    assert (pong.opcode, bytes(pong.data)) == (Opcode.PONG, b"\x01\x02")
+
+
 ACK: dict[str, object] = {"type": "ack", "msgid": "m1", "data": VERBS}
 
 
