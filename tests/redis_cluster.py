@@ -45,6 +45,12 @@ class Server:
         """Whether the process lives."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        assert self._process is not None, "start() comes first"
+        return self._process.pid
+
     def start(self) -> None:
         """Start the process; it takes its place in the cluster again, if it had one."""
         self._folder.mkdir(exist_ok=True)

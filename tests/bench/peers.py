@@ -18,6 +18,7 @@ from jambonz_shared.environment import variable_of
 from jambonz_shared.redis.admin import connect
 from tests.bench import installs
 from tests.cluster_fixture import REPO, Cluster
+from tests.redis_cluster import RedisCluster, can_run
 
 READY_LIMIT_S: Final = 30.0
 SERVERS: Final = REPO / "tests" / "bench" / "servers"
@@ -126,7 +127,11 @@ class NodeSdk(OneProcess):
 
 @dataclass(slots=True)
 class WholeCluster:
-    """Gateways, workers and a Redis that writes an append-only file, one flush a second: every promise is on."""
+    """Gateways, workers and a Redis that writes an append-only file, one flush a second: every promise is on.
+
+    With ``has_masters`` it is a Redis Cluster of three masters and three replicas. ``needs`` names a setting that this
+    version may not have.
+    """
 
     name: str
     folder: Path
@@ -134,11 +139,14 @@ class WholeCluster:
     workers: int = 1
     settings: Mapping[str, str] = field(default_factory=dict)
     needs: str = ""
-    _redis: EmbeddedRedis | None = None
+    has_masters: bool = False
+    _redis: EmbeddedRedis | RedisCluster | None = None
     _cluster: Cluster | None = None
 
     def missing(self) -> str | None:
-        """``needs`` names a setting that this version may not have."""
+        """Look for what it needs."""
+        if self.has_masters and not can_run():
+            return "there is no redis-server of at least 7.0 for a Redis Cluster"
         if not self.needs or self.needs in {*GatewaySettings.model_fields, *WorkerSettings.model_fields}:
             return None
         return f"there is no setting {variable_of(self.needs)}"
@@ -147,16 +155,16 @@ class WholeCluster:
         """Start Redis, workers, gateways, in this order, and return when all are ready."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        redis = self._redis = EmbeddedRedis(appendfsync="everysec")
-        redis.start()
-        settings = {**CLUSTER_SETTINGS, **self.settings}
-        cluster = self._cluster = Cluster("tests.bench.application:app", redis.url, self.folder, settings)
+        redis_pids = self._start_redis()
+        assert self._redis is not None
+        url, settings = self._redis.url, {**CLUSTER_SETTINGS, **self.settings}
+        cluster = self._cluster = Cluster("tests.bench.application:app", url, self.folder, settings)
         worker = cluster.add_worker("--processes", str(self.workers))
         await cluster.wait_ready()
         gateway = cluster.add_gateway("--processes", str(self.gateways))
         await cluster.wait_ready()
-        pids = {"gateway": _family(gateway.pid), "worker": _family(worker.pid), "redis": [redis.pid]}
-        return Running(f"{gateway.url}/bench", pids, redis.url)
+        pids = {"gateway": _family(gateway.pid), "worker": _family(worker.pid), **redis_pids}
+        return Running(f"{gateway.url}/bench", pids, None if self.has_masters else url)
 
     async def stop(self) -> None:
         """End all."""
@@ -164,6 +172,19 @@ class WholeCluster:
             await self._cluster.stop()
         if self._redis is not None:
             self._redis.stop()
+
+    def _start_redis(self) -> dict[str, list[int]]:
+        if not self.has_masters:
+            server = self._redis = EmbeddedRedis(appendfsync="everysec")
+            server.start()
+            return {"redis": [server.pid]}
+        cluster = self._redis = RedisCluster()
+        cluster.start()
+        masters = cluster.masters()
+        for master in masters:
+            master.client.config_set("appendonly", "yes")
+        replicas = [server for server in cluster.servers if server not in masters]
+        return {"redis": [server.pid for server in masters], "replica": [server.pid for server in replicas]}
 
 
 @dataclass(slots=True)

@@ -14,9 +14,11 @@ NODE_SDK: Final = "Node SDK"
 CHANNELS: Final = "Channels"
 TWO_AND_TWO: Final = "jambonz-cluster 2+2"
 FOUR_AND_FOUR: Final = "jambonz-cluster 4+4"
-LINGERING: Final = "jambonz-cluster, linger 2 ms"
+THREE_MASTERS: Final = "jambonz-cluster 3 masters"
+LINGERING: Final = "jambonz-cluster linger"
+SCALED: Final = (TWO_AND_TWO, FOUR_AND_FOUR, THREE_MASTERS)
 LINGER: Final = "linger_s"
-MUST_NOT_LOSE: Final = (BARE, CLUSTER, TWO_AND_TWO, FOUR_AND_FOUR, LINGERING)
+MUST_NOT_LOSE: Final = (BARE, CLUSTER, TWO_AND_TWO, FOUR_AND_FOUR, THREE_MASTERS, LINGERING)
 # The goal is for the first; the others are for machines that cannot take it.
 RATES: Final = (15_000, 10_000, 5_000)
 
@@ -48,7 +50,7 @@ def full(seconds: float, rounds: int) -> list[Step]:
         "storm", "5,000 calls, all sockets break at once", Kind.IDLE, 5000, 1.0, few_calls=500, storm_calls=5000
     )  # fmt: skip
     return [
-        Step(saturation, (BARE, CLUSTER, PYTHON_SDK, NODE_SDK, CHANNELS, TWO_AND_TWO, FOUR_AND_FOUR), rounds),
+        Step(saturation, (BARE, CLUSTER, PYTHON_SDK, NODE_SDK, CHANNELS, *SCALED), rounds),
         Step(one, (BARE, CLUSTER, PYTHON_SDK, NODE_SDK, CHANNELS), rounds),
         *(Step(load, (BARE, CLUSTER, LINGERING), rounds) for load in fixed),
         Step(notices, (BARE, CLUSTER), rounds),
@@ -84,6 +86,7 @@ def peers(folder: Path) -> dict[str, Peer]:
         channels(),
         WholeCluster(TWO_AND_TWO, folder / "two", 2, 2),
         WholeCluster(FOUR_AND_FOUR, folder / "four", 4, 4),
+        WholeCluster(THREE_MASTERS, folder / "masters", has_masters=True),
         WholeCluster(LINGERING, folder / "linger", settings=linger, needs=LINGER),
     ]
     return {peer.name: peer for peer in made}
