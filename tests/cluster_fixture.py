@@ -1,8 +1,11 @@
 """Real gateway and worker processes, started through the command line, for tests that kill, freeze and restart them."""
 
 import asyncio
+import contextlib
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,8 +23,22 @@ REPO: Final = Path(__file__).resolve().parent.parent
 READY_LIMIT_S: Final = 30.0
 STOP_LIMIT_S: Final = 10.0
 LINES_SHOWN: Final = 200
+# Process i of a member listens on the internal port plus i.
+MAX_PROCESSES: Final = 4
+# Below these the kernel gives no port to clients (net.ipv4.ip_local_port_range), which would take one from the row.
+CLIENT_PORTS_BEGIN: Final = 32768
 
 Role = Literal["gateway", "worker"]
+
+
+def free_ports(count: int) -> int:
+    """Return the first of so many loopback ports in a row that nobody listens on at this moment."""
+    while True:
+        first = random.randrange(10_000, CLIENT_PORTS_BEGIN - count)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as probes:
+            for port in range(first, first + count):
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
 
 
 class Member:
@@ -31,7 +48,7 @@ class Member:
         self.name = name
         self.role = role
         self.port = free_port() if role == "gateway" else 0
-        self.internal_port = free_port()
+        self.internal_port = free_ports(MAX_PROCESSES)
         self._arguments = arguments
         self._environ = environ
         self._log = log

@@ -13,6 +13,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
+
 from jambonz_cluster.embedded_redis import find_redis_server, version_of
 from tests.bench import drift, plan
 from tests.bench.floor import socket_floor_us
@@ -53,7 +55,7 @@ async def measure_all(steps: list[Step], peers: dict[str, Peer]) -> list[Run]:
                 print(f"{step.load.title}, round {number + 1} of {step.rounds}: {peer.name}", flush=True)
                 try:
                     runs.append(await measure(peer, step.load))
-                except (AssertionError, TimeoutError, OSError) as error:
+                except (AssertionError, TimeoutError, OSError, psutil.Error) as error:
                     runs.append(Run(peer.name, step.load.name, {"events": 0}))
                     print(f"*** FAILED: {peer.name}, {step.load.title}: {error} ***", flush=True)
     return runs
