@@ -221,11 +221,11 @@ def written(page: str, costs: UnitCosts, traffic: Traffic) -> str:
         "source": f"Source: {costs.source}.",
     }
     for name, text in parts.items():
-        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         before, _, rest = page.partition(begin)
-        _, _, after = rest.partition(end)
-        assert rest, f"the page has no place for {name}"
-        page = before + begin + text + end + after
+        _, found, after = rest.partition(end)
+        assert found, f"the page has no place for {name}"
+        page = f"{before}{begin}{text}\n{end}{after}"
     return page
 
 
