@@ -1,5 +1,8 @@
 """An application that streams the text it is told to, from its handler or from background work."""
 
+import asyncio
+from time import monotonic_ns
+
 from jambonz_workers import App, Call, Event
 
 app = App()
@@ -24,6 +27,20 @@ async def here(call: Call, event: Event) -> None:
 async def beside(call: Call, event: Event) -> object:
     call.spawn(speak(call, event.data["args"]["tokens"]))
     return []
+
+
+@app.hook("/timed")
+async def timed(call: Call, event: Event) -> object:
+    call.spawn(speak_times(call, event.data["args"]["count"]))
+    return []
+
+
+async def speak_times(call: Call, count: int) -> None:
+    """Speak the time of each write, which every process of the machine reads from the same clock."""
+    for _ in range(count):
+        async with call.tts_stream() as speech:
+            await speech.write(f"{monotonic_ns()}. ")
+        await asyncio.sleep(0.01)
 
 
 async def speak(call: Call, tokens: list[str]) -> None:
