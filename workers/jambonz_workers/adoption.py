@@ -45,6 +45,8 @@ _TOMBSTONE_MS: Final = 3_600_000
 _QUARANTINE_LENGTH: Final = 1_000
 # Entries read at one go; Redis handles each command alone, and others are waiting.
 _PAGE: Final = 500
+# As gateways do it (uplink.py): a worker reads whole entries.
+_ENTRY_EVENTS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,11 @@ class Adopter:
         waiting = undone(left, await self._committed(left))
         again = redelivery(orphans, waiting, estate.begun, self._now_ms())
         written = [self._quarantine(estate.dispatch, envelope) for envelope in again.quarantined]
-        written += [self._append(estate.dispatch, envelope) for envelope in again.envelopes]
+        written += [
+            self._append(estate.dispatch, *call[start : start + _ENTRY_EVENTS])
+            for call in again.by_call
+            for start in range(0, len(call), _ENTRY_EVENTS)
+        ]
         # Only what is written may be forgotten: in a Redis Cluster one server may take it, and the other not.
         await asyncio.gather(*written)
         await self._forget_worker(worker_id, estate, pending)
@@ -261,8 +267,9 @@ class Adopter:
                 return
         await self._append(self._keys.dispatch(left.app), envelope)
 
-    def _append(self, stream: str, envelope: Envelope) -> "asyncio.Future[Reply]":
-        return self._link.call(b"XADD", stream, b"*", b"e", envelope.encode())
+    def _append(self, stream: str, *envelopes: Envelope) -> "asyncio.Future[Reply]":
+        fields = [part for envelope in envelopes for part in (b"e", envelope.encode())]
+        return self._link.call(b"XADD", stream, b"*", *fields)
 
     async def _members(self, key: str) -> list[str]:
         members = await self._link.call(b"SMEMBERS", key)

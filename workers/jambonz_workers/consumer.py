@@ -20,8 +20,10 @@ from jambonz_workers.sweeper import Sweeper
 
 log = logging.getLogger(__name__)
 
-# A burst of new calls is shared among the workers that wait: whoever reads first must not take all of it.
+# A burst of new calls is shared among the workers that wait: whoever reads first must not take all of it. When more is
+# there with each read, a worker has died, and its hooks wait: 64 at once instead of 4 save 0.1 s for 750 entries.
 _DISPATCH_COUNT: Final = 4
+_DISPATCH_MOST: Final = 64
 
 
 class Consumer:
@@ -40,7 +42,7 @@ class Consumer:
         dispatch = StreamReader(
             backend.endpoint(dispatch_key),
             link,
-            StreamSource(dispatch_key, member, count=_DISPATCH_COUNT),
+            StreamSource(dispatch_key, member, count=_DISPATCH_COUNT, most=_DISPATCH_MOST),
             partial(self.on_entries, Source.DISPATCH),
             name="dispatch",
         )

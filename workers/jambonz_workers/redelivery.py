@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from jambonz_shared.envelope import Envelope
-from jambonz_shared.kinds import TAKEOVER
+from jambonz_shared.kinds import HOOKS, TAKEOVER
 
 # A handler that has killed this many workers is not run again for the same event.
 DEATHS_MAX: Final = 3
@@ -16,12 +16,18 @@ class Redelivery:
     """The work of a dead worker.
 
     Attributes:
-        envelopes: For dispatch, in this order: each call's take-over first, so that it has an owner at once.
+        by_call: For dispatch, what belongs to one call together, so that one worker gets it: its take-over, then its
+            events in order. Calls for which jambonz waits come first, the longest waiting before the others.
         quarantined: Those among them that are acked, but not run: they have killed too many workers.
     """
 
-    envelopes: list[Envelope]
+    by_call: list[list[Envelope]]
     quarantined: list[Envelope]
+
+    @property
+    def envelopes(self) -> list[Envelope]:
+        """All of them, in the order in which they go to dispatch."""
+        return [envelope for call in self.by_call for envelope in call]
 
 
 def undone(envelopes: Sequence[Envelope], committed: Mapping[tuple[str, int], int]) -> list[Envelope]:
@@ -50,7 +56,10 @@ def redelivery(orphans: Sequence[str], undone: Sequence[Envelope], begun: Collec
     quarantined = [
         after for before, after in zip(ordered, judged, strict=True) if after.is_quarantined > before.is_quarantined
     ]
-    return Redelivery([*fresh, *judged], quarantined)
+    calls: dict[str, list[Envelope]] = {}
+    for envelope in (*fresh, *judged):
+        calls.setdefault(envelope.call_sid, []).append(envelope)
+    return Redelivery(sorted(calls.values(), key=_waits_since_ms), quarantined)
 
 
 def mark_of(envelope: Envelope) -> str:
@@ -61,6 +70,12 @@ def mark_of(envelope: Envelope) -> str:
 def notice(call_sid: str, kind: str, now_ms: int) -> Envelope:
     """Return an Envelope of ours: outside of the numbers of any epoch."""
     return Envelope(call_sid, 0, 0, kind, "", now_ms, "", is_acked=True, body=b"{}")
+
+
+def _waits_since_ms(call: Sequence[Envelope]) -> float:
+    """Return since when jambonz waits for the answer to a hook, in Unix milliseconds; infinity if it does not."""
+    hooks = (one.received_at_ms for one in call if one.kind in HOOKS and not one.is_acked)
+    return min(hooks, default=float("inf"))
 
 
 def _judged(undone: Sequence[Envelope], begun: Collection[str]) -> Iterator[Envelope]:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-# At a poll each 50 ms: a crash is known within 150 ms, while a worker whose subscription broke has resubscribed
-# (after 50 ms, jambonz_shared.redis.wire) before the third poll in a row has missed it.
-ZEROS_OF_DEATH: Final = 3
+# At a poll each 25 ms: a crash is known within 100 ms, while a worker whose subscription broke has resubscribed
+# (after 20 ms, jambonz_shared.redis.wire) before the fourth poll in a row has missed it.
+ZEROS_OF_DEATH: Final = 4
 
 # Each worker asks about this many neighbours only, so the cost does not grow with the square of their number.
 # Neighbours that die together are found by their heartbeats.

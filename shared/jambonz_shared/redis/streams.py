@@ -54,6 +54,7 @@ class Source:
     Attributes:
         member: None reads the stream alone.
         count: Entries of one read at most.
+        most: As ``count``, as long as each read gets all it may: it doubles up to this and falls back to ``count``.
         block_ms: How long Redis lets a read wait for entries.
     """
 
@@ -61,6 +62,7 @@ class Source:
     member: GroupMember | None = None
     count: int = COUNT
     block_ms: int = BLOCK_MS
+    most: int = 0
 
 
 class StreamReader:
@@ -98,7 +100,8 @@ class StreamReader:
         self._on_entries = on_entries
         self._member = source.member
         self._name = name
-        self._count = source.count
+        self._count = self._least = source.count
+        self._most = max(source.count, source.most)
         self._block_ms = source.block_ms
         self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
@@ -184,6 +187,7 @@ class StreamReader:
             self._loop.call_soon(self._wire.drop, f"read refused: {reply.code}")
             return
         entries = reply[0][1] if reply else None
+        self._count = min(2 * self._count, self._most) if entries and len(entries) >= self._count else self._least
         if entries:
             self._last_id = entries[-1][0]
             self._hand_on(entries)

@@ -38,10 +38,10 @@ INCOMPLETE: Final = False
 TICK_S: Final = 0.25
 SILENT_TICKS_LIMIT: Final = 6
 
-# A restarted Redis is found within 50 ms, and a hundred processes do not try it more than once a second each.
+# A restarted Redis is found within a second, and a hundred processes do not try it more than once a second each.
 # One that lived a quarter of a second was no failure to connect: a worker whose subscription is cut again and again
-# must be back before its neighbours take it for dead, which is after three polls of 50 ms (ADR 0006).
-RECONNECT: Final = Backoff(first_s=0.05, most_s=1.0, healthy_s=0.25)
+# must be back before its neighbours take it for dead, which is after four polls of 25 ms (ADR 0006).
+RECONNECT: Final = Backoff(first_s=0.02, most_s=1.0, healthy_s=0.25)
 
 # One line when it begins, one when the reason changes, and about one a minute: a long failure must not fill the disk.
 FAILURES_PER_LINE: Final = 60
@@ -165,7 +165,7 @@ async def keep_connected(
     on_data: Callable[[hiredis.Reader], None],
     serve: Callable[[Wire], Awaitable[NoReturn]],
 ) -> NoReturn:
-    """Connect and ``serve``, again and again until cancelled; pauses grow from 50 ms to 1 s.
+    """Connect and ``serve``, again and again until cancelled; pauses grow from 20 ms to 1 s.
 
     ``serve`` never returns: it raises when the connection is lost, as ``Wire.watch`` does. Cancelling closes the
     connection after what was written.

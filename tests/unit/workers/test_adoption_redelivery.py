@@ -1,5 +1,7 @@
 """What is dispatched again after a death: order, counting of deaths, quarantine."""
 
+from dataclasses import replace
+
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.kinds import TAKEOVER
 from jambonz_workers.redelivery import DEATHS_MAX, mark_of, notice, redelivery, undone
@@ -16,9 +18,19 @@ def kinds_and_deaths(envelopes: list[Envelope]) -> list[tuple[str, int, int]]:
 def test_each_orphan_is_taken_over_before_its_events_run() -> None:
     """It has an owner at once, and background work goes on although no event waits."""
     again = redelivery(["a", "b"], [hook("b", 4), hook("b", 5)], (), 7)
-    assert [(one.kind, one.call_sid) for one in again.envelopes[:2]] == [(TAKEOVER, "a"), (TAKEOVER, "b")]
-    assert kinds_and_deaths(again.envelopes[2:]) == [("b", 4, 1), ("b", 5, 0)]
+    with_events, without = again.by_call
+    assert [one[0].kind for one in again.by_call] == [TAKEOVER, TAKEOVER]
+    assert kinds_and_deaths(with_events) == [("b", 0, 0), ("b", 4, 1), ("b", 5, 0)]
+    assert kinds_and_deaths(without) == [("a", 0, 0)]
     assert again.quarantined == []
+
+
+def test_calls_for_which_jambonz_waits_come_first() -> None:
+    """Each hook has its deadline; the rest of the work, hundreds of calls perhaps, can wait."""
+    acked = replace(hook("b", 1), is_acked=True)
+    early, late = replace(hook("d", 1), received_at_ms=5), replace(hook("c", 1), received_at_ms=9)
+    again = redelivery(["a", "b", "c", "d"], [acked, late, early], (), 7)
+    assert [call[0].call_sid for call in again.by_call] == ["d", "c", "a", "b"]
 
 
 def test_takeover_that_was_not_done_is_not_doubled() -> None:
@@ -59,7 +71,7 @@ def test_what_is_committed_is_neither_done_again_nor_a_suspect() -> None:
     packed = [hook("a", 3), hook("a", 4), notice("a", TAKEOVER, 0), hook("b", 1)]
     left = undone(packed, {("a", 1): 3})
     assert left == packed[1:]
-    assert kinds_and_deaths(redelivery([], left, (), 0).envelopes) == [("a", 0, 1), ("b", 1, 1), ("a", 4, 1)]
+    assert kinds_and_deaths(redelivery([], left, (), 0).envelopes) == [("a", 0, 1), ("a", 4, 1), ("b", 1, 1)]
 
 
 def test_oldest_event_is_the_suspect_wherever_it_waits() -> None:
