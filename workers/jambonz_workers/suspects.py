@@ -38,8 +38,9 @@ class Suspects:
             on_committed(error)
 
         try:
-            await self._outbox.call(b"SADD", self._key, mark_of(envelope))
-            self._outbox.send(_ignore, b"PEXPIRE", self._key, OWNED_TTL_MS)
+            self._outbox.send(_ignore, b"SADD", self._key, mark_of(envelope))
+            # Awaited with it: a handler that kills this process would leave a key without an end.
+            await self._outbox.call(b"PEXPIRE", self._key, OWNED_TTL_MS)
             await run(committed)
         except BaseException:
             turn.end()
