@@ -145,6 +145,12 @@ class Reception:
         done = self._proofs[login.fingerprint] = asyncio.Event()
         try:
             apps = await self._loop.run_in_executor(self._prover, login.prove)
+        except Exception as error:
+            self._metrics.failures += 1
+            log.error("login could not be proved", exc_info=error, extra={"address": login.address})
+            self._logins.given_up(login, self._loop.time())
+            visit.connection.close(1011, "internal error")
+            return
         finally:
             del self._proofs[login.fingerprint]
             done.set()

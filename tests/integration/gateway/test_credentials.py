@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import hashlib
 import time
 from pathlib import Path
+from typing import Any
 
 import orjson
+import pytest
 from redis.asyncio import Redis
 from websockets.exceptions import InvalidMessage, InvalidStatus
 
@@ -91,6 +94,28 @@ async def test_flood_of_slow_logins_is_reset_and_forgotten(redis_url: str, worke
         await asyncio.gather(*(guess(number) for number in range(40)))
         assert await running.metric("jambonz_gateway_unproved_logins_total") >= 1
         assert await login(running, "user-39:chosen") == 101
+
+
+async def test_login_whose_hash_fails_ends_alone_and_may_come_again(
+    redis_url: str, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without memory for a moment: those who waited for the same hash are not left hanging."""
+    await publish_manifest(worker.redis)
+    async with gateway(redis_url, credentials=line("default", "a", "chosen", log2_n=12)) as running:
+        scrypt = hashlib.scrypt
+        failed: list[object] = []
+
+        def fail_once(*args: Any, **options: Any) -> bytes:
+            if not failed:
+                failed.append(args)
+                raise MemoryError
+            return scrypt(*args, **options)
+
+        monkeypatch.setattr(hashlib, "scrypt", fail_once)
+        came = await asyncio.gather(*(login(running, "a:chosen") for _ in range(5)), return_exceptions=True)
+        assert came.count(101) == 4
+        assert await login(running, "a:chosen") == 101
+        assert await running.metric("jambonz_gateway_failures_total") == 1
 
 
 async def test_guesses_over_the_limit_get_429(redis_url: str, worker: Worker) -> None:
