@@ -8,11 +8,9 @@ from typing import Any, Final
 import orjson
 
 from jambonz_gateway.owed import Fallbacks, path_pattern
-from jambonz_shared.errors import BadFormat
-from jambonz_shared.wire import MAX_VERBS_BYTES
+from jambonz_shared.manifest import Manifest
 
 DEFAULT_APP: Final = "default"
-_VERSION: Final = 1
 # jambonz appends the text to the application's URL, once per adulting (PROTOCOL.md 2.7, P36).
 _ADULTING: Final = re.compile(r"(?:/adulting)+\Z")
 
@@ -40,42 +38,16 @@ class KnownApp:
         return self.takes_any_path or any(pattern.match(path) for pattern in self.patterns)
 
 
-def read_manifest(raw: bytes) -> KnownApp:
-    """Return the app a manifest describes.
-
-    Raises:
-        BadFormat: If it is no manifest of this version.
-    """
-    try:
-        manifest = orjson.loads(raw)
-        if manifest["version"] != _VERSION:
-            raise BadFormat(f"expected a manifest of version {_VERSION}, got {manifest['version']!r}")
-        hooks = {
-            path: _verbs(policy["fallback"])
-            for path, policy in manifest["hooks"].items()
-            if policy["fallback"] is not None
-        }
-        start_verbs = _verbs(manifest["fallback"]) if manifest["fallback"] else b""
-        return KnownApp(
-            str(manifest["app"]),
-            bool(manifest["open"]),
-            tuple(path_pattern(path) for path in manifest["paths"]),
-            dict(manifest["env"]),
-            Fallbacks.of(hooks, start_verbs),
-        )
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, BadFormat):
-            raise
-        raise BadFormat(f"manifest of {len(raw)} bytes cannot be read: {error!r}") from None
-
-
-def _verbs(fallback: object) -> bytes:
-    if not isinstance(fallback, list):
-        raise BadFormat(f"expected a fallback to be a list of verbs, got a {type(fallback).__name__}")
-    verbs = orjson.dumps(fallback)
-    if len(verbs) > MAX_VERBS_BYTES:
-        raise BadFormat(f"expected a fallback of at most {MAX_VERBS_BYTES} bytes, got {len(verbs)}")
-    return verbs
+def app_of(manifest: Manifest) -> KnownApp:
+    """Return the app a manifest describes."""
+    hooks = {path: orjson.dumps(fallback) for path, (_, fallback) in manifest.hooks.items() if fallback is not None}
+    return KnownApp(
+        manifest.app,
+        manifest.is_open,
+        tuple(map(path_pattern, manifest.paths)),
+        manifest.env,
+        Fallbacks.of(hooks, orjson.dumps(manifest.fallback) if manifest.fallback else b""),
+    )
 
 
 class Apps:

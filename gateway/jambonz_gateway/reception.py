@@ -12,7 +12,7 @@ from typing import Final, assert_never
 
 from websockets.http11 import Request
 
-from jambonz_gateway.apps import Apps, KnownApp, apps_at_any_path, read_manifest
+from jambonz_gateway.apps import Apps, KnownApp, app_of, apps_at_any_path
 from jambonz_gateway.connection import Connection
 from jambonz_gateway.handshake import HEADERS, Answer, Decision, UnknownPath, Welcome, decide, not_found
 from jambonz_gateway.logins import Denied, Granted, Logins, Unproven, Waiting
@@ -22,6 +22,7 @@ from jambonz_shared.config import GatewaySettings
 from jambonz_shared.credentials import ANY_APP, SALT_BYTES, Credential, SecretHash, read_credentials
 from jambonz_shared.errors import BadFormat
 from jambonz_shared.keys import Keys
+from jambonz_shared.manifest import Manifest
 from jambonz_shared.redis.errors import LinkError, ResponseError
 from jambonz_shared.redis.link import Link
 
@@ -190,7 +191,7 @@ class Reception:
 
     def _read(self, raw: bytes) -> KnownApp | None:
         try:
-            return read_manifest(raw)
+            return app_of(Manifest.decode(raw))
         except BadFormat as error:
             self._metrics.failures += 1
             log.error("manifest cannot be read", extra={"why": str(error)})

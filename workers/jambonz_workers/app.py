@@ -6,10 +6,11 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from jambonz_shared.kinds import kind_of
+from jambonz_shared.manifest import Manifest
 from jambonz_workers.call import Call
 from jambonz_workers.capabilities import Target, checked_target
+from jambonz_workers.environment import checked_environment
 from jambonz_workers.event import Event
-from jambonz_workers.manifest import Manifest, checked_environment
 from jambonz_workers.routing import (
     Handler,
     Late,

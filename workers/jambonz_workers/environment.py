@@ -1,10 +1,36 @@
-"""Environment variables of an application as it declared them: typed, defaults filled in. Pure."""
+"""Environment variables of an application as it declared them: checked, typed, defaults filled in. Pure."""
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 Declared = Mapping[str, Mapping[str, Any]]
+
+# What the portal accepts (PROTOCOL.md 8.1, appenv_schemaSchema.json); extra members pass.
+_VARIABLE_NAME: Final = re.compile(r"[A-Za-z0-9_]+\Z")
+_VARIABLE_TYPES: Final = ("string", "number", "boolean")
+
+
+def checked_environment(env: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the declared environment variables.
+
+    Raises:
+        TypeError: If one is no mapping.
+        ValueError: If the portal would refuse it.
+    """
+    checked: dict[str, dict[str, Any]] = {}
+    for name, variable in env.items():
+        if not isinstance(name, str) or not _VARIABLE_NAME.match(name):
+            raise ValueError(f"env {name!r}: expected a name of letters, digits and _")
+        if not isinstance(variable, Mapping):
+            raise TypeError(f"env {name!r}: expected a dict with type and description, got {type(variable).__name__}")
+        if variable.get("type") not in _VARIABLE_TYPES:
+            raise ValueError(f"env {name!r}: expected type string, number or boolean, got {variable.get('type')!r}")
+        if not isinstance(variable.get("description"), str) or not variable["description"]:
+            raise ValueError(f"env {name!r}: expected a description")
+        checked[name] = dict(variable)
+    return checked
 
 
 def typed(declared: Declared, given: Mapping[str, Any]) -> Mapping[str, Any]:

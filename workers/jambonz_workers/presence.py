@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from jambonz_shared.config import WorkerSettings
 from jambonz_shared.keys import GROUP, Keys
+from jambonz_shared.manifest import Manifest
 from jambonz_shared.redis import script
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import heartbeat_args, retire_args
-from jambonz_workers.manifest import Manifest
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,10 @@ from typing import Any
 import orjson
 import pytest
 
-from jambonz_gateway.apps import DEFAULT_APP, Apps, KnownApp, apps_at_any_path, read_manifest
+from jambonz_gateway.apps import DEFAULT_APP, Apps, KnownApp, app_of, apps_at_any_path
 from jambonz_gateway.owed import Fallbacks
 from jambonz_shared.errors import BadFormat
+from jambonz_shared.manifest import Manifest
 from jambonz_shared.wire import MAX_MESSAGE_BYTES
 
 
@@ -24,8 +25,12 @@ def manifest(**changes: Any) -> bytes:
     return orjson.dumps(plain | changes)
 
 
+def read(raw: bytes) -> KnownApp:
+    return app_of(Manifest.decode(raw))
+
+
 def app(name: str, *paths: str, takes_any_path: bool = False) -> KnownApp:
-    return read_manifest(manifest(app=name, paths=paths, open=takes_any_path))
+    return read(manifest(app=name, paths=paths, open=takes_any_path))
 
 
 def found(apps: Apps, path: str) -> str | None:
@@ -35,7 +40,7 @@ def found(apps: Apps, path: str) -> str | None:
 
 def test_manifest_is_read() -> None:
     """All that the gateway knows of an app comes from here."""
-    known = read_manifest(
+    known = read(
         manifest(fallback=[{"verb": "hangup"}], hooks={"/wait": {"late": "drop", "fallback": [{"verb": "pause"}]}})
     )
     assert known.name == "ivr"
@@ -46,7 +51,7 @@ def test_manifest_is_read() -> None:
 
 def test_app_without_wishes_gets_ours() -> None:
     """A policy may be about late answers only; then the fallback is the gateway's own."""
-    known = read_manifest(manifest(hooks={"/wait": {"late": "drop", "fallback": None}}))
+    known = read(manifest(hooks={"/wait": {"late": "drop", "fallback": None}}))
     assert known.fallbacks == Fallbacks()
 
 
@@ -70,13 +75,13 @@ def test_app_without_wishes_gets_ours() -> None:
 def test_manifest_that_cannot_be_read_is_an_error_with_a_name(raw: bytes) -> None:
     """A worker of another version, or somebody's hand in Redis; P10: a fallback must fit into a message."""
     with pytest.raises(BadFormat):
-        read_manifest(raw)
+        read(raw)
 
 
 def test_error_of_a_manifest_shows_no_content() -> None:
     """Environment variables may carry secrets as defaults."""
     with pytest.raises(BadFormat) as caught:
-        read_manifest(manifest(paths=None, env={"TOKEN": {"default": "s3cret"}}))
+        read(manifest(paths=None, env={"TOKEN": {"default": "s3cret"}}))
     assert "s3cret" not in str(caught.value)
 
 

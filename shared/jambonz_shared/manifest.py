@@ -1,17 +1,15 @@
 """The manifest: what gateways must know of an app, as JSON in ``jc:app:{app}``. Pure."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
-VERSION: Final = 1
+from jambonz_shared.errors import BadFormat
+from jambonz_shared.wire import MAX_VERBS_BYTES
 
-# What the portal accepts (PROTOCOL.md 8.1, appenv_schemaSchema.json); extra members pass.
-_VARIABLE_NAME: Final = re.compile(r"[A-Za-z0-9_]+\Z")
-_VARIABLE_TYPES: Final = ("string", "number", "boolean")
+VERSION: Final = 1
 
 HookPolicy = tuple[str, tuple[Mapping[str, Any], ...] | None]
 """What happens to late verbs (``redirect`` or ``drop``), and the fallback verbs if the app has its own."""
@@ -53,23 +51,39 @@ class Manifest:
             }
         )
 
+    @classmethod
+    def decode(cls, raw: bytes) -> "Manifest":
+        """Return the manifest in ``raw``.
 
-def checked_environment(env: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the declared environment variables.
+        Raises:
+            BadFormat: If it is none of this version, or a fallback is too long for an ack.
+        """
+        try:
+            found = orjson.loads(raw)
+            if found["version"] != VERSION:
+                raise BadFormat(f"expected a manifest of version {VERSION}, got {found['version']!r}")
+            paths = tuple(found["paths"])
+            if not all(isinstance(path, str) for path in paths):
+                raise BadFormat("expected the paths of a manifest to be text")
+            return cls(
+                str(found["app"]),
+                paths,
+                bool(found["open"]),
+                dict(found["env"]),
+                _verbs(found["fallback"]),
+                {path: (policy["late"], _verbs(policy["fallback"])) for path, policy in found["hooks"].items()},
+            )
+        except BadFormat:
+            raise
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+            raise BadFormat(f"manifest of {len(raw)} bytes cannot be read: {error!r}") from None
 
-    Raises:
-        TypeError: If one is no mapping.
-        ValueError: If the portal would refuse it.
-    """
-    checked: dict[str, dict[str, Any]] = {}
-    for name, variable in env.items():
-        if not isinstance(name, str) or not _VARIABLE_NAME.match(name):
-            raise ValueError(f"env {name!r}: expected a name of letters, digits and _")
-        if not isinstance(variable, Mapping):
-            raise TypeError(f"env {name!r}: expected a dict with type and description, got {type(variable).__name__}")
-        if variable.get("type") not in _VARIABLE_TYPES:
-            raise ValueError(f"env {name!r}: expected type string, number or boolean, got {variable.get('type')!r}")
-        if not isinstance(variable.get("description"), str) or not variable["description"]:
-            raise ValueError(f"env {name!r}: expected a description")
-        checked[name] = dict(variable)
-    return checked
+
+def _verbs(fallback: object) -> tuple[Mapping[str, Any], ...] | None:
+    if fallback is None:
+        return None
+    if not isinstance(fallback, list):
+        raise BadFormat(f"expected a fallback to be a list of verbs, got a {type(fallback).__name__}")
+    if (size := len(orjson.dumps(fallback))) > MAX_VERBS_BYTES:
+        raise BadFormat(f"expected a fallback of at most {MAX_VERBS_BYTES} bytes, got {size}")
+    return tuple(fallback)
