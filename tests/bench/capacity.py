@@ -34,6 +34,7 @@ class UnitCosts:
         idle_*_us: An idle call for one second, pings and its part of the heartbeats included.
         memory_*_bytes: An idle call.
         base_*_bytes: A process without calls.
+        redis_keys_bytes: The keys of an idle call, by ``MEMORY USAGE``; the rest of its memory is its subscription.
         redis_event_bytes: What goes in and out of Redis per hook, over the network.
         busy_redis_us: CPU of Redis per hook at saturation, the least we have seen: its limit.
         source: The benchmark they come from.
@@ -54,6 +55,7 @@ class UnitCosts:
     base_gateway_bytes: float
     base_worker_bytes: float
     base_redis_bytes: float
+    redis_keys_bytes: float
     redis_event_bytes: float
     busy_redis_us: float
     source: str
@@ -91,6 +93,8 @@ class UnitCosts:
                 f"memory_{role}_bytes": get("storm", f"memory_bytes.{role}"),
                 f"base_{role}_bytes": get("storm", f"base_bytes.{role}"),
             }
+        keys = {name for run in found.runs for name in run.figures if name.startswith("redis_key_bytes.")}
+        values["redis_keys_bytes"] = sum(found.get("storm", CLUSTER, name) or 0.0 for name in keys)
         values["redis_event_bytes"] = get("rate-5000", "redis_bytes_in") + get("rate-5000", "redis_bytes_out")
         return cls(**{name: round(value, 2) for name, value in values.items()}, source=source)
 
@@ -212,7 +216,8 @@ def written(page: str, costs: UnitCosts, traffic: Traffic) -> str:
         f"One Redis takes {costs.busy_redis_us:.1f} us of CPU per hook at saturation. It has one core for commands, so "
         f"its limit is about **{redis_limit_per_s(costs):,.0f} hooks a second**, or "
         f"{redis_limit_per_s(costs) * traffic.fill:,.0f} at {traffic.fill:.0%} of the core. "
-        f"Each hook moves {_bytes(costs.redis_event_bytes)} in and out of it."
+        f"Each hook moves {_bytes(costs.redis_event_bytes)} in and out of it, and a live call keeps keys of "
+        f"{_bytes(costs.redis_keys_bytes)} (`MEMORY USAGE`)."
     )
     parts = {
         "costs": cost_table(costs),
@@ -259,11 +264,11 @@ def main() -> None:
     for field in fields(Traffic):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=float, default=getattr(defaults, field.name))
     options = parser.parse_args()
-    costs = UnitCosts.read() if UNIT_COSTS.exists() else None
     if options.costs_of:
         runs = [Run(**run) for run in json.loads(options.costs_of.read_text())]
         costs = UnitCosts.of(Medians(runs), options.costs_of.stem)
-    assert costs, "no unit costs yet: --costs-of"
+    else:
+        costs = UnitCosts.read()
     traffic = Traffic(**{field.name: getattr(options, field.name) for field in fields(Traffic)})
     print(cost_table(costs), capacity_table(costs, traffic), sep="\n\n")
     if options.write:

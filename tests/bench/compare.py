@@ -22,7 +22,7 @@ from tests.bench.measure import GENERATOR_SHARE_LIMIT, Run, measure
 from tests.bench.medians import Medians
 from tests.bench.peers import Peer
 from tests.bench.plan import Step
-from tests.bench.report import goal_table, harm_of, table, tables
+from tests.bench.report import goal_table, harm_of, keys_table, redis_table, table, tables
 from tests.cluster_fixture import REPO
 
 READING = f"""\
@@ -91,6 +91,10 @@ def page(title: str, about: dict[str, str], steps: list[Step], found: Medians, s
         *(f"SKIPPED: {name}: {why}." for name, why in skipped.items()),
         *(f"WRONG: {harm}." for harm in harm_of(found)),
         tables(steps, found),
+        "## Redis",
+        redis_table(found),
+        "`MEMORY USAGE` per idle call:",
+        keys_table(found),
         "## Against the baseline",
         drift.drift_table(found, drift.read_baseline()),
     ]

@@ -34,12 +34,12 @@ class Medians:
         return divided(self.get(load, over, figure), self.get(load, under, figure))
 
     def roles(self, load: str, peer: str, figure: str) -> dict[str, float]:
-        """Return the medians of ``figure.ROLE`` by role."""
+        """Return the medians of ``figure.NAME`` by name, such as a role."""
         names = {
             name for run in self.runs if (run.load, run.peer) == (load, peer) for name in run.figures
         }  # fmt: skip
         wanted = sorted(name for name in names if name.startswith(f"{figure}."))
-        return {name.split(".")[1]: median(self.values(load, peer, name)) for name in wanted}
+        return {name.split(".", 1)[1]: median(self.values(load, peer, name)) for name in wanted}
 
 
 def divided(over: float | None, under: float | None) -> float | None:

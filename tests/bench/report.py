@@ -41,6 +41,31 @@ def goal_table(found: Medians) -> str:
     return table(("measure", "found", "goal", "", "note"), rows)
 
 
+def redis_table(found: Medians) -> str:
+    """Return what Redis does for an event, and the rate at which that fills the one core it has for commands."""
+    rows = []
+    for load, peer in dict.fromkeys((run.load, run.peer) for run in found.runs):
+        cpu_us = found.get(load, peer, "cpu_us.redis")
+        if not cpu_us:
+            continue
+        counts = (found.get(load, peer, f"redis_{name}") for name in ("commands", "bytes_in", "bytes_out"))
+        limit = "" if "masters" in peer else f"{1e6 / cpu_us:,.0f}"
+        rows.append((load, peer, f"{cpu_us:.1f}", limit, *(_shown(count) for count in counts)))
+    head = ("load", "peer", "CPU us/event", "one Redis is full at events/s", "commands", "bytes in", "bytes out")
+    return table(head, rows) if rows else "not measured"
+
+
+def keys_table(found: Medians) -> str:
+    """Return what an idle call keeps in Redis."""
+    rows = []
+    for load, peer in dict.fromkeys((run.load, run.peer) for run in found.runs):
+        for family, size_bytes in found.roles(load, peer, "redis_key_bytes").items():
+            count = found.get(load, peer, f"redis_keys.{family}") or 0.0
+            if size_bytes >= 1:
+                rows.append((load, peer, family, f"{count:.4g}", f"{size_bytes:,.0f}"))
+    return table(("load", "peer", "keys", "per call", "bytes per call"), rows) if rows else "not measured"
+
+
 def harm_of(found: Medians) -> list[str]:
     """Return what must not happen, whatever the timing, to whomever it happened."""
     return [f"{run.peer}, {run.load}: {', '.join(run.harm)}" for run in found.runs if run.harm]

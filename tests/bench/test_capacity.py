@@ -24,6 +24,7 @@ COSTS = UnitCosts(
     base_gateway_bytes=60e6,
     base_worker_bytes=60e6,
     base_redis_bytes=10e6,
+    redis_keys_bytes=1_600,
     redis_event_bytes=2_000,
     busy_redis_us=4,
     source="by hand",

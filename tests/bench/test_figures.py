@@ -12,7 +12,8 @@ from tests.bench.measure import Run, derived
 from tests.bench.medians import Medians
 from tests.bench.peers import Snapshot
 from tests.bench.plan import BARE, CLUSTER
-from tests.bench.report import goal_table, harm_of, tables
+from tests.bench.redis_keys import family_of
+from tests.bench.report import goal_table, harm_of, keys_table, redis_table, tables
 
 STEP = plan.quick()[0]
 
@@ -112,3 +113,27 @@ def test_each_step_names_peers_and_loads_that_exist(tmp_path: Path) -> None:
     for step in [*plan.full(1.0, 1), *plan.quick()]:
         assert set(step.peers) <= set(peers)
         assert Load.from_json(step.load.to_json()) == step.load
+
+
+def test_rate_at_which_one_redis_is_full_follows_from_its_cpu() -> None:
+    """It runs commands on one core: 20 us per event are 50,000 events a second."""
+    more = {"cpu_us.redis": 20.0, "redis_commands": 4.0, "redis_bytes_in": 900.0, "redis_bytes_out": 800.0}
+    shown = redis_table(Medians([run(BARE, 10.0), run(CLUSTER, 30.0, **more)]))
+    assert "50,000" in shown
+    assert BARE not in shown
+
+
+def test_keys_of_an_idle_call_are_listed_by_family() -> None:
+    """What weighs nothing per call is left out."""
+    figures = {"redis_keys.jc:call": 1.0, "redis_key_bytes.jc:call": 1200.0, "redis_key_bytes.jc:apps": 0.01}
+    shown = keys_table(Medians([Run(CLUSTER, "storm", figures)]))
+    assert "1,200" in shown
+    assert "jc:apps" not in shown
+
+
+@pytest.mark.parametrize(
+    ("key", "family"), [("jc:call:{c1}", "jc:call"), ("jc:workers", "jc:workers"), ("other", "other")]
+)
+def test_keys_are_counted_by_what_they_are_of(key: str, family: str) -> None:
+    """A call_sid is no family."""
+    assert family_of(key) == family
