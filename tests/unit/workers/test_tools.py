@@ -91,6 +91,18 @@ async def test_an_agents_answer_is_a_result() -> None:
     assert await told("openai", data, "agent:tool-call") == {"result": FOUND}
 
 
+@pytest.mark.parametrize("arguments", ["args", "arguments"])
+async def test_a_model_without_an_agent_keeps_its_vendors_shape_on_the_commercial_line(arguments: str) -> None:
+    """What came decides about the answer, not the line; arguments have either name (PROTOCOL.md 5.2)."""
+    app = shop()
+    app.target = "10+"
+    async with AppClient(app) as client:
+        await client.hook("/start/ultravox")
+        data = {"tool_call_id": "t1", "name": "find_order", arguments: {"order_no": "A"}}
+        (frame,) = (await client.send("llm:tool-call", data)).commands
+    assert frame["data"] == {"type": "client_tool_result", "invocation_id": "t1", "result": TEXT}
+
+
 async def test_google_gets_one_answer_for_all_its_calls() -> None:
     """They come together, with one constant id."""
     calls = [
