@@ -189,6 +189,8 @@ class Connection(asyncio.Protocol):
             self.session = self._board.opened(self, welcome)
             self._ask()
         self._flush()
+        # The core keeps the request as long as the socket is open (websockets 17.4, ServerProtocol.parse): 2 kB a call.
+        request.headers.clear()
         return response.status_code
 
     def answer(self, answer: Answer) -> None:
