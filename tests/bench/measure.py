@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 import sys
 from dataclasses import dataclass
 from typing import Final
@@ -93,17 +92,19 @@ def derived(load: Load, raw: dict[str, float], looks: dict[str, Snapshot]) -> di
     if load.kind is Kind.IDLE:
         return figures | _idle(load, raw, looks)
     events = raw["acks"] * (2 if load.has_notices else 1)
-    per_event = 1 / events if events else math.nan
+    per_event = 1 / max(1, events)
     begin, end = looks["begin"], looks["end"]
     figures |= {
         "events": events,
         "events_per_s": events / raw["seconds"],
         "generator_us": raw["generator_cpu_s"] * per_event * 1e6,
-        "kept_rate": raw["acks"] / raw["seconds"] / load.rate if load.rate else math.nan,
         **_cpu("cpu_us", begin, end, per_event * 1e6),
         **{f"redis_{name}": (end.redis[name] - begin.redis[name]) * per_event for name in end.redis},
     }
-    figures["generator_share"] = figures["generator_us"] / figures["cpu_us"] if figures["cpu_us"] else math.nan
+    if load.rate:
+        figures["kept_rate"] = raw["acks"] / raw["seconds"] / load.rate
+    if figures["cpu_us"]:
+        figures["generator_share"] = figures["generator_us"] / figures["cpu_us"]
     return figures
 
 

@@ -22,6 +22,8 @@ from tests.redis_cluster import RedisCluster, can_run
 
 READY_LIMIT_S: Final = 30.0
 SERVERS: Final = REPO / "tests" / "bench" / "servers"
+REQUIREMENTS: Final = REPO / "tests" / "bench" / "requirements"
+BUILD: Final = REPO / "build" / "bench"
 # One call of a benchmark says more in a second than any real one, and one worker has all of them.
 CLUSTER_SETTINGS: Final = {
     "JAMBONZ_CLUSTER_MAX_CALLS": "20000",
@@ -122,7 +124,12 @@ class NodeSdk(OneProcess):
 
     def missing(self) -> str | None:
         """Install it."""
-        return installs.node_sdk(self.folder, SERVERS / "node_sdk")
+        programs = installs.node(BUILD / "node", REQUIREMENTS / "node.lock")
+        if isinstance(programs, str):
+            return programs
+        program, npm = programs
+        self.command = (program, "server.mjs")
+        return installs.node_sdk(self.folder, SERVERS / "node_sdk", npm)
 
 
 @dataclass(slots=True)
@@ -198,7 +205,7 @@ class Channels:
 
     def missing(self) -> str | None:
         """Install it."""
-        return installs.python_environment(self.folder, REPO / "tests/bench/requirements/channels.lock")
+        return installs.python_environment(self.folder, REQUIREMENTS / "channels.lock")
 
     async def start(self) -> Running:
         """Start Redis, the worker, the server."""
@@ -286,9 +293,9 @@ def python_sdk() -> Peer:
 
 def node_sdk() -> Peer:
     """Return the official Node SDK's server."""
-    return NodeSdk("Node SDK", ("node", "server.mjs"), REPO / "build" / "bench" / "node_sdk")
+    return NodeSdk("Node SDK", ("node", "server.mjs"), BUILD / "node_sdk")
 
 
 def channels() -> Peer:
     """Return Django Channels."""
-    return Channels("Channels", REPO / "build" / "bench" / "channels")
+    return Channels("Channels", BUILD / "channels")
