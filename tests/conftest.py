@@ -2,14 +2,14 @@
 
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from jambonz_cluster.embedded_redis import EmbeddedRedis
 from tests.cluster_fixture import Cluster, ClusterFactory
-from tests.redis_cluster import RedisCluster
+from tests.redis_cluster import RedisCluster, can_run
 from tests.redis_servers import KeyLeakGuard, RedisServers, available, description
 
 # How long an example takes says more about the machine than about the code.
@@ -24,9 +24,15 @@ def pytest_report_header() -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run tests marked ``both_redis`` against each server that is there."""
-    if "redis_server" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_redis"):
-        metafunc.parametrize("redis_server", list(available()), indirect=True)
+    """Run tests marked ``both_redis`` or ``cluster_too`` against each server that is there."""
+    if "redis_server" not in metafunc.fixturenames:
+        return
+    is_marked = metafunc.definition.get_closest_marker
+    kinds: list[str] = list(available()) if is_marked("both_redis") else ["newest"]
+    if is_marked("cluster_too") and can_run():
+        kinds.append("cluster")
+    if is_marked("both_redis") or is_marked("cluster_too"):
+        metafunc.parametrize("redis_server", kinds, indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -52,13 +58,17 @@ def redis_cluster(redis_cluster_of_session: RedisCluster) -> RedisCluster:
 
 
 @pytest.fixture
-def redis_server(request: pytest.FixtureRequest, redis_servers: RedisServers) -> EmbeddedRedis:
-    """A running, empty Redis: the newest, or each supported one if the test is marked ``both_redis``."""
-    return redis_servers.get(getattr(request, "param", "newest"))
+def redis_server(request: pytest.FixtureRequest, redis_servers: RedisServers) -> EmbeddedRedis | RedisCluster:
+    """A running, empty Redis: the newest, or what the marks ``both_redis`` and ``cluster_too`` say."""
+    kind: Literal["newest", "oldest", "cluster"] = getattr(request, "param", "newest")
+    if kind == "cluster":
+        servers: RedisCluster = request.getfixturevalue("redis_cluster")
+        return servers
+    return redis_servers.get(kind)
 
 
 @pytest.fixture
-def redis_url(redis_server: EmbeddedRedis, key_leak_guard: KeyLeakGuard | None) -> str:
+def redis_url(redis_server: EmbeddedRedis | RedisCluster, key_leak_guard: KeyLeakGuard | None) -> str:
     """The URL of ``redis_server``; the guard comes with it and ends after whatever uses the URL."""
     return redis_server.url
 
@@ -69,7 +79,7 @@ def key_leak_guard(request: pytest.FixtureRequest) -> Iterator[KeyLeakGuard | No
     if "redis_server" not in request.fixturenames:
         yield None
         return
-    server: EmbeddedRedis = request.getfixturevalue("redis_server")
+    server: EmbeddedRedis | RedisCluster = request.getfixturevalue("redis_server")
     guard = KeyLeakGuard(server.url)
     yield guard
     if guard.is_active and server.is_running:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import redis
+import redis.cluster
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
@@ -109,13 +110,12 @@ class RedisCluster:
 
     @property
     def is_running(self) -> bool:
-        """Whether all servers live."""
-        return all(server.is_running for server in self.servers)
+        """Whether servers live; after a fail-over one may be missing."""
+        return any(server.is_running for server in self.servers)
 
-    def client(self, **options: Any) -> "redis.RedisCluster":
+    def client(self) -> "redis.RedisCluster":
         """Return a client that sees the whole cluster."""
-        running = next(server for server in self.servers if server.is_running)
-        return redis.RedisCluster(host="127.0.0.1", port=running.port, **options)
+        return client_of(self.url)
 
     def start(self) -> None:
         """Start all servers, share the slots out, and return when every server calls the cluster whole."""
@@ -184,6 +184,13 @@ class RedisCluster:
         if number < MASTERS:
             first, end = SLOTS * number // MASTERS, SLOTS * (number + 1) // MASTERS
             server.ask("CLUSTER", "ADDSLOTSRANGE", first, end - 1)
+
+
+def client_of(url: str) -> "redis.RedisCluster":
+    """Return a client for a ``redis+cluster://`` URL."""
+    seeds = [one.rpartition(":") for one in url.partition("://")[2].split(",")]
+    nodes = [redis.cluster.ClusterNode(host, int(port)) for host, _, port in seeds]  # type: ignore[no-untyped-call]
+    return redis.RedisCluster(startup_nodes=nodes)
 
 
 def move_slot(cluster: RedisCluster, key: str, target: Server) -> Iterator[str]:

@@ -17,6 +17,7 @@ from jambonz_cluster.embedded_redis import (
     installed_redis_server,
     version_of,
 )
+from tests.redis_cluster import client_of
 
 Age = Literal["newest", "oldest"]
 
@@ -117,8 +118,17 @@ class KeyLeakGuard:
 
     def leaks(self) -> list[str]:
         """Return a sentence for each key that should not be there."""
-        with redis.Redis.from_url(self.redis_url, decode_responses=True) as client:
-            return sorted(sentence for key in client.scan_iter(count=1000) for sentence in self._judge(client, key))
+        return sorted(sentence for url in self._server_urls() for sentence in self._leaks_at(url))
+
+    def _server_urls(self) -> list[str]:
+        if not self.redis_url.startswith("redis+cluster:"):
+            return [self.redis_url]
+        with client_of(self.redis_url) as client:
+            return [f"redis://{master.host}:{master.port}" for master in client.get_primaries()]
+
+    def _leaks_at(self, url: str) -> list[str]:
+        with redis.Redis.from_url(url, decode_responses=True) as client:
+            return [sentence for key in client.scan_iter(count=1000) for sentence in self._judge(client, key)]
 
     def _judge(self, client: "redis.Redis", key: str) -> Iterator[str]:
         ttl_s = client.ttl(key)

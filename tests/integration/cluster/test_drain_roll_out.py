@@ -4,6 +4,8 @@ import asyncio
 import os
 from collections.abc import Callable
 
+import pytest
+
 from tests.chaos.callers import Caller
 from tests.chaos.figures import report, spread
 from tests.chaos.scene import Scene, scene
@@ -34,6 +36,7 @@ async def replace(stage: Scene, old: list[Member], add: Callable[[], Member]) ->
     return new
 
 
+@pytest.mark.cluster_too
 async def test_rolling_all_gateways_and_all_workers_drops_no_call(cluster: ClusterFactory) -> None:
     """0 calls lost, 0 hooks unanswered, each call moved at most once per roll-out."""
     async with scene(cluster) as stage:

@@ -1,8 +1,6 @@
 """Whole calls over a real Redis Cluster, and the death of one of its masters."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from time import monotonic
 
 import pytest
@@ -17,9 +15,7 @@ from tests.chaos.fail_over import play
 from tests.chaos.figures import calls, report
 from tests.chaos.scene import nothing_left, scene
 from tests.cluster_fixture import ClusterFactory
-from tests.conditions import until
 from tests.redis_cluster import RedisCluster, Server, can_run, move_slot
-from tests.redis_servers import KeyLeakGuard
 
 pytestmark = pytest.mark.skipif(not can_run(), reason="needs redis-server 7.0 on PATH")
 
@@ -28,18 +24,9 @@ THROUGH_THE_MENU = Script(steps=(StaySilent(), Press("1"), Press("2")))
 
 
 @pytest.fixture
-async def cluster(redis_cluster: RedisCluster, tmp_path: Path) -> AsyncIterator[ClusterFactory]:
-    """Starter of clusters of real processes around the Redis Cluster; no key may be left there."""
-    factory = ClusterFactory(redis_cluster.url, tmp_path)
-    yield factory
-    await factory.stop()
-    leaks = [
-        leak
-        for server in redis_cluster.masters()
-        if server.is_running
-        for leak in KeyLeakGuard(f"redis://127.0.0.1:{server.port}").leaks()
-    ]
-    assert not leaks, "keys are left in Redis:\n" + "\n".join(leaks)
+def redis_server(redis_cluster: RedisCluster) -> RedisCluster:
+    """What all fixtures take for Redis here."""
+    return redis_cluster
 
 
 async def test_calls_are_answered_in_order_and_leave_nothing(cluster: ClusterFactory) -> None:
@@ -76,22 +63,6 @@ async def test_any_process_commands_calls_on_every_master(cluster: ClusterFactor
             await remotes[0].redirect([{"verb": "say", "text": "too late"}])
         for one in lives:
             await one.__aexit__(None, None, None)
-
-
-async def test_killed_worker_is_noticed_and_adopted(cluster: ClusterFactory) -> None:
-    """P6: sharded subscriptions tell of its death as plain ones do; its inbox is renamed, its calls get an owner."""
-    async with scene(cluster) as stage:
-        await stage.crowd.arrive(calls(20))
-        async with stage.crowd.talking(0.7):
-            victim = stage.cluster.workers[0]
-            killed_at_s = monotonic()
-            victim.kill()
-            survivor = stage.cluster.workers[1]
-            await until(lambda: "adopted a dead process" in survivor.log_text, "adopted")
-            noticed_s = monotonic() - killed_at_s
-            await all_settled(stage.callers, lambda it: it.answered_after_s(killed_at_s) is not None, "answered", 20.0)
-        findings = await stage.end()
-    report("Redis Cluster: worker killed", {"adopted after": f"{noticed_s:.2f} s", **findings.counts})
 
 
 def busiest(redis_cluster: RedisCluster) -> Server:

@@ -15,6 +15,7 @@ from jambonz_simulator.fleet import Load, run_fleet
 from jambonz_workers import Calls
 from tests.cluster_fixture import Cluster, ClusterFactory
 from tests.conditions import until
+from tests.redis_servers import look_into
 
 KEYS = Keys()
 FAST = CallOptions(speed=20)
@@ -35,7 +36,7 @@ async def owners(redis_url: str) -> dict[str, int]:
 
 async def keys_of_calls(redis_url: str) -> list[str]:
     """Return what is in Redis because of calls, entries of streams included."""
-    async with redis_py.Redis.from_url(redis_url, decode_responses=True) as client:
+    async with look_into(redis_url) as client:
         found = [key async for key in client.scan_iter("jc:call:*")]
         found += [key async for key in client.scan_iter("jc:log:*")]
         for pattern in ("jc:owned:*", "jc:held:*"):
@@ -67,6 +68,7 @@ async def test_thousand_calls_are_answered_in_order_and_leave_nothing(cluster: C
     await nothing_is_left(redis_url)
 
 
+@pytest.mark.cluster_too
 async def test_calls_spread_over_workers_and_a_new_worker_helps_at_once(
     cluster: ClusterFactory, redis_url: str
 ) -> None:
@@ -115,6 +117,7 @@ class many_live_calls:  # noqa: N801 used like a function, with ``async with``
 
 
 @pytest.mark.both_redis
+@pytest.mark.cluster_too
 async def test_any_process_commands_a_call_until_it_ends(cluster: ClusterFactory, redis_url: str) -> None:
     """A process that is neither gateway nor owner takes a call over; afterwards it is told that the call is gone."""
     running = await cluster("examples.conformance:app")
@@ -133,6 +136,7 @@ async def test_any_process_commands_a_call_until_it_ends(cluster: ClusterFactory
             await calls.get(call.call_sid)
 
 
+@pytest.mark.cluster_too
 async def test_long_verb_list_is_split_and_a_verb_too_big_is_refused_but_acked(
     cluster: ClusterFactory, redis_url: str
 ) -> None:

@@ -44,16 +44,13 @@ class SlotTable:
 
     Attributes:
         owners: An address for each of the 16,384 slots.
+        masters: The servers that have slots.
         servers: Every server that was named, replicas included.
     """
 
     owners: tuple[Address, ...]
+    masters: frozenset[Address]
     servers: frozenset[Address]
-
-    @property
-    def masters(self) -> frozenset[Address]:
-        """The servers that have slots."""
-        return frozenset(self.owners)
 
     def owner(self, key: str | bytes) -> Address:
         """Return the master of a key, or of a sharded channel."""
@@ -75,7 +72,7 @@ class SlotTable:
         whole = tuple(owner for owner in owners if owner is not None)
         if len(whole) < SLOTS:
             raise RedisConnectionError(f"{SLOTS - len(whole)} slots of the Redis Cluster have no master")
-        return cls(whole, frozenset(servers))
+        return cls(whole, frozenset(whole), frozenset(servers))
 
 
 @lru_cache(_NAMES_KEPT)
