@@ -13,7 +13,7 @@ from websockets.typing import Subprotocol
 
 from jambonz_gateway.accounts import Accounts
 from jambonz_gateway.effects import Effect
-from jambonz_gateway.frames import frame_length, text_frame, text_of
+from jambonz_gateway.frames import PING, PONG, frame_length, text_frame, text_of
 from jambonz_gateway.handshake import Answer, Welcome
 from jambonz_gateway.policy import NEVER
 from jambonz_gateway.route import Attachment, Known
@@ -129,9 +129,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes from jambonz."""
         self._heard_at_s = self._loop.time()
-        if self._partial:
-            data = self._partial + data
-            self._partial = b""
+        data, self._partial = self._partial + data, b""
         try:
             if self.session is None:
                 self._to_core(data)
@@ -300,10 +298,10 @@ class Connection(asyncio.Protocol):
                 return
             # Within a fragmented message only the core knows what may come.
             message = text_of(data, at, end) if self._ws.current_size is None else None
-            if message is None:
-                self._to_core(data[at:end])
-            else:
+            if message is not None:
                 self._message(message)
+            elif data[at] != PONG:
+                self._to_core(data[at:end])
             at = end
 
     def _to_core(self, data: bytes) -> None:
@@ -374,16 +372,18 @@ class Connection(asyncio.Protocol):
             self._transport.write_eof()
 
     def _ping(self, now_s: float) -> None:
+        assert self._transport is not None, "wake asks"
         interval_s = self._board.ping_interval_s
+        self._ping_at_s = self._heard_at_s + interval_s
+        if now_s < self._ping_at_s:
+            return
         # Two pings without a sign of life: the socket is half-open (PROTOCOL.md section 12, liveness).
         if now_s - self._heard_at_s > 2 * interval_s + 1:
             self._board.cut(self, Cut.SILENT)
-            if self._transport is not None:
-                self._transport.abort()
+            self._transport.abort()
             return
         if self._ws.state is State.OPEN:
-            self._ws.send_ping(b"")
-            self._flush()
+            self._transport.write(PING)
         self._ping_at_s = now_s + interval_s
 
     def _ask(self) -> None:

@@ -14,6 +14,12 @@ _MASKED: Final = 0x80
 _LENGTH_16: Final = 126
 _LENGTH_64: Final = 127
 
+PING: Final = b"\x89\x00"
+"""A ping without data, as a server sends it."""
+
+PONG: Final = 0x8A
+"""First byte of a pong. Any sign of life is as good, so what it answers does not matter."""
+
 
 def frame_length(data: bytes, at: int) -> int:
     """Return how many bytes the frame that begins at ``at`` has, header included; 0 if too few are here to tell."""

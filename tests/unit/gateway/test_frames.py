@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import CTRL_OPCODES, Frame, Opcode
 
-from jambonz_gateway.frames import frame_length, text_frame, text_of
+from jambonz_gateway.frames import PING, PONG, frame_length, text_frame, text_of
 
 # Lengths around those where the header grows (RFC 6455 5.2).
 LENGTHS = st.sampled_from([0, 1, 125, 126, 127, 65_535, 65_536]) | st.integers(0, 300)
@@ -44,3 +44,9 @@ def test_length_is_unknown_until_the_header_is_here(length: int, is_masked: bool
     header = 2 if length < 126 else 4 if length < 65_536 else 10
     told = [frame_length(frame[:here], 0) for here in range(min(len(frame), 20) + 1)]
     assert told == [0 if here < header else len(frame) for here in range(len(told))]
+
+
+def test_pings_and_pongs_are_those_of_the_core() -> None:
+    """RFC 6455 5.5."""
+    assert Frame(Opcode.PING, b"").serialize(mask=False) == PING
+    assert Frame(Opcode.PONG, b"").serialize(mask=True)[0] == PONG
