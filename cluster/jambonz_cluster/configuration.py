@@ -22,7 +22,7 @@ from jambonz_shared.config import (
 )
 from jambonz_shared.credentials import ANY_APP, SALT_BYTES, Credential, SecretHash, credential_of
 from jambonz_shared.environment import flag_of, origins, text_of, unknown_variables
-from jambonz_shared.redis.connect import endpoint_of
+from jambonz_shared.redis.connect import backend_of
 
 ROLES: Final[Mapping[str, type[GatewaySettings] | type[WorkerSettings]]] = {
     "gateway": GatewaySettings,
@@ -179,7 +179,7 @@ def _problems(role: str, flags: Mapping[str, str | None]) -> Sequence[str]:
     except BadSettings as error:
         return [str(problem) for problem in error.problems]
     try:
-        endpoint_of(settings.redis_url)
+        backend_of(settings.redis_url)
     except ValueError as error:
         return [f"{flag_of('redis_url')}: {error}"]
     return []
@@ -190,5 +190,5 @@ def _shown(row: SettingReference, model: type[BaseModel], value: object) -> str:
         return ""
     if row.name == "redis_url":
         # Where Redis is helps; how to log in there is nobody's business.
-        return endpoint_of(str(value)).name
+        return backend_of(str(value)).endpoint("").name
     return _HIDDEN if row.is_secret else text_of(model.model_fields[row.name], value)

@@ -1,6 +1,7 @@
 """The Redis user of deploy/redis/start.sh may do what the cluster needs, and nothing else."""
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from jambonz_cluster.doctor.redis_checks import name_of, probes
 from jambonz_cluster.embedded_redis import find_redis_server, free_port
 from jambonz_simulator import CallOptions, simulate_call
 from tests.cluster_fixture import REPO, ClusterFactory
@@ -97,3 +99,26 @@ def test_built_in_user_is_off(restricted_url: str) -> None:
     url = restricted_url.replace(f"jambonz:{_quoted(PASSWORD)}@", "")
     with redis.Redis.from_url(url) as client, pytest.raises(redis.exceptions.AuthenticationError):
         client.ping()
+
+
+def allowed_commands() -> set[str]:
+    return set(re.findall(r"(?<=[\s\"])\+([a-z|]+)", (REPO / "deploy/redis/start.sh").read_text()))
+
+
+def test_user_may_run_every_command_that_the_sources_name() -> None:
+    """A new command that is missing here shows itself when a worker dies, and only in a real deployment."""
+    used: set[str] = set()
+    for script in (REPO / "shared/jambonz_shared/redis/lua").glob("*.lua"):
+        used |= set(re.findall(r"redis\.p?call\('([A-Z]+)'", script.read_text()))
+    for folder in ("gateway", "workers", "cluster/jambonz_cluster"):
+        for source in (REPO / folder).rglob("*.py"):
+            used |= set(re.findall(r"(?:call|send)\(\s*(?:[\w.]+,\s*)?b\"([A-Z]+)\"", source.read_text()))
+    assert len(used) > 20
+    assert {name.lower() for name in used} - {name.partition("|")[0] for name in allowed_commands()} == set()
+
+
+def test_doctor_tries_every_command_that_the_user_of_compose_may_run() -> None:
+    """Two lists of the same thing: what the doctor finds missing is what the deployment allows."""
+    # What belongs to a connection, or needs one of its own, and the second form of a script.
+    untried = {"auth", "hello", "select", "multi", "exec", "subscribe", "unsubscribe", "evalsha"}
+    assert {name_of(command) for command in probes("x")} == allowed_commands() - untried

@@ -99,7 +99,7 @@ def first_path(app: App | None) -> str:
 
 async def _redis(case: Case) -> AsyncIterator[Finding]:
     settings, keys = case.settings, Keys(case.settings.key_prefix)
-    if reason := await why_unreachable(settings.redis_url):
+    if reason := await why_unreachable(settings.redis_url, keys.apps):
         yield fail("redis", f"cannot be reached: {reason}", _SETTINGS_CURE)
         return
     async with contextlib.AsyncExitStack() as stack:

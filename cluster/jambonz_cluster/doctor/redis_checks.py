@@ -27,19 +27,21 @@ Command = tuple[str | int, ...]
 async def redis_findings(link: Link, keys: Keys) -> list[Finding]:
     """Return what speaks for and against the Redis at the other end of a link that is up.
 
+    Of a Redis Cluster every master is looked at, and the rights at one of them.
+
     Raises:
         LinkError: If it goes away meanwhile.
     """
     found: list[Finding] = []
-    try:
-        raw: Any = await link.call(b"INFO")
-        found += server_findings(parse_info(raw))
-    except ResponseError as error:
-        found.append(
-            warn("redis", f"INFO is refused: {error}", "let the user run INFO, or look at the server yourself")
-        )
-    found += [await _latency(link), await _clock(link), await _rights(link, keys)]
-    return found
+    for node in link.nodes:
+        try:
+            raw: Any = await node.call(b"INFO")
+            found += server_findings(parse_info(raw))
+        except ResponseError as error:
+            cure = "let the user run INFO, or look at the server yourself"
+            found.append(warn("redis", f"INFO is refused: {error}", cure))
+        found += [await _latency(node), await _clock(node)]
+    return [*found, await _rights(link, keys)]
 
 
 def server_findings(info: dict[str, object]) -> Iterator[Finding]:
@@ -84,9 +86,10 @@ async def _clock(link: Link) -> Finding:
 async def _rights(link: Link, keys: Keys) -> Finding:
     """Try every command that the cluster uses on keys of our own, which are deleted at once and expire anyway."""
     probe = f"{keys.prefix}doctor:{{{secrets.token_hex(6)}}}"
-    commands = probes(probe)
+    node = link.node_of(probe)
+    commands = [*probes(probe), *(CLUSTER_PROBES if node is not link else ())]
     # One flush: even if this process dies meanwhile, Redis gets all of it, the deleting included.
-    replies = await asyncio.gather(*(_try(link, command) for command in commands))
+    replies = await asyncio.gather(*(_try(node, command) for command in commands))
     refused = sorted({name_of(command) for command, reply in zip(commands, replies, strict=True) if reply})
     if not refused:
         return ok(
@@ -110,8 +113,12 @@ async def _try(link: Link, command: Command) -> bool:
 
 def name_of(command: Command) -> str:
     """Return how an ACL names a command."""
-    has_second_word = command[0] in {"CLIENT", "SCRIPT", "XGROUP", "XINFO", "PUBSUB"}
+    has_second_word = command[0] in {"CLIENT", "SCRIPT", "XINFO", "PUBSUB", "CLUSTER"}
     return "|".join(map(str, command[: 2 if has_second_word else 1])).lower()
+
+
+# What a Redis Cluster needs beside that (redis/cluster).
+CLUSTER_PROBES: Final[Sequence[Command]] = (("CLUSTER", "SLOTS"), ("CLUSTER", "INFO"))
 
 
 def probes(probe: str) -> Sequence[Command]:
@@ -121,12 +128,13 @@ def probes(probe: str) -> Sequence[Command]:
         ("PING",), ("TIME",), ("INFO", "server"), ("ROLE",), ("CLIENT", "ID"), ("CLIENT", "SETNAME", "doctor"),
         ("CLIENT", "UNBLOCK", 1 << 60), ("CLIENT", "KILL", "ID", 1 << 60), ("SCAN", 0, "MATCH", probe, "COUNT", 1),
         ("SET", text, 1, "PX", _PROBE_TTL_MS), ("GET", text), ("MGET", text), ("EXISTS", text),
-        ("EXPIRE", text, _PROBE_TTL_MS // 1000), ("PTTL", text), ("RENAME", text, moved), ("DEL", moved),
+        ("EXPIRE", text, _PROBE_TTL_MS // 1000), ("PTTL", text), ("RENAME", text, moved),
+        ("RENAMENX", moved, text), ("DEL", text),
         ("HSET", fields, "n", 1), ("PEXPIRE", fields, _PROBE_TTL_MS), ("HGET", fields, "n"), ("HMGET", fields, "n"),
         ("HGETALL", fields), ("HKEYS", fields), ("HINCRBY", fields, "n", 1), ("HDEL", fields, "n"),
         ("SADD", members, 1), ("PEXPIRE", members, _PROBE_TTL_MS), ("SMEMBERS", members), ("SREM", members, 1),
         ("ZADD", scores, 1, "a"), ("PEXPIRE", scores, _PROBE_TTL_MS), ("ZRANGE", scores, 0, -1),
-        ("ZRANGEBYSCORE", scores, 0, 1), ("ZREM", scores, "a"),
+        ("ZRANGEBYSCORE", scores, 0, 1), ("ZSCORE", scores, "a"), ("ZREM", scores, "a"),
         ("XGROUP", "CREATE", stream, "workers", 0, "MKSTREAM"), ("PEXPIRE", stream, _PROBE_TTL_MS),
         ("XADD", stream, "*", "e", 1), ("XLEN", stream), ("XRANGE", stream, "-", "+"),
         ("XREAD", "COUNT", 1, "STREAMS", stream, 0),

@@ -8,7 +8,7 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from jambonz_shared.redis.connect import endpoint_of
+from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.endpoint import CONNECT_LIMIT_S
 
 # 6.2: XADD NOMKSTREAM (events to dead workers), XAUTOCLAIM (pending ones of dead workers).
@@ -59,11 +59,11 @@ def parse_info(raw: bytes) -> dict[str, object]:
     return {name: int(value) if value.isdecimal() else value for name, colon, value in fields if colon}
 
 
-async def why_unreachable(url: str) -> str:
-    """Return why no connection can be had now, for people; empty if one can."""
+async def why_unreachable(url: str, key: str) -> str:
+    """Return why no connection to the server of ``key`` can be had now, for people; empty if one can."""
     try:
         async with asyncio.timeout(REACH_LIMIT_S):
-            connection = await endpoint_of(url).connect()
+            connection = await backend_of(url).endpoint(key).connect()
     except TimeoutError:
         return f"no answer within {REACH_LIMIT_S:g} s"
     except (RedisError, OSError, ValueError) as error:

@@ -8,7 +8,13 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
+from jambonz_cluster.doctor.redis_checks import redis_findings
+from jambonz_cluster.status import connected
+from jambonz_shared.config import CommonSettings
+from jambonz_shared.keys import Keys
+from jambonz_shared.redis.admin import why_unreachable
 from tests.cluster_fixture import REPO, Cluster, ClusterFactory
+from tests.redis_cluster import RedisCluster
 
 LOGIN = {"JAMBONZ_CLUSTER_BASIC_AUTH": "jambonz:secret"}
 
@@ -97,3 +103,14 @@ async def test_command_that_the_user_may_not_run_is_named(cluster: ClusterFactor
         assert [key async for key in admin.scan_iter("jc:doctor:*")] == []
     assert code == 1
     assert found["redis rights"][0]["text"] == "not allowed on jc:*: client|kill, xadd"
+
+
+async def test_every_master_of_a_redis_cluster_is_looked_at(redis_cluster: RedisCluster) -> None:
+    """One of them that evicts, or is not durable, loses the calls of its slots."""
+    settings = CommonSettings(redis_url=redis_cluster.url)
+    assert await why_unreachable(settings.redis_url, "jc:apps") == ""
+    async with connected(settings) as link:
+        await link.wait_up()
+        found = await redis_findings(link, Keys())
+    assert [finding.check for finding in found].count("clock") == 3
+    assert [finding.level.value for finding in found if finding.check == "redis rights"] == ["ok"]

@@ -82,6 +82,13 @@ def test_print_tells_where_each_value_comes_from_and_no_secret() -> None:
     assert "# gateway" not in text
 
 
+def test_print_shows_where_a_redis_cluster_is() -> None:
+    """Every kind of Redis has a name without a password."""
+    result = run("print", "--role", "worker", REDIS_URL="redis+cluster://:hunter2@a:7000,b:7000")
+    assert "JAMBONZ_CLUSTER_REDIS_URL=redis+cluster://a:7000,b:7000 " in result.output
+    assert "hunter2" not in result.output
+
+
 def test_print_of_bad_settings_lists_them() -> None:
     """There is no effective value of a bad setting."""
     result = run("print", JAMBONZ_CLUSTER_LEASE="0s")
