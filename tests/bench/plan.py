@@ -17,7 +17,7 @@ FOUR_AND_FOUR: Final = "jambonz-cluster 4+4"
 THREE_MASTERS: Final = "jambonz-cluster 3 masters"
 LINGERING: Final = "jambonz-cluster linger"
 SCALED: Final = (TWO_AND_TWO, FOUR_AND_FOUR, THREE_MASTERS)
-LINGER: Final = "linger_s"
+LINGER: Final = "redis_linger_s"
 MUST_NOT_LOSE: Final = (BARE, CLUSTER, TWO_AND_TWO, FOUR_AND_FOUR, THREE_MASTERS, LINGERING)
 # The goal is for the first; the others are for machines that cannot take it.
 RATES: Final = (15_000, 10_000, 5_000)
@@ -77,7 +77,7 @@ def quick() -> list[Step]:
 
 def peers(folder: Path) -> dict[str, Peer]:
     """Return every peer by its name; clusters write their logs below ``folder``."""
-    linger = {"JAMBONZ_CLUSTER_LINGER": "2ms"}
+    linger = {"JAMBONZ_CLUSTER_REDIS_LINGER": "2ms"}
     made: list[Peer] = [
         bare(),
         WholeCluster(CLUSTER, folder / "one"),
