@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from jambonz_cluster.embedded_redis import free_port, installed_redis_server, version_of
 from jambonz_shared.runtime.lifeline import die_with_parent
+from tests.certificates import SelfSigned
 
 MASTERS: Final = 3
 SLOTS: Final = 16384
@@ -35,11 +36,15 @@ def can_run() -> bool:
 class Server:
     """One process of the cluster; it keeps port and folder over a restart."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tls: SelfSigned | None) -> None:
         self.port = free_port()
         self._folder = folder
+        self._tls = tls
         self._process: subprocess.Popen[bytes] | None = None
-        self.client: redis.Redis = redis.Redis("127.0.0.1", self.port, socket_timeout=5, socket_connect_timeout=1)
+        security: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(tls.certificate)} if tls else {}
+        self.client: redis.Redis = redis.Redis(
+            "127.0.0.1", self.port, socket_timeout=5, socket_connect_timeout=1, **security
+        )
 
     @property
     def is_running(self) -> bool:
@@ -55,7 +60,7 @@ class Server:
     def start(self) -> None:
         """Start the process; it takes its place in the cluster again, if it had one."""
         self._folder.mkdir(exist_ok=True)
-        settings = {
+        settings: dict[str, object] = {
             "port": self.port,
             "cluster-port": self.port + 10000 if self.port < 50000 else self.port - 10000,
             "bind": "127.0.0.1",
@@ -68,6 +73,17 @@ class Server:
             "dir": self._folder,
             "logfile": self._folder / "redis.log",
         }
+        if self._tls:
+            settings |= {
+                "port": 0,
+                "tls-port": self.port,
+                "tls-cluster": "yes",
+                "tls-replication": "yes",
+                "tls-auth-clients": "no",
+                "tls-cert-file": self._tls.certificate,
+                "tls-key-file": self._tls.key,
+                "tls-ca-cert-file": self._tls.certificate,
+            }
         arguments = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
         self._process = subprocess.Popen(
             [str(installed_redis_server()), *arguments],
@@ -96,12 +112,12 @@ class Server:
 
 
 class RedisCluster:
-    """Three masters and three replicas; ``start`` first, ``stop`` last."""
+    """Three masters and three replicas; ``start`` first, ``stop`` last. All connections are TLS with a certificate."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: SelfSigned | None = None) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="jambonz-cluster-redis-cluster-")
         root = Path(self._folder.name)
-        self.servers = [Server(root / str(number)) for number in range(2 * MASTERS)]
+        self.servers = [Server(root / str(number), tls) for number in range(2 * MASTERS)]
 
     @property
     def url(self) -> str:
