@@ -122,6 +122,8 @@ class Phase:
 
     def _learn(self) -> str:
         """Note what there is no way back from; return the newest status, empty if it is not known."""
+        if not self._told_status:
+            return ""
         newest = text_in(data_in(self._told_status), "call_status")
         if newest in FINAL_STATUSES or (newest == ANSWERED and not self._status):
             self._status = newest
@@ -131,7 +133,7 @@ class Phase:
 def data_in(body: bytes) -> Mapping[str, Any]:
     """Return the data of a message; none if it cannot be read."""
     try:
-        message = orjson.loads(body or b"{}")
+        message = orjson.loads(body) if body else {}
     except orjson.JSONDecodeError:
         return NOTHING
     return mapping_in(message, "data") if isinstance(message, dict) else NOTHING
