@@ -108,8 +108,9 @@ class Entrance:
         except BadProxyHeader as error:
             log.warning("connection of a trusted proxy refused", extra={"address": peer, "why": str(error)})
         except (OSError, TimeoutError) as error:
-            # Scanners, and clients that do not trust the certificate, end here (ssl.SSLError is an OSError).
-            log.info("connection lost before the handshake", extra={"address": peer, "why": str(error)})
+            # Scanners, checks of balancers, clients that do not trust the certificate (ssl.SSLError is an OSError).
+            why = str(error) or type(error).__name__
+            log.debug("connection lost before the handshake", extra={"address": peer, "why": why})
         finally:
             if not is_in:
                 accepted.close()
