@@ -21,6 +21,7 @@ HEARD: Final = _BREAKS | {"call:status", "verb:status"}
 """Kinds that tell something; heard when they arrive, since a handler may be busy for long."""
 
 ANSWERED: Final = "in-progress"
+_SAYS_ANSWERED: Final = b'"in-progress"'
 _UNANSWERED: Final = frozenset({"trying", "ringing", "early-media"})
 
 _NEED_AN_ANSWERED_CALL: Final = frozenset({"hangup", "dtmf", "sip:request"})
@@ -88,7 +89,8 @@ class Phase:
             self._is_in_order = False
             self.change()
         if envelope.kind == "call:status":
-            self._learn()
+            if not (self._status and _SAYS_ANSWERED in self._told_status):
+                self._learn()
             self._told_status = envelope.body
         elif self._is_in_order and (b'"starting"' in envelope.body or b'"finished"' in envelope.body):
             # verb:status; its other shape tells what happens inside of a verb.
@@ -96,8 +98,11 @@ class Phase:
 
     def change(self) -> None:
         """Forget what verbs that went out may have changed, or what happened unseen."""
-        self._learn()
-        self._told_status = self._told_verb = b""
+        # With every answered hook: usually there is nothing to forget.
+        if self._told_status:
+            self._learn()
+            self._told_status = b""
+        self._told_verb = b""
 
     @property
     def is_over(self) -> bool:
