@@ -42,12 +42,12 @@ async def send(call: Call, event: Event) -> None:
 
 
 @app.hook("/try")
-async def try_it(call: Call, event: Event) -> object:
+async def try_it(call: Call, event: Event) -> None:
+    call.state["why"] = ""
     try:
         await send(call, event)
     except WrongState as error:
-        return {"verb": "tag", "data": {"why": error.why}}
-    return {"verb": "tag", "data": {"why": ""}}
+        call.state["why"] = error.why
 
 
 @app.hook("/refuse")

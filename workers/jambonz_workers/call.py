@@ -262,8 +262,7 @@ class Call(Controls, CallFacts):
         if facts is not None:
             self._facts = facts
             facts_json = encode_facts(facts)
-        new_status = status_of(event)
-        if new_status and new_status != self.status:
+        if (new_status := status_of(event)) and new_status != self.status:
             self.status = status = new_status
         self._seen = (facts_json, status)
 
@@ -279,7 +278,8 @@ class Call(Controls, CallFacts):
         directives: list[Directive] = []
         if event.is_hook and not handling.is_acked:
             directives = answer(event, verbs, handling.late, office.new_id, office.process_id)
-            self.phase.change()
+            if verbs:
+                self.phase.change()
         directives += handling.directives
         works, handling.directives, handling.works = handling.works, [], []
         done = on_committed if not works else self._starting(works, on_committed)
