@@ -109,7 +109,7 @@ def _idle(found: Medians) -> list[Goal]:
         ),
         Goal("CPU of 10,000 idle calls with pings, gateway", divided(idle, 0.01), 1.0, " % of a core"),
         Goal(
-            "5,000 sockets break at once: late or lost",
+            "all sockets break at once: late or lost",
             None if None in broken else sum(value or 0 for value in broken),
             0,
             " calls",

@@ -70,7 +70,7 @@ def quick() -> list[Step]:
         Step(Load("one", "one call, one hook at a time", Kind.CLOSED, 1, 1.0, warmup_s=0.3), pair, 1),
         Step(Load("rate-1000", "1,000 hooks a second", Kind.OPEN, 64, 1.5, warmup_s=0.5, rate=1000), pair, 1),
         Step(Load("notices", "notices before hooks", Kind.CLOSED, 64, 1.0, warmup_s=0.5, has_notices=True), pair, 1),
-        Step(Load("churn", "short calls, 16 at a time", Kind.CHURN, 16, 1.5, warmup_s=0.5), pair, 1),
+        Step(Load("churn-16", "short calls, 16 at a time", Kind.CHURN, 16, 1.5, warmup_s=0.5), pair, 1),
         Step(Load("storm", "300 sockets break", Kind.IDLE, 400, 0.5, few_calls=50, storm_calls=300), pair, 1),
     ]
 
