@@ -1,4 +1,4 @@
-"""Websocket frames, cut and built without ceremony: one whole text frame is nearly all that jambonz sends. Pure.
+"""Websocket frames, cut and built without ceremony: one whole text frame is nearly all that jambonz sends.
 
 websockets' sans-I/O core does the handshake, closing, pings, fragments and every error; the usual frame takes a
 shorter way beside it, which costs a quarter (docs/benchmarks). The core sees whole frames only, so it stays in step.
