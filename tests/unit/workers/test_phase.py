@@ -56,6 +56,7 @@ NO_DIAL = {"mute:status", "whisper", "media:path"}
         pytest.param(phase_after(status("early-media")), UNANSWERED, id="early_media"),
         pytest.param(phase_after(status("trying"), status("in-progress")), {"no-answer"}, id="answered"),
         pytest.param(phase_after(status("in-progress"), status("trying")), {"no-answer"}, id="answered_is_not_undone"),
+        pytest.param(phase_after(*[status("in-progress")] * 3), {"no-answer"}, id="answered_told_again"),
         pytest.param(phase_after(status(7)), set(), id="status_is_no_text"),
         pytest.param(phase_after(told("call:status", None)), set(), id="status_without_data"),
         pytest.param(phase_after(told("call:status", None, body=b"{")), set(), id="status_is_no_json"),
