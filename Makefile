@@ -101,6 +101,18 @@ $(VENV_DEPLOY)/.installed: deploy/requirements/manifests.lock deploy/requirement
 	@$(VENV_DEPLOY)/bin/python scripts/install_kubectl.py $(VENV_DEPLOY)/bin
 	@touch $@
 
+# checkov has a hundred dependencies, which nothing else is to share.
+VENV_CHECKOV := .venv-checkov
+
+.PHONY: venv-checkov
+venv-checkov: $(VENV_CHECKOV)/.installed
+
+$(VENV_CHECKOV)/.installed: deploy/requirements/checkov.lock
+	@test -x $(VENV_CHECKOV)/bin/python || "$(PYTHON)" -m venv $(VENV_CHECKOV)
+	@echo "installing checkov into $(VENV_CHECKOV)"
+	@$(VENV_CHECKOV)/bin/python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes -r deploy/requirements/checkov.lock
+	@touch $@
+
 .PHONY: load
 load: venv venv-deploy redis ## Load a cluster on this machine: make load CALLS_PER_SECOND=20 MINUTES=2 SCENARIO=ivr SHAPE=steady
 	$(PY) loadtest/local.py --calls-per-second $(or $(CALLS_PER_SECOND),20) --minutes $(or $(MINUTES),2) \

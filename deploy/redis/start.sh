@@ -3,6 +3,7 @@
 # The list of commands is what the sources and scripts use; tests/deploy/test_redis_acl.py runs a cluster with it.
 set -eu
 umask 077
+if [ -n "${REDIS_PASSWORD_FILE:-}" ]; then REDIS_PASSWORD="$(cat "$REDIS_PASSWORD_FILE")"; fi
 # The file holds a hash: no character of the password can be taken for a rule.
 password_sha256="$(printf %s "$REDIS_PASSWORD" | sha256sum | cut -d' ' -f1)"
 {
