@@ -1,6 +1,9 @@
 """Callers of the compose cluster: an open stream of calls, and what became of them."""
 
 import asyncio
+import itertools
+import statistics
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -48,12 +51,15 @@ class Calls:
 
     def report(self, title: str) -> str:
         """Return one line for people."""
-        hooks = sum(len(result.hooks) for result in self.results)
+        hooks = [hook for result in self.results for hook in result.hooks]
+        latencies_s = sorted(hook.latency_s for hook in hooks if hook.latency_s is not None) or [0.0]
+        died = sum(hook.dead_by == "drop" for hook in hooks)
         moves = ", ".join(f"{count} x {moves}" for moves, count in sorted(self.moves().items()))
         return (
-            f"{title}: {len(self.results)} calls, {len(self.lost)} lost, {hooks} hooks, "
-            f"{self.deadline_misses} deadlines missed, moves per call: {moves}, "
-            f"longest silence {self.longest_silence_s():.2f} s"
+            f"{title}: {len(self.results)} calls, {len(self.lost)} lost, {len(hooks)} hooks, "
+            f"{self.deadline_misses} deadlines missed, {died} died with their socket, "
+            f"acks p50 {statistics.median(latencies_s):.3f} s, worst {latencies_s[-1]:.3f} s, "
+            f"moves per call: {moves}, longest silence {self.longest_silence_s():.2f} s"
         )
 
 
@@ -79,9 +85,11 @@ async def calling(url: str, per_s: float, script: Script = CHATTING) -> AsyncIte
             calls.results.append(await simulate_call(url, script, CallOptions()))
 
         async def arrive() -> None:
-            while True:
+            # By the clock: a machine that is late now and then still gets all of its calls.
+            began_s = time.monotonic()
+            for number in itertools.count(1):
                 group.create_task(play())
-                await asyncio.sleep(1 / per_s)
+                await asyncio.sleep(max(0.0, began_s + number / per_s - time.monotonic()))
 
         arrivals = group.create_task(arrive())
         try:

@@ -4,10 +4,12 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from jambonz_cluster.embedded_redis import free_port
-from tests.cluster.engine import Engine
+from tests.cluster.engine import REPO, Engine
 from tests.conditions import until_now
 
 PROJECT: Final = "jc-test"
@@ -26,13 +28,16 @@ SETTINGS: Final = {
 class ComposeCluster:
     """One running project. ``up`` first; ``down`` leaves nothing."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, *, project: str = PROJECT, folder: Path = REPO) -> None:
+        self.engine = engine.at(folder)
+        self.project = project
         self.port = free_port()
         self.status_port = free_port()
-        ports = {"PORT": self.port, "STATUS_PORT": self.status_port, "PROMETHEUS_PORT": free_port()}
-        engine.environ |= {**SETTINGS, **{name: str(port) for name, port in ports.items()}}
-        engine.environ["COMPOSE_PROJECT_NAME"] = PROJECT
+        self.prometheus_port = free_port()
+        ports = {"PORT": self.port, "STATUS_PORT": self.status_port, "PROMETHEUS_PORT": self.prometheus_port}
+        ports["LOCUST_PORT"] = free_port()
+        self.engine.environ |= {**SETTINGS, **{name: str(port) for name, port in ports.items()}}
+        self.engine.environ["COMPOSE_PROJECT_NAME"] = project
 
     @property
     def url(self) -> str:
@@ -47,7 +52,10 @@ class ComposeCluster:
         for service, count in scale.items():
             self.engine.environ[f"{service.upper()}S"] = str(count)
         self.compose("up", "-d", limit_s=UP_LIMIT_S)
-        counts = {name: int(self.engine.environ[f"{name.upper()}S"]) for name in ("gateway", "worker")}
+        self.until_ready({name: int(self.engine.environ[f"{name.upper()}S"]) for name in ("gateway", "worker")})
+
+    def until_ready(self, counts: Mapping[str, int]) -> None:
+        """Wait until so many gateways and workers take calls."""
         until_now(lambda: self._is_ready(counts), f"{counts} are ready", limit_s=READY_LIMIT_S)
 
     def down(self) -> None:
@@ -60,7 +68,7 @@ class ComposeCluster:
 
     def containers(self, service: str) -> list[str]:
         """Return the ids of a service's running containers."""
-        filters = (f"label=com.docker.compose.project={PROJECT}", f"label=com.docker.compose.service={service}")
+        filters = (f"label=com.docker.compose.project={self.project}", f"label=com.docker.compose.service={service}")
         out = self.engine.run("docker", "ps", "-q", *(f"--filter={one}" for one in filters))
         return out.split()
 
@@ -68,6 +76,11 @@ class ComposeCluster:
         """Return all that the engine knows of a container."""
         found: dict[str, Any] = json.loads(self.engine.run("docker", "inspect", container))[0]
         return found
+
+    def address_of(self, container: str) -> str:
+        """Return a container's address on the inner network."""
+        networks = self.inspect(container)["NetworkSettings"]["Networks"]
+        return str(networks[f"{self.project}_inside"]["IPAddress"])
 
     def kill(self, container: str) -> None:
         """End a container without a word, as a crash does, then start it again, as its restart policy would.
@@ -103,6 +116,13 @@ class ComposeCluster:
         )
         lines = [line for line in text.splitlines() if line.startswith('haproxy_server_status{proxy="gateways"')]
         return sum('state="UP"' in line and line.endswith(" 1") for line in lines)
+
+    def metric(self, query: str) -> dict[str, float]:
+        """Return what Prometheus answers, by instance."""
+        url = f"http://127.0.0.1:{self.prometheus_port}/api/v1/query?query={quote(query)}"
+        with urllib.request.urlopen(url, timeout=5) as response:
+            found = json.loads(response.read())["data"]["result"]
+        return {one["metric"].get("instance", ""): float(one["value"][1]) for one in found}
 
     def logs(self) -> str:
         """Return the last lines of all containers, for a report."""

@@ -42,16 +42,21 @@ class NoEngine(Exception):
 
 
 class Engine:
-    """A container engine that answers, reached by ``docker`` with these variables."""
+    """A container engine that answers, reached by ``docker`` with these variables from this folder."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, folder: Path = REPO) -> None:
         self.environ = {**os.environ, "DOCKER_HOST": host, "DOCKER_BUILDKIT": "0", "COMPOSE_DOCKER_CLI_BUILD": "0"}
+        self._folder = folder
+
+    def at(self, folder: Path) -> "Engine":
+        """Return the same engine, for commands from another folder with variables of their own."""
+        return Engine(self.environ["DOCKER_HOST"], folder)
 
     def run(self, *command: str, limit_s: float = 60.0, stdin: str | None = None) -> str:
         """Run a command against the engine and return what it wrote; its errors are part of the failure."""
         done = subprocess.run(
             command,
-            cwd=REPO,
+            cwd=self._folder,
             env=self.environ,
             input=stdin,
             capture_output=True,
