@@ -6,10 +6,12 @@ if something grew.
 """
 
 import os
+import re
 import statistics
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,21 +32,30 @@ READY_LIMIT_S: Final = 30.0
 END_LIMIT_S: Final = 120.0
 
 # Growth from the second quarter of a soak to its last one. Allocators and caches settle in the first.
-GROWTH_LIMITS: Final = {"rss_mib": 1.10, "fds": 1.10, "keys": 1.25}
+GROWTH_LIMITS: Final = {"rss_mib": 1.10, "fds": 1.10, "tasks": 1.10, "keys": 1.25, "stream_entries": 1.50}
 # Below this a share says nothing: a few keys more or less are the calls of this moment.
-GROWTH_IGNORED: Final = {"rss_mib": 8.0, "fds": 30.0, "keys": 100.0}
+GROWTH_IGNORED: Final = {"rss_mib": 8.0, "fds": 30.0, "tasks": 20.0, "keys": 100.0, "stream_entries": 100.0}
+_TASKS: Final = re.compile(r"^jambonz_(?:gateway|worker)_tasks (\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was seen at one moment, all gateways and workers together."""
+    """What was seen at one moment, all gateways and workers together.
+
+    Attributes:
+        tasks: Of all event loops.
+        waiting: Entries that no worker has taken yet.
+        stream_entries: Entries of all inboxes and call logs.
+    """
 
     at_s: float
     rss_mib: float
     fds: int
+    tasks: int
     cpu_s: float
     keys: int
     waiting: int
+    stream_entries: int
     redis_mib: float
 
 
@@ -56,6 +67,7 @@ class Local:
         self._folder = folder
         self._counts = {"gateway": gateways, "worker": workers}
         self.port = free_port()
+        self._internal_ports: list[int] = []
         self._parts: list[psutil.Popen] = []
         self.client: redis.Redis | None = None
 
@@ -64,13 +76,17 @@ class Local:
         self._redis.start()
         self.client = redis.Redis.from_url(self._redis.url)
         environ = {**os.environ, "JAMBONZ_CLUSTER_REDIS_URL": self._redis.url, "PYTHONPATH": str(REPO / "loadtest")}
-        environ |= {"JAMBONZ_CLUSTER_INTERNAL_PORT": "0", "JAMBONZ_CLUSTER_DRAIN_TIMEOUT": "2s"}
+        environ |= {"JAMBONZ_CLUSTER_DRAIN_TIMEOUT": "2s"}
         for role, arguments in (
             ("worker", ["application:app"]),
             ("gateway", ["--host", "127.0.0.1", "--port", str(self.port)]),
         ):
             count = self._counts[role]
-            self._start(role, [*arguments, "--processes", str(count)], environ)
+            # The processes of one role count up from the first one's port.
+            internal_port = free_port()
+            self._internal_ports += range(internal_port, internal_port + count)
+            processes = ["--processes", str(count), "--internal-port", str(internal_port)]
+            self._start(role, [*arguments, *processes], environ)
             self._until(f"{role}s", count)
 
     def sample(self, started_s: float) -> Sample:
@@ -86,9 +102,11 @@ class Local:
             at_s=time.monotonic() - started_s,
             rss_mib=rss / 2**20,
             fds=fds,
+            tasks=sum(map(_tasks_of, self._internal_ports)),
             cpu_s=cpu,
             keys=self.client.dbsize(),
-            waiting=sum(self.client.xlen(key) for key in self.client.scan_iter("jc:dispatch:*")),
+            waiting=self._entries("jc:dispatch:*"),
+            stream_entries=self._entries("jc:inbox:*") + self._entries("jc:log:*"),
             redis_mib=info["used_memory"] / 2**20,
         )
 
@@ -102,6 +120,14 @@ class Local:
             except psutil.TimeoutExpired:
                 part.kill()
         self._redis.stop()
+
+    def _entries(self, pattern: str) -> int:
+        assert self.client is not None, "start() comes first"
+        keys = list(self.client.scan_iter(pattern, count=1000, _type="stream"))
+        pipeline = self.client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.xlen(key)
+        return sum(pipeline.execute())
 
     def _start(self, role: str, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         with (self._folder / f"{role}.log").open("wb") as log:
@@ -126,6 +152,21 @@ class Local:
             time.sleep(0.1)
 
 
+def _tasks_of(internal_port: int) -> int:
+    with urllib.request.urlopen(f"http://127.0.0.1:{internal_port}/metrics", timeout=10) as response:
+        shown = _TASKS.search(response.read().decode())
+    assert shown is not None, "every gateway and worker shows its tasks"
+    return int(float(shown[1]))
+
+
+def slope_mib_per_hour(samples: Sequence[Sample]) -> float:
+    """Return how fast memory grew over the last half; of a short run this is mostly noise."""
+    last = samples[len(samples) // 2 :]
+    if len(last) < 3:
+        return 0.0
+    return 3600 * statistics.linear_regression([it.at_s for it in last], [it.rss_mib for it in last]).slope
+
+
 def growth(samples: Sequence[Sample], name: str) -> tuple[float, float]:
     """Return the medians of the second and of the last quarter."""
     quarter = max(1, len(samples) // 4)
@@ -145,7 +186,7 @@ def grown(samples: Sequence[Sample]) -> list[str]:
 
 def report(samples: Sequence[Sample], per_s: float) -> str:
     """Return what was seen as a Markdown table."""
-    names = ("rss_mib", "fds", "keys", "waiting", "redis_mib")
+    names = ("rss_mib", "fds", "tasks", "keys", "stream_entries", "waiting", "redis_mib")
     lines = ["| | second quarter | last quarter | most |", "|---|---|---|---|"]
     for name in names:
         before, after = growth(samples, name)
@@ -153,7 +194,8 @@ def report(samples: Sequence[Sample], per_s: float) -> str:
     first, last = samples[0], samples[-1]
     cores = (last.cpu_s - first.cpu_s) / (last.at_s - first.at_s)
     per_core = f"{per_s / cores:.0f} calls/s per core"
-    lines.append(f"\nGateways and workers used {cores:.2f} cores for {per_s:g} calls/s: {per_core}.")
+    lines.append(f"\nMemory grew by {slope_mib_per_hour(samples):.1f} MiB an hour over the last half.")
+    lines.append(f"Gateways and workers used {cores:.2f} cores for {per_s:g} calls/s: {per_core}.")
     return "\n".join(lines)
 
 

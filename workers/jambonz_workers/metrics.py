@@ -37,5 +37,6 @@ class WorkerMetrics:
             prefix + "quarantined", "Events set aside because their handler killed workers.", registry=registry
         )
         self.calls = Gauge(prefix + "calls", "Calls owned now.", registry=registry)
+        self.tasks = Gauge(prefix + "tasks", "Tasks of the event loop.", registry=registry)
         self.works = Gauge(prefix + "spawned", "Background work running now.", registry=registry)
         self.held = Gauge(prefix + "held_commands", "Commands that wait for Redis to come back.", registry=registry)

@@ -144,6 +144,7 @@ class Worker:
         self._reader_tasks: list[asyncio.Task[None]] = []
         self._is_reading = False
         self._has_handed_over = False
+        self.metrics.tasks.set_function(lambda: len(asyncio.all_tasks()))
         self.metrics.held.set_function(lambda: self._outbox.held)
         self.metrics.works.set_function(lambda: sum(len(live.call.works.running) for live in self.office.live.values()))
 
