@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from enum import Enum
-from typing import Final, Protocol, cast
+from collections.abc import Callable
+from typing import Final, cast
 
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
@@ -11,14 +11,13 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from jambonz_gateway.accounts import Accounts
 from jambonz_gateway.effects import Effect
 from jambonz_gateway.frames import PING, PONG, frame_length, text_frame, text_of
 from jambonz_gateway.handshake import Answer, Welcome
 from jambonz_gateway.policy import NEVER
 from jambonz_gateway.route import Attachment, Known
 from jambonz_gateway.session import Session
-from jambonz_gateway.wheel import Wheel
+from jambonz_gateway.switchboard import Cut, Switchboard
 from jambonz_shared.directive import ChannelMessage
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.wire import SUBPROTOCOL
@@ -32,49 +31,6 @@ _WRITE_LIMIT_BYTES: Final = 256 * 1024
 _ABNORMAL: Final = 1006
 # The most that a frame has before its payload: two bytes, a 64-bit length, a mask (RFC 6455 5.2).
 _HEADER_BYTES: Final = 14
-
-
-class Cut(Enum):
-    """Why a socket is cut without a closing handshake."""
-
-    SLOW = "the peer does not read"
-    SILENT = "the peer does not answer pings"
-
-
-class Switchboard(Protocol):
-    """What a Connection needs from its gateway process."""
-
-    wheel: Wheel
-    ping_interval_s: float
-    max_event_bytes: int
-    accounts: Accounts
-
-    def requested(self, connection: "Connection", request: Request) -> None:
-        """Answer an HTTP request with ``connection.welcome`` or ``connection.answer``, now or soon."""
-
-    def opened(self, connection: "Connection", welcome: Welcome) -> Session:
-        """Return the Session of a Connection whose websocket has just opened."""
-
-    def perform(self, connection: "Connection", effects: list[Effect]) -> None:
-        """Carry out effects in order."""
-
-    def heard(self, connection: "Connection") -> None:
-        """Count a message."""
-
-    def throttled(self, connection: "Connection") -> None:
-        """Note that a peer talks too much and is not listened to for a while."""
-
-    def gone(self, connection: "Connection", code: int | None) -> None:
-        """Note that the socket is closed; ``code`` is ``None`` if it never was a websocket."""
-
-    def cut(self, connection: "Connection", why: "Cut") -> None:
-        """Note that a peer is being cut off."""
-
-    def failed(self, connection: "Connection", error: Exception) -> None:
-        """Note an error of our own."""
-
-    def now_ms(self) -> int:
-        """Return Unix milliseconds."""
 
 
 class Connection(asyncio.Protocol):
@@ -129,20 +85,22 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes from jambonz."""
         self._heard_at_s = self._loop.time()
-        data, self._partial = self._partial + data, b""
-        try:
-            if self.session is None:
-                self._to_core(data)
-            else:
-                self._frames(data)
-        except Exception as error:  # noqa: BLE001 one connection's fault must not reach another
-            self._board.failed(self, error)
-            self.close(1011, "internal error")
+        self._partial += data
+        if self.session is None:
+            self._board.turns.wait(self)
+        else:
+            self._take(self._frames)
+
+    def arrive(self) -> None:
+        """Take what has come before the websocket was open, now that it is this Connection's turn."""
+        if self._partial:
+            self._take(self._to_core)
 
     def eof_received(self) -> bool:
-        """Let the core see the end, then close."""
-        if self._partial:
-            self._to_core(self._partial)
+        """Let the core see the end, then close. A peer that has not waited for its turn gets no answer."""
+        if self.session is not None:
+            self.arrive()
+        self._partial = b""
         self._ws.receive_eof()
         self._flush()
         return False
@@ -152,6 +110,7 @@ class Connection(asyncio.Protocol):
         del exc
         self._board.wheel.forget(self)
         self._transport = None
+        self._partial = b""
         self.pace.end(self._loop.time())
         if self.session is None:
             self._board.gone(self, None)
@@ -283,6 +242,14 @@ class Connection(asyncio.Protocol):
         return self._next_wake_s()
 
     # Inside.
+
+    def _take(self, take: Callable[[bytes], None]) -> None:
+        data, self._partial = self._partial, b""
+        try:
+            take(data)
+        except Exception as error:  # noqa: BLE001 one connection's fault must not reach another
+            self._board.failed(self, error)
+            self.close(1011, "internal error")
 
     def _frames(self, data: bytes) -> None:
         """Take the messages in ``data``; keep the frame that is not whole."""

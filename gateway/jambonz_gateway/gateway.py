@@ -10,7 +10,7 @@ from websockets.http11 import Request
 
 from jambonz_gateway.accounts import Accounts
 from jambonz_gateway.apps import Apps
-from jambonz_gateway.connection import Connection, Cut
+from jambonz_gateway.connection import Connection
 from jambonz_gateway.downlink import Downlink, Identity
 from jambonz_gateway.effects import (
     Attach,
@@ -32,6 +32,8 @@ from jambonz_gateway.metrics import Metrics
 from jambonz_gateway.policy import SessionPolicy
 from jambonz_gateway.reception import Reception
 from jambonz_gateway.session import Session
+from jambonz_gateway.switchboard import Cut
+from jambonz_gateway.turns import Turns
 from jambonz_gateway.uplink import Uplink
 from jambonz_gateway.wheel import Wheel
 from jambonz_shared.config import GatewaySettings
@@ -48,6 +50,7 @@ class Gateway:
         identity: Who this process is in Redis.
         metrics: What it counts.
         wheel: The timer of all connections.
+        turns: The queue of handshakes.
         reception: Who answers HTTP requests; knows the apps and the credentials.
         connections: Sockets that are open, handshakes included.
         sessions: Connections whose Session has not finished, those with a closed socket included.
@@ -59,6 +62,7 @@ class Gateway:
         self.identity: Final = identity
         self.metrics: Final = Metrics()
         self.wheel = Wheel(loop, on_error=self._timer_failed)
+        self.turns = Turns(loop)
         self.ping_interval_s = settings.ping_interval_s
         self.max_event_bytes = settings.max_event_bytes
         self.accounts = Accounts(call_rate=settings.max_call_event_rate, account_rate=settings.max_account_event_rate)
@@ -95,7 +99,7 @@ class Gateway:
         self.connections.add(connection)
         return connection
 
-    # What a Connection asks for (connection.Switchboard).
+    # What a Connection asks for (switchboard.Switchboard).
 
     def requested(self, connection: Connection, request: Request) -> None:
         """See ``Reception.requested``."""

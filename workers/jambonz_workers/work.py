@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from jambonz_shared.errors import CallGone, CallLost
+
 log = logging.getLogger(__name__)
 
 Job = Coroutine[Any, Any, object]
@@ -52,7 +54,11 @@ class Work:
             await asyncio.wait([self._task])
 
     def _ended(self, task: asyncio.Task[object], call_sid: str, on_done: Callable[["Work"], None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, CallGone | CallLost):
+            # Its next command found that the call is over, or another worker's: the usual end of work.
+            log.debug("background work ended with its call", extra={"call_sid": call_sid, "work": self.name})
+        elif error:
             log.error("background work failed", exc_info=error, extra={"call_sid": call_sid, "work": self.name})
         on_done(self)
 
