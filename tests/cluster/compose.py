@@ -77,10 +77,10 @@ class ComposeCluster:
         found: dict[str, Any] = json.loads(self.engine.run("docker", "inspect", container))[0]
         return found
 
-    def address_of(self, container: str) -> str:
-        """Return a container's address on the inner network."""
+    def addresses_of(self, container: str) -> dict[str, str]:
+        """Return a container's addresses by ``inside`` and ``outside``, the networks it is on."""
         networks = self.inspect(container)["NetworkSettings"]["Networks"]
-        return str(networks[f"{self.project}_inside"]["IPAddress"])
+        return {name.removeprefix(f"{self.project}_"): network["IPAddress"] for name, network in networks.items()}
 
     def kill(self, container: str) -> None:
         """End a container without a word, as a crash does, then start it again, as its restart policy would.

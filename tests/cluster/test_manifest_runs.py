@@ -84,7 +84,7 @@ class Pod:
 
     @property
     def address(self) -> str:
-        return self._compose.address_of(self.id)
+        return self._compose.addresses_of(self.id)["inside"]
 
     def answers(self, probe: str) -> bool:
         """Whether a probe of the manifest is content."""
