@@ -50,6 +50,24 @@ def test_redis_knows_nobody_but_the_cluster_and_its_commands(compose: ComposeClu
         assert cli(*words).startswith("NOPERM"), words
 
 
+def test_prometheus_sees_every_process_and_takes_the_rules(compose: ComposeCluster) -> None:
+    """Alerts that cannot be read, or look at half of the cluster, are worse than none."""
+    (prometheus,) = compose.containers("prometheus")
+    compose.engine.run("docker", "exec", prometheus, "promtool", "check", "rules", "/etc/prometheus/rules.yml")
+    compose.engine.run("docker", "exec", prometheus, "promtool", "check", "config", "/etc/prometheus/prometheus.yml")
+    wanted = [
+        {f"{address}:{port}" for address in compose.addresses_of(container).values()}
+        for service, port in (("gateway", 8081), ("worker", 8082), ("haproxy", 8404))
+        for container in compose.containers(service)
+    ]
+
+    def all_are_scraped() -> bool:
+        scraped = set(compose.metric("up == 1"))
+        return len(scraped) == len(wanted) and all(addresses & scraped for addresses in wanted)
+
+    until_now(all_are_scraped, f"one address of each of {wanted} is scraped")
+
+
 async def test_calls_are_spread_over_all_gateways_and_workers(compose: ComposeCluster) -> None:
     """leastconn keeps the gateways within 20 %; workers pull what they have room for."""
     calls = [asyncio.create_task(simulate_call(compose.url, STAYING)) for _ in range(90)]
@@ -117,24 +135,6 @@ async def test_rolling_replacement_of_everything_loses_no_call(compose: ComposeC
     assert max(calls.moves()) <= 1
     # 0.5 s of jambonz's own back-off, a handshake and an ack, with room for a busy machine.
     assert calls.longest_silence_s() < 4.0
-
-
-def test_prometheus_sees_every_process_and_takes_the_rules(compose: ComposeCluster) -> None:
-    """Alerts that cannot be read, or look at half of the cluster, are worse than none."""
-    (prometheus,) = compose.containers("prometheus")
-    compose.engine.run("docker", "exec", prometheus, "promtool", "check", "rules", "/etc/prometheus/rules.yml")
-    compose.engine.run("docker", "exec", prometheus, "promtool", "check", "config", "/etc/prometheus/prometheus.yml")
-    wanted = [
-        {f"{address}:{port}" for address in compose.addresses_of(container).values()}
-        for service, port in (("gateway", 8081), ("worker", 8082), ("haproxy", 8404))
-        for container in compose.containers(service)
-    ]
-
-    def all_are_scraped() -> bool:
-        scraped = set(compose.metric("up == 1"))
-        return len(scraped) == len(wanted) and all(addresses & scraped for addresses in wanted)
-
-    until_now(all_are_scraped, f"one address of each of {wanted} is scraped")
 
 
 def test_application_built_from_the_worker_image_runs(compose: ComposeCluster) -> None:
