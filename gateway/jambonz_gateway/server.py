@@ -23,6 +23,7 @@ from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script, scripts
 from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.wire import Reply
+from jambonz_shared.runtime.garbage import tune_garbage_collection
 from jambonz_shared.runtime.http import internal_http
 from jambonz_shared.runtime.signals import Shutdown, reload_signal, shutdown_signals
 
@@ -44,6 +45,7 @@ async def serve(settings: GatewaySettings, *, process_index: int = 0) -> None:
     Raises:
         OSError: If a port cannot be listened on.
     """
+    tune_garbage_collection()
     with shutdown_signals() as shutdown, reload_signal() as reload:
         await serve_until(shutdown, settings, process_index=process_index, reload=reload)
 
