@@ -13,10 +13,6 @@ from jambonz_workers import App, Call, Event
 
 TICK_S: Final = 0.5
 
-# jambonz loses a command that it reads together with the ack of session:new (PROTOCOL.md 2.4). The gateway keeps them
-# 250 ms apart; a simulator on a machine that starts four processes may not read for longer.
-FIRST_TICK_S: Final = 2.0
-
 # Longer than any take-over, so that a hook is surely pending when its worker dies.
 STUCK_S: Final = 2.0
 
@@ -27,7 +23,8 @@ app = App("chaos", fallback=[{"verb": "answer"}, {"verb": "pause", "length": 360
 async def begin(call: Call) -> object:
     call.state["seen"] = []
     call.state["first_fence"] = call.fence
-    call.spawn(tick(call, FIRST_TICK_S))
+    # The first command comes when the gateway still holds commands behind the ack (PROTOCOL.md 2.4).
+    call.spawn(tick(call))
     return [{"verb": "answer"}, _tag(call, i=0), {"verb": "pause", "length": 3600}]
 
 
@@ -66,11 +63,11 @@ async def resume(call: Call) -> None:
     call.spawn(tick(call))
 
 
-async def tick(call: Call, first_s: float = TICK_S) -> None:
+async def tick(call: Call) -> None:
     """Send a numbered command twice a second; the series ends with this worker's ownership."""
     number = 0
     while True:
-        await asyncio.sleep(TICK_S if number else first_s)
+        await asyncio.sleep(TICK_S)
         number += 1
         await call.redirect([{"verb": "tag", "data": {"tick": [call.fence, number]}}], queue=True)
 

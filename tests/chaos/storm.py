@@ -20,6 +20,7 @@ from jambonz_workers import Calls
 from tests.chaos.callers import Caller, Crowd, crowd
 from tests.chaos.faults import Faults
 from tests.chaos.invariants import Findings, examine
+from tests.chaos.memory import Memory
 from tests.chaos.proxy import Proxy
 from tests.chaos.scene import APP, GRACE_S, SETTINGS, leftovers
 from tests.cluster_fixture import Cluster, ClusterFactory
@@ -57,12 +58,28 @@ async def run(storm: Storm, folder: Path, say: Callable[[str], None]) -> Finding
                 async with Proxy([gateway.port for gateway in cluster.gateways]).listening() as balancer:
                     faults = Faults(cluster, balancer, server, redis_proxy, dice)
                     faults.choose_from(storm.only)
-                    findings = await _rage(storm, faults, server.url, f"ws://127.0.0.1:{balancer.port}", say)
+                    url = f"ws://127.0.0.1:{balancer.port}"
+                    memory = Memory(cluster)
+                    findings = await _rage(storm, faults, server.url, url, _both(memory.look, say))
                 await _nothing_left(cluster, server.url, findings)
+                memory.look()
+                for line in memory.lines():
+                    say(line)
+                findings.violations += [("memory is flat", f"{name} has grown") for name in memory.grown()]
             finally:
                 await factory.stop()
             _no_process_left(cluster, findings)
     return findings
+
+
+def _both(look: Callable[[], None], say: Callable[[str], None]) -> Callable[[str], None]:
+    """Return what looks whenever there is something to say: after each fault."""
+
+    def look_and_say(text: str) -> None:
+        look()
+        say(text)
+
+    return look_and_say
 
 
 async def _rage(storm: Storm, faults: Faults, redis_url: str, url: str, say: Callable[[str], None]) -> Findings:

@@ -11,8 +11,10 @@ from jambonz_simulator import (
     CallOptions,
     Press,
     Script,
+    live_call,
     simulate_call,
 )
+from tests.conditions import until
 from tests.integration.simulator.application_double import Application, http_answer
 from tests.integration.simulator.paces import QUICK, SWIFT, raw_server
 
@@ -39,16 +41,12 @@ async def test_refused_connection_is_retried_and_found_when_the_server_is_back()
     async with app.running():
         pass
 
-    async def come_up() -> None:
-        await asyncio.sleep(0.1)
-        async with app.running():
-            await asyncio.Event().wait()
-
-    server = asyncio.create_task(come_up())
     options = CallOptions(speed=50, timing=JAMBONZ_TIMING.scaled(0.5))
-    result = await simulate_call(app.url, Script(steps=(Press("1"),)), options)
-    server.cancel()
-    await asyncio.gather(server, return_exceptions=True)
+    async with live_call(app.url, Script(steps=(Press("1"),)), options) as call:
+        entries = call.core.world.ledger.entries
+        await until(lambda: any("failed" in entry.frame for entry in entries), "it was refused")
+        async with app.running():
+            result = await call.wait_for_end()
     assert result.outcome.kind == "completed"
 
 

@@ -133,7 +133,10 @@ async def test_the_end_of_a_call_ends_its_timers() -> None:
     async with AppClient(reminding()) as client:
         await client.hook("/start", seconds=0.01)
         await client.end()
-        await asyncio.sleep(0.02)
+        # A timer of the same loop, armed later for as long: by then that of the call would have rung.
+        later = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.01, later.set)
+        await later.wait()
         assert client.commands == []
 
 
