@@ -51,7 +51,7 @@ lint: venv ## Check style and format
 .PHONY: types
 types: venv ## Check types, strictly
 	$(BIN)/mypy
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --project pyproject.toml
 
 .PHONY: imports
 imports: venv ## Check which package may import which
