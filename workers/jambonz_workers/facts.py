@@ -32,6 +32,9 @@ _KEPT: Final = (
 # (an outbound call begins with call:status, PROTOCOL.md 2.10).
 _RICH: Final = frozenset({"session:new", "session:adulting", "session:redirect"})
 
+BEGUN: Final = "@begun"
+"""A fact of our own: when the ``session:new`` that began the call had been received, Unix milliseconds."""
+
 
 def facts_after(facts: Mapping[str, Any], event: Event) -> dict[str, Any] | None:
     """Return the facts once ``event`` is known, or None if they stay as they are."""
@@ -42,6 +45,8 @@ def facts_after(facts: Mapping[str, Any], event: Event) -> dict[str, Any] | None
     if data.get("call_sid") != event.call_sid:
         return None
     found = {name: data[name] for name in _KEPT if data.get(name) is not None}
+    if event.kind == "session:new":
+        found[BEGUN] = event.received_at_ms
     merged = {**facts, **found}
     return merged if merged != facts else None
 

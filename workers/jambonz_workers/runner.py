@@ -7,8 +7,9 @@ from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFrame
 from jambonz_workers.app import App
 from jambonz_workers.call import Call
-from jambonz_workers.effects import DECLINE_FAILED, DECLINE_UNKNOWN, bare_ack, is_inbound_start
+from jambonz_workers.effects import DECLINE_FAILED, DECLINE_UNKNOWN, HOLD, bare_ack, is_inbound_start
 from jambonz_workers.event import Event, event_of
+from jambonz_workers.facts import BEGUN
 from jambonz_workers.handling import Handling, OnCommitted
 from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.phase import HEARD
@@ -41,6 +42,9 @@ class Runner:
         if event.kind == TIMER and not call.timers.forget(event.msgid):
             # Cancelled while it waited for its turn.
             call.commit_event(event, [], [], on_committed)
+            return
+        if event.kind == "session:new" and event.received_at_ms < call.facts.get(BEGUN, 0):
+            self._begun_before(call, event, on_committed)
             return
         call.observe(event)
         found = self._app.resolve(event, call.path)
@@ -158,6 +162,16 @@ class Runner:
             else:
                 return
         call.commit_handling(handling, _verbs_of_failure(event), on_committed)
+
+    def _begun_before(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
+        """Let go of a ``session:new`` that is older than the one that has begun the call: its handler has run.
+
+        While Redis stood still its socket was lost, and the reconnect behind it began the call in its place, because
+        Redis did not know of it (PROTOCOL.md 2.6.1). So the ack is for nobody; if it is not, the call goes on.
+        """
+        verbs = HOLD if is_inbound_start(event) else ()
+        acks = [bare_ack(event, verbs, call.new_id)] if event.is_hook else []
+        call.commit_event(event, acks, [], on_committed)
 
     def _unhandled(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
         self._metrics.unhandled.labels(kind_label(event.kind)).inc()

@@ -10,7 +10,7 @@ from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFrame
 from jambonz_workers.effects import HOLD, answer, bare_ack, is_inbound_start
 from jambonz_workers.event import Event, event_of
-from jambonz_workers.facts import decode_facts, encode_facts, facts_after, status_of
+from jambonz_workers.facts import BEGUN, decode_facts, encode_facts, facts_after, status_of
 from tests.unit.workers.recordings import jambonz_frames
 
 
@@ -75,7 +75,7 @@ NEW: dict[str, Any] = {
 def test_facts_are_taken_from_the_first_message() -> None:
     """Without the SIP message, which is large."""
     facts = facts_after({}, Event("session:new", "c1", NEW))
-    assert facts == {"from": "+1", "to": "+2", "direction": "inbound", "env_vars": {"A": 1}}
+    assert facts == {"from": "+1", "to": "+2", "direction": "inbound", "env_vars": {"A": 1}, BEGUN: 0}
     assert decode_facts(encode_facts(facts)) == facts
     assert decode_facts(b"") == {}
     assert decode_facts(b"[]") == {}
@@ -91,7 +91,7 @@ def test_facts_are_taken_from_the_first_message() -> None:
 )
 def test_facts_stay_when_nothing_better_is_known(event: Event, expected: object) -> None:
     """Every change costs a write."""
-    facts = {"from": "+1", "to": "+2", "direction": "inbound", "env_vars": {"A": 1}}
+    facts = {"from": "+1", "to": "+2", "direction": "inbound", "env_vars": {"A": 1}, BEGUN: 0}
     assert facts_after(facts, event) == expected
 
 
@@ -99,7 +99,7 @@ def test_session_new_completes_what_a_status_told() -> None:
     """Outbound calls begin with call:status (PROTOCOL.md 2.10)."""
     first = facts_after({}, Event("call:status", "c1", {"call_sid": "c1", "from": "+1"}))
     assert first == {"from": "+1"}
-    expected = {"from": "+1", "to": "+2", "direction": "inbound", "env_vars": {"A": 1}}
+    expected = {"from": "+1", "to": "+2", "direction": "inbound", "env_vars": {"A": 1}, BEGUN: 0}
     assert facts_after(first, Event("session:new", "c1", NEW)) == expected
 
 
