@@ -91,6 +91,15 @@ def test_a_gap_behind_the_running_event_is_waited_for_from_then_on() -> None:
     assert mailbox.wake_at_s() == 5.0 + GAP_S
 
 
+def test_only_a_connection_with_a_gap_is_waited_for() -> None:
+    """The other one has nothing that waits."""
+    mailbox = Mailbox()
+    mailbox.put(delivery(1), 0.0)
+    assert taken(mailbox, 0.0) == [(1, 1)]
+    mailbox.put(delivery(2, epoch=2), 7.0)
+    assert mailbox.wake_at_s() == 7.0 + GAP_S
+
+
 def test_epochs_run_in_the_order_of_arrival() -> None:
     """A gap in the old Connection must not hold up the new one."""
     mailbox = Mailbox()

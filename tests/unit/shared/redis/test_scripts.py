@@ -72,6 +72,10 @@ OWNERSHIP = Ownership(CALL, "w1", 7, 1000)
         (scripts.restore_reply, [b"ok", 2], Restored(2)),
         (scripts.restore_reply, [b"fenced", b"w2"], Fenced("w2")),
         (scripts.heartbeat_reply, [12, b"w1", b"w2"], Heartbeat(12, ("w1", "w2"))),
+        (scripts.bury_reply, 1, True),
+        (scripts.bury_reply, 0, False),
+        (scripts.retire_reply, 1, True),
+        (scripts.retire_reply, 0, False),
     ],
 )
 def test_reply_is_read(read: Callable[[Any], object], reply: object, expected: object) -> None:
@@ -91,6 +95,8 @@ def test_reply_is_read(read: Callable[[Any], object], reply: object, expected: o
         scripts.end_reply,
         scripts.orphan_reply,
         scripts.heartbeat_reply,
+        scripts.bury_reply,
+        scripts.retire_reply,
         scripts.abandon_reply,
         scripts.restore_reply,
     ],
