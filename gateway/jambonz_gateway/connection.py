@@ -179,6 +179,11 @@ class Connection(asyncio.Protocol):
 
     # From Redis, by way of the downlink and uplink.
 
+    @property
+    def has_left(self) -> bool:
+        """True when the socket is closed."""
+        return self._transport is None
+
     def attached(self, call_sid: str, attachment: Attachment) -> None:
         """See ``Session.attached``."""
         if self.session:

@@ -21,6 +21,9 @@ from jambonz_shared.redis.wire import Reply
 
 log = logging.getLogger(__name__)
 
+_LEFT: Final = "left"
+"""The line of a Connection that attaches when its socket is closed already: only to pass on what it had received."""
+
 # Redis refuses writes for a while when it is out of memory; asking more often would not help it.
 _RETRY_S: Final = 0.2
 # Nobody waits for a deletion, so it need not cost a wake-up of Redis and one of ours per event. Should this process die
@@ -33,6 +36,10 @@ class Holder(Protocol):
 
     app_name: str
     path: str
+
+    @property
+    def has_left(self) -> bool:
+        """True when its socket is closed."""
 
     def attached(self, call_sid: str, attachment: Attachment) -> None:
         """Redis has attached the Connection."""
@@ -221,14 +228,16 @@ class Downlink:
             return
         call_sid = place.attach.call_sid
         known = place.holder.known(call_sid)
+        # jambonz may have reconnected meanwhile; the newer Connection must not take this one for its successor.
+        is_late = place.holder.has_left and not place.epoch
         attach = scripts.Attach(
             self._identity.gateway_id,
             place.holder.app_name,
             place.holder.path,
-            place.attach.line,
+            _LEFT if is_late else place.attach.line,
             self._identity.call_ttl_ms,
             # A first try whose reply was lost has left a Connection that nobody holds: it is forgotten like a dead one.
-            is_reconnect=place.attach.is_reconnect or (place.was_tried and not place.epoch),
+            is_reconnect=not is_late and (place.attach.is_reconnect or (place.was_tried and not place.epoch)),
             epoch_known=place.epoch,
             seq_known=place.seq,
             owner_known=known.owner,

@@ -26,6 +26,8 @@ class Event:
         n: 1, 2, 3 ... within the Call and the epoch.
         received_at_ms: Unix milliseconds on the gateway's clock.
         is_hook: True when jambonz waits for an answer that the handler gives.
+        is_stand_in: True for the ``session:new`` that a gateway has made of a ``session:reconnect``, because Redis did
+            not know of the call: the one before it was lost, or comes yet.
     """
 
     kind: Final[str]
@@ -38,6 +40,7 @@ class Event:
     n: Final[int] = 0
     received_at_ms: Final[int] = 0
     is_hook: Final[bool] = False
+    is_stand_in: Final[bool] = False
 
     @property
     def verb_id(self) -> str:
@@ -64,6 +67,7 @@ class Event:
             self.n,
             self.received_at_ms,
             self.is_hook,
+            self.is_stand_in,
         )
 
 
@@ -95,4 +99,5 @@ def event_of(envelope: Envelope) -> Event:
         envelope.n,
         envelope.received_at_ms,
         kind_of(envelope.kind).is_hook and not envelope.is_acked,
+        envelope.kind == "session:new" and message.get("type") == "session:reconnect",
     )

@@ -32,7 +32,7 @@ _KEPT: Final = (
 # (an outbound call begins with call:status, PROTOCOL.md 2.10).
 _RICH: Final = frozenset({"session:new", "session:adulting", "session:redirect"})
 
-BEGUN: Final = "@begun"
+BEGUN: Final = "begun_at_ms"
 """A fact of our own: when the ``session:new`` that began the call had been received, Unix milliseconds."""
 
 

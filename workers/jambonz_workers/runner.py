@@ -43,7 +43,7 @@ class Runner:
             # Cancelled while it waited for its turn.
             call.commit_event(event, [], [], on_committed)
             return
-        if event.kind == "session:new" and event.received_at_ms < call.facts.get(BEGUN, 0):
+        if event.kind == "session:new" and _has_begun(call, event):
             self._begun_before(call, event, on_committed)
             return
         call.observe(event)
@@ -164,13 +164,14 @@ class Runner:
         call.commit_handling(handling, _verbs_of_failure(event), on_committed)
 
     def _begun_before(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
-        """Let go of a ``session:new`` that is older than the one that has begun the call: its handler has run.
+        """Let go of a ``session:new`` whose call has begun without it; of two, one runs (PROTOCOL.md 2.6.1).
 
-        While Redis stood still its socket was lost, and the reconnect behind it began the call in its place, because
-        Redis did not know of it (PROTOCOL.md 2.6.1). So the ack is for nobody; if it is not, the call goes on.
+        Its socket was lost before Redis knew of the call, so the reconnect behind it may begin the call, too. If that
+        was quicker, the ack of the first is for nobody; if it is not, the call goes on. If the reconnect comes second,
+        the gateway answers it with the ack of the first, or falls back.
         """
         verbs = HOLD if is_inbound_start(event) else ()
-        acks = [bare_ack(event, verbs, call.new_id)] if event.is_hook else []
+        acks = [] if event.is_stand_in else [bare_ack(event, verbs, call.new_id)]
         call.commit_event(event, acks, [], on_committed)
 
     def _unhandled(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
@@ -202,6 +203,12 @@ _WARNED_LIMIT = 1000
 def overheard_by(app: App) -> frozenset[str]:
     """Return the kinds of which the runner must be told when they arrive, by ``overhear``."""
     return OVERHEARD | HEARD | app.concurrent
+
+
+def _has_begun(call: Call, event: Event) -> bool:
+    """True if ``event`` is a second beginning; jambonz' own later ``session:new`` begins anew (PROTOCOL.md 2.4)."""
+    begun_at_ms = call.facts.get(BEGUN)
+    return begun_at_ms is not None and (event.is_stand_in or event.received_at_ms < begun_at_ms)
 
 
 def _verbs_of_failure(event: Event) -> object:

@@ -104,6 +104,20 @@ async def test_attaching_again_does_not_bring_back_a_connection_that_is_leaving(
     await worker.redis.delete(KEYS.call("call-1"), KEYS.call("call-2"), KEYS.held("g1"))
 
 
+async def test_connection_that_attaches_late_does_not_drive_out_the_newer_one(
+    downlink: Downlink, worker: Worker
+) -> None:
+    """Its socket was lost while Redis was away; jambonz has reconnected, and that Connection was quicker."""
+    newer, older = Holder(downlink), Holder(downlink)
+    downlink.attach(newer, Attach("call-1", "main", is_reconnect=True))
+    await until(lambda: newer.epochs == [1], "the newer Connection is attached")
+    older.has_left = True
+    downlink.attach(older, Attach("call-1", "main", is_reconnect=True))
+    await until(lambda: older.epochs == [2], "the older Connection has attached")
+    assert await connections(worker.redis, "call-1") == {b"live": b"2", b"c:1": b"g1\x1fmain", b"c:2": b"g1\x1fleft"}
+    await worker.redis.delete(KEYS.call("call-1"), KEYS.held("g1"))
+
+
 async def test_connection_that_a_redis_without_its_last_second_believes_in_is_let_go(
     redis_url: str, worker: Worker
 ) -> None:

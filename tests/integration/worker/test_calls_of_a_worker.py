@@ -362,7 +362,7 @@ async def test_status_and_facts_are_kept_for_everybody(start: Start, gateway: Ga
     await line.hook("/count", i=1)
     fields = await gateway.redis.hgetall(gateway.keys.call(line.sid))
     assert fields[b"status"] == b"in-progress"
-    assert orjson.loads(fields[b"facts"]) == {"direction": "inbound", "from": "+49", "to": "+2"}
+    assert orjson.loads(fields[b"facts"]) == {"direction": "inbound", "from": "+49", "to": "+2", "begun_at_ms": 0}
     assert fields[b"s:status"] == b'"in-progress"'
     await line.end()
 

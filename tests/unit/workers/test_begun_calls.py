@@ -18,9 +18,9 @@ from jambonz_workers.testing import AppClient
 from jambonz_workers.threads import Threads
 
 
-def session_new(received_at_ms: int, epoch: int) -> Event:
+def session_new(received_at_ms: int, epoch: int, kind: str = "session:new") -> Event:
     data = {"call_sid": "call-1", "direction": "inbound"}
-    body = orjson.dumps({"type": "session:new", "msgid": f"m{epoch}", "call_sid": "call-1", "data": data})
+    body = orjson.dumps({"type": kind, "msgid": f"m{epoch}", "call_sid": "call-1", "data": data})
     return event_of(Envelope("call-1", epoch, 1, "session:new", f"m{epoch}", received_at_ms, "g", False, body))
 
 
@@ -66,6 +66,20 @@ async def test_session_new_older_than_the_beginning_is_not_handled_again() -> No
     assert isinstance(ack, Ack)
     assert (ack.msgid, ack.may_redirect) == ("m2", False)
     assert orjson.loads(ack.data)[0]["verb"] == "pause", "an empty application would end an inbound call"
+
+
+async def test_reconnect_that_stands_in_for_session_new_begins_a_call_that_has_not_begun() -> None:
+    """Nobody else may know of the call: its first gateway has died."""
+    starts, commits = await both(session_new(2000, 1, "session:reconnect"), session_new(1500, 2))
+    assert starts == [1]
+    assert [len(commit.directives) for commit in commits] == [1, 1]
+
+
+async def test_reconnect_that_stands_in_for_session_new_does_not_begin_a_call_again() -> None:
+    """The session:new had been on its way; its ack is what the gateway answers the reconnect with."""
+    starts, commits = await both(session_new(2000, 1), session_new(3000, 2, "session:reconnect"))
+    assert starts == [1]
+    assert [(commit.series, commit.n, len(commit.directives)) for commit in commits] == [(1, 1, 1), (2, 1, 0)]
 
 
 async def test_later_session_new_begins_again() -> None:
