@@ -23,6 +23,7 @@ class LiveCall:
         delivery: The event that runs now.
         committed: Highest n that Redis has confirmed, by epoch.
         sent: Highest n that was sent to Redis, by epoch.
+        is_taken_over: The notice of a takeover has come. An adoption may be repeated, and so may its notice.
         renew_at_s: Loop time from which on the next batch renews the time to live of the Call's keys.
     """
 
@@ -33,6 +34,7 @@ class LiveCall:
     delivery: Delivery | None = None
     committed: dict[int, int] = field(default_factory=dict)
     sent: dict[int, int] = field(default_factory=dict)
+    is_taken_over: bool = False
     renew_at_s: float = 0.0
 
     def confirm(self, epoch: int, n: int) -> None:

@@ -236,6 +236,11 @@ class Office:
                 self.recovery.without_sockets(live)
                 self._commit_bare(call, envelope, on_committed)
                 return
+            if envelope.kind == TAKEOVER:
+                if live.is_taken_over:
+                    self._sweeper.settle(delivery)
+                    return
+                live.is_taken_over = True
             event = event_of(envelope)
             if envelope.is_quarantined:
                 self._commit_quarantined(call, event, on_committed)
