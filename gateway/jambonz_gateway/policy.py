@@ -20,7 +20,8 @@ class SessionPolicy:
             speaks first: they would be lost (PROTOCOL.md 2.4, P11). Four times what PROTOCOL.md 12 asks for,
             because a busy feature server reads an ack late, and a lost command is not reported; nearly every
             call speaks within milliseconds.
-        reconnect_wait_s: How long ``session:reconnect`` may wait for Redis before it is acked blindly.
+        reconnect_wait_s: How long ``session:reconnect`` may wait for Redis before it is acked blindly. Should this
+            process die meanwhile jambonz hangs up (PROTOCOL.md 2.6.2); a blind ack costs a bounce at most.
         bounce_s: After an inherited ``session:new`` was acked, so long until the socket is closed
             to make jambonz release its queue (PROTOCOL.md 2.6.3).
         reap_s: A socket is closed so long after its call's final status (PROTOCOL.md 1.4, P31).
@@ -32,7 +33,7 @@ class SessionPolicy:
     max_held_bytes: int = 1 << 20
     ack_deadline_s: float = kinds.ACK_DEADLINE_S
     gate_s: float = 1.0
-    reconnect_wait_s: float = 1.0
+    reconnect_wait_s: float = 0.25
     bounce_s: float = 0.25
     reap_s: float = 5.0
     identify_s: float = 10.0

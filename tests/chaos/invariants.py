@@ -12,6 +12,10 @@ from tests.chaos.callers import Caller, number_of, tag_of
 # process or a reset needs less than this; a frozen gateway keeps what it was sent as long as it is frozen.
 IN_FLIGHT_S: Final = 6.0
 
+# jambonz hangs up when a socket is lost before its session:reconnect is acked (PROTOCOL.md 2.6.2). The gateway waits for
+# Redis for 0.25 s; whoever kills it in this time, and in what a starved process takes longer, kills the call.
+RECONNECT_ACK_S: Final = 1.0
+
 # No fault of a server: connections that a fault refused, an ack of a hook that died with its socket, and a command
 # that crossed the caller's hanging up on the wire.
 HARMLESS: Final = frozenset({"connect_failed", "late_ack", "frame_after_close"})
@@ -65,11 +69,23 @@ class Examination:
         """Judge everything."""
         self._findings.counts["calls"] += 1
         self._findings.counts["reconnects"] += self._result.reconnects
+        if self._was_hit_twice():
+            self._findings.counts["calls lost because a second fault hit their session:reconnect"] += 1
+            return
         self._no_call_lost()
         self._one_ack_each()
         self._events_once_in_order()
         self._state_never_back()
         self._commands_once_in_order()
+
+    def _was_hit_twice(self) -> bool:
+        reconnect = next((one for one in reversed(self._result.hooks) if one.kind == "session:reconnect"), None)
+        return (
+            self._result.outcome.kind == "reconnect_failed"
+            and reconnect is not None
+            and reconnect.dead_by == "drop"
+            and self._end_of(reconnect.connection) - reconnect.sent_at_s < RECONNECT_ACK_S
+        )
 
     def _no_call_lost(self) -> None:
         """P6, P7: the call ended because its caller hung up, and jambonz had nothing to complain of."""

@@ -89,8 +89,8 @@ def test_reconnect_without_redis_is_acked_with_the_fallback_application() -> Non
     """P1: ignored by jambonz if session:new was acked, and right if it was not (2.6.3)."""
     bench = Bench()
     bench.hears(reconnect())
-    assert bench.session.wake_at_s == bench.now_s + 1.0
-    assert acks(bench.later(0.999)) == {}
+    assert bench.session.wake_at_s == bench.now_s + 0.25
+    assert acks(bench.later(0.249)) == {}
     effects = bench.later(0.001)
     assert acks(effects) == {"r": [{"verb": "pause", "length": 1}]}
     assert counted(effects) == ["fallback_ack"]
@@ -100,7 +100,7 @@ def test_reconnect_that_was_acked_blindly_is_not_acked_again() -> None:
     """Redis answers late: one ack per hook."""
     bench = Bench()
     bench.hears(reconnect())
-    bench.later(1.0)
+    bench.later(0.25)
     assert acks(bench.attached(epoch=2, owner=WORKER, fence=1, existed=True, is_acked=True)) == {}
     assert acks(bench.later(10.0)) == {}
 
@@ -167,9 +167,9 @@ def test_inherited_call_nobody_answers_gets_the_fallback_application() -> None:
     """P1 at the same 4 s after the reconnect came, whatever Redis took of them."""
     bench = Bench()
     bench.hears(reconnect())
-    bench.later(0.5)
+    bench.later(0.2)
     bench.attached(epoch=2, owner=WORKER, fence=1, existed=True)
-    assert acks(bench.later(3.499)) == {}
+    assert acks(bench.later(3.799)) == {}
     assert acks(bench.later(0.001)) == {"r": [{"verb": "pause", "length": 1}]}
     assert close_codes(bench.later(0.25)) == [1012]
 
@@ -260,7 +260,7 @@ def test_call_acked_blindly_before_its_application_is_bounced_when_redis_is_back
     """Jambonz took the fallback as the application and queues its messages for ever (2.6.3): one more reconnect."""
     bench = Bench()
     bench.hears(reconnect())
-    bench.later(1.0)
+    bench.later(0.25)
     effects = bench.attached(epoch=2, owner=WORKER, fence=1, existed=True)
     assert MarkAcked(CALL) in effects
     assert acks(effects) == {}
@@ -271,11 +271,11 @@ def test_inherited_deadline_is_kept_beside_other_hooks() -> None:
     """A hook that came between the reconnect and Redis' answer must not hold up the older one."""
     bench = Bench()
     bench.hears(reconnect())
-    bench.later(0.5)
+    bench.later(0.2)
     bench.hears(hook("m1"))
     bench.attached(epoch=2, owner=WORKER, fence=1, existed=True)
-    assert list(acks(bench.later(3.5))) == ["r"]
-    assert list(acks(bench.later(0.5))) == ["m1"]
+    assert list(acks(bench.later(3.8))) == ["r"]
+    assert list(acks(bench.later(0.2))) == ["m1"]
 
 
 def test_adulting_is_marked_acked_when_its_call_is_attached() -> None:
