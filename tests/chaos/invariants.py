@@ -12,8 +12,8 @@ from tests.chaos.callers import Caller, number_of, tag_of
 # process or a reset needs less than this; a frozen gateway keeps what it was sent as long as it is frozen.
 IN_FLIGHT_S: Final = 6.0
 
-# jambonz hangs up when a socket is lost before its session:reconnect is acked (PROTOCOL.md 2.6.2). The gateway waits for
-# Redis for 0.25 s; whoever kills it in this time, and in what a starved process takes longer, kills the call.
+# jambonz hangs up when a socket is lost before its session:reconnect is acked (PROTOCOL.md 2.6.2). The gateway waits
+# for Redis for 0.25 s; whoever kills it in this time, and in what a starved process takes longer, kills the call.
 RECONNECT_ACK_S: Final = 1.0
 
 # No fault of a server: connections that a fault refused, an ack of a hook that died with its socket, and a command
