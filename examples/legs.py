@@ -44,8 +44,7 @@ async def screen(call: Call, event: SessionEvent) -> object:
 
 @app.hook("/legs/screened")
 async def screened(_: Call, event: GatherResult) -> object:
-    # Nothing accepts; still there after the verbs accepts too, so declining has to hang up. To the caller's dial that
-    # is a callee who picked up and left.
+    # Nothing accepts; still there after the verbs accepts too, so declining has to hang up.
     return None if event.digits == "1" else {"verb": "hangup"}
 
 

@@ -8,7 +8,7 @@ from jambonz_workers.calls import Calls, RemoteCall
 from jambonz_workers.capabilities import Unsupported
 from jambonz_workers.event import Event
 from jambonz_workers.originate import Account, NotCreated
-from jambonz_workers.phase import WrongState
+from jambonz_workers.phase import WouldEndParent, WrongState
 from jambonz_workers.speech import Interrupted, Speech, SpeechFailed
 from jambonz_workers.state import CallState
 from jambonz_workers.verb_schemas import InvalidVerbs
@@ -36,5 +36,6 @@ __all__ = [
     "SpeechFailed",
     "Unsupported",
     "Work",
+    "WouldEndParent",
     "WrongState",
 ]

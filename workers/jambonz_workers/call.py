@@ -9,7 +9,6 @@ from typing import Any
 from jambonz_shared.directive import Close, Command, Directive, Outcome, OutcomeKind
 from jambonz_shared.errors import CallGone, ClusterError
 from jambonz_shared.kinds import FINAL_STATUSES
-from jambonz_workers.call_facts import CallFacts
 from jambonz_workers.capabilities import Target
 from jambonz_workers.claimed_call import ClaimedCall
 from jambonz_workers.controls import NORMAL_CLOSURE, Controls, Sending, Settled
@@ -29,7 +28,7 @@ from jambonz_workers.verbs import verb_list
 from jambonz_workers.work import Job, Work, Works
 
 
-class Call(Controls, CallFacts):
+class Call(Controls):
     """One call. Inside a handler, commands, state and background work take effect together with its ack.
 
     Commands inside a handler have the Outcome ``queued``; in background work they go out at once, and awaiting

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from jambonz_workers.facts import ADULT
+
 
 class CallFacts(ABC):
     """Named facts of a call, for whatever keeps them in ``facts``; empty text where jambonz told nothing."""
@@ -45,6 +47,11 @@ class CallFacts(ABC):
     def parent_call_sid(self) -> str:
         """The call that dialled this leg; empty for a call of its own."""
         return self._fact("parent_call_sid")
+
+    @property
+    def has_own_socket(self) -> bool:
+        """False for a leg of a dial, whose messages and commands share the websocket of the call that dialled it."""
+        return not self.parent_call_sid or self.facts.get(ADULT) is True
 
     @property
     def env_vars(self) -> Mapping[str, Any]:

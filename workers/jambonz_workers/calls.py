@@ -20,7 +20,6 @@ from jambonz_shared.redis.channels import Channels
 from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import CallKeys, CallRecord, Gone, call_record, send_args, send_reply
-from jambonz_workers.call_facts import CallFacts
 from jambonz_workers.capabilities import Target, checked_target
 from jambonz_workers.controls import NORMAL_CLOSURE, Controls, Sending
 from jambonz_workers.facts import decode_facts
@@ -220,7 +219,7 @@ class Calls:
                 self._awaited.pop(directive.id, None)
 
 
-class RemoteCall(Controls, CallFacts):
+class RemoteCall(Controls):
     """A call seen from outside its handlers. Its commands go out at once.
 
     Awaiting one gives ``sent``, ``refused`` with the reason, or ``queued`` when no gateway has answered in time

@@ -1,15 +1,16 @@
 """What can be done to a call, the same inside a handler, in background work and from any other process."""
 
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Awaitable, Generator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from jambonz_shared.directive import Outcome
 from jambonz_workers import commands
+from jambonz_workers.call_facts import CallFacts
 from jambonz_workers.capabilities import Target, check_command, check_verbs
 from jambonz_workers.commands import RecordAction
-from jambonz_workers.phase import WrongState
+from jambonz_workers.phase import WouldEndParent, WrongState
 from jambonz_workers.verbs import verb_list
 
 log = logging.getLogger(__name__)
@@ -42,12 +43,12 @@ class Settled:
         return self._outcome
 
 
-class Controls(ABC):
+class Controls(CallFacts):
     """The commands of a call. Each method acts at once and returns its Outcome to be awaited.
 
     A command that jambonz would silently ignore raises instead: ``ValueError`` or ``TypeError`` for bad data,
     ``MessageTooBig`` for a single message over jambonz's limit, ``WrongState`` when it comes at the wrong time and the
-    call knows it.
+    call knows it, ``WouldEndParent`` when it would end another call than this one.
     """
 
     __slots__ = ("sid",)
@@ -124,12 +125,21 @@ class Controls(ABC):
         return self._issue("redirect", commands.redirect_parent(verbs, leg=self.sid))
 
     def hangup(self) -> Sending:
-        """End an answered call; one not answered yet is ended by ``no_answer`` or the verb ``sip:decline``."""
-        return self._issue("call:status", commands.call_status("completed", leg=self.sid), asking="hangup")
+        """End an answered call; one not answered yet is ended by ``no_answer`` or the verb ``sip:decline``.
+
+        Raises:
+            WouldEndParent: For a leg of a dial; the error names how to end it.
+        """
+        return self._end("hangup", "completed")
 
     def no_answer(self) -> Sending:
         """Refuse an inbound call that is not answered yet (503), or cancel an outbound one that rings."""
-        return self._issue("call:status", commands.call_status("no-answer", leg=self.sid), asking="no-answer")
+        return self._end("no-answer", "no-answer")
+
+    def _end(self, command: str, status: Literal["completed", "no-answer"]) -> Sending:
+        if not self.has_own_socket:
+            raise WouldEndParent(self.sid, command, self.parent_call_sid)
+        return self._issue("call:status", commands.call_status(status, leg=self.sid), asking=command)
 
     def config(self, **properties: object) -> Sending:
         """Run a config verb at once beside the running one, such as ``config(notifyEvents=True)``."""

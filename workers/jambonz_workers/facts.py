@@ -32,6 +32,9 @@ _KEPT: Final = (
 # (an outbound call begins with call:status, PROTOCOL.md 2.10).
 _RICH: Final = frozenset({"session:new", "session:adulting", "session:redirect"})
 
+ADULT: Final = "is_adult"
+"""A fact of our own: the leg has left its parent's dial and has a websocket of its own."""
+
 BEGUN: Final = "begun_at_ms"
 """A fact of our own: when the ``session:new`` that began the call had been received, Unix milliseconds."""
 
@@ -47,6 +50,8 @@ def facts_after(facts: Mapping[str, Any], event: Event) -> dict[str, Any] | None
     found = {name: data[name] for name in _KEPT if data.get(name) is not None}
     if event.kind == "session:new":
         found[BEGUN] = event.received_at_ms
+    if event.kind == "session:adulting":
+        found[ADULT] = True
     merged = {**facts, **found}
     return merged if merged != facts else None
 

@@ -67,6 +67,28 @@ class WrongState(ClusterError, RuntimeError):
         )
 
 
+class WouldEndParent(ClusterError, RuntimeError):
+    """The command would end the call that dialled this leg instead of the leg; nothing was sent.
+
+    jambonz looks at the leg of some commands only (PROTOCOL.md 3.2), and ``call:status`` is none of them.
+
+    Attributes:
+        command: ``hangup`` or ``no-answer``.
+        parent_call_sid: The call that it would end.
+    """
+
+    def __init__(self, call_sid: str, command: str, parent_call_sid: str) -> None:
+        self.call_sid = call_sid
+        self.command = command
+        self.parent_call_sid = parent_call_sid
+        super().__init__(
+            f"call {call_sid!r} is a leg without a websocket of its own: {command!r} would end the call "
+            f"{parent_call_sid!r} that dialled it; nothing was sent. To end the leg alone answer its dial:confirm with "
+            "the verb hangup, or, once it is connected, send redirect_hook(child_call_hook=...) to the call that "
+            "dialled it and answer that hook with the verb hangup; redirect(verbs) to that call ends the dial"
+        )
+
+
 class Phase:
     """What is known of a call at this moment. ``hear`` what arrives, ``change`` when verbs went out.
 

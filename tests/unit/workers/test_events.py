@@ -98,6 +98,9 @@ FACTS: list[tuple[type[Event], dict[str, Any], dict[str, Any]]] = [
         {"status": "completed", "sip_status": 200, "dialled_call_sid": "b", "is_answered": True},
     ),
     (DialResult, {"dial_call_status": "busy"}, {"is_answered": False, "sip_status": None}),
+    # dial:confirm let nobody through: declined by a verb, or the callee hung up instead of accepting.
+    (DialResult, {"dial_call_status": "in-progress", "dial_sip_status": 200}, {"is_answered": False}),
+    (DialResult, {"dial_call_status": "completed"}, {"is_answered": False}),
     (
         ReferRequest,
         {"refer_details": {"refer_to_user": "bob"}},

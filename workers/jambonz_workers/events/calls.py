@@ -112,8 +112,13 @@ class DialResult(Event):
 
     @property
     def is_answered(self) -> bool:
-        """True if somebody talked with the caller."""
-        return self.status == "completed"
+        """True if somebody talked with the caller; False for a callee whom ``dial:confirm`` has not let through.
+
+        Of a callee who hangs up instead of accepting the status is ``completed`` as well, but without a SIP status:
+        only of a leg that was connected jambonz says 200 (feature-server lib/tasks/dial.js: callStatusChange,
+        _selectSingleDial). Of one that was declined by a verb the status stays ``in-progress``.
+        """
+        return self.status == "completed" and self.sip_status == 200
 
 
 class ReferRequest(Event):

@@ -25,11 +25,15 @@ def dial(session: Session, verb: Verb) -> Steps[VerbEnd]:
     results = _results(leg)
 
     def last_words() -> dict[str, Any]:
-        return results | {"dial_call_status": leg.call_status, "dial_sip_status": leg.sip_status}
+        return {"dial_call_status": leg.call_status, "dial_sip_status": leg.sip_status, **results}
 
     session.last_words = last_words
     try:
-        yield from _ring_and_talk(session, verb, leg, fate)
+        if (yield from _answers(session, verb, leg, fate)):
+            # Of a leg that is connected this is what the actionHook is told, however it ends (feature-server
+            # lib/tasks/dial.js: _selectSingleDial).
+            results |= {"dial_call_status": "completed", "dial_sip_status": 200}
+            yield from _bridge(session, verb, fate)
     finally:
         if session.child is leg:
             session.child = None
@@ -49,12 +53,7 @@ def _target(verb: Verb) -> str:
 
 
 def _results(leg: CallInfo) -> dict[str, Any]:
-    return {
-        "dial_call_status": leg.call_status,
-        "dial_sip_status": leg.sip_status,
-        "dial_call_sid": leg.call_sid,
-        "dial_sbc_callid": leg.call_id,
-    }
+    return {"dial_call_sid": leg.call_sid, "dial_sbc_callid": leg.call_id}
 
 
 def _leg_status(session: Session, leg: CallInfo, status: str, code: int, reason: str) -> None:
@@ -65,7 +64,8 @@ def _leg_status(session: Session, leg: CallInfo, status: str, code: int, reason:
     session.notifier.request("call:status", None, leg.to_data())
 
 
-def _ring_and_talk(session: Session, verb: Verb, leg: CallInfo, fate: Dial) -> Steps[None]:
+def _answers(session: Session, verb: Verb, leg: CallInfo, fate: Dial) -> Steps[bool]:
+    """Ring the callee, and ask the app about who picks up; false if there is nobody to connect."""
     _leg_status(session, leg, "trying", 100, "Trying")
     yield session.world.kernel.sleep(0.0)
     _leg_status(session, leg, "ringing", 180, "Ringing")
@@ -74,13 +74,16 @@ def _ring_and_talk(session: Session, verb: Verb, leg: CallInfo, fate: Dial) -> S
     if rung is TIMED_OUT or fate.end != "answer":
         end = "no-answer" if rung is TIMED_OUT else fate.end
         _leg_status(session, leg, *_FAILURES[end])
-        return
+        return False
     _leg_status(session, leg, "in-progress", 200, "OK")
     session.child = leg
     confirm = hook_path(verb.get("confirmHook"))
-    if confirm is not None and not (yield from _confirm(session, confirm, leg, fate)):
-        return
-    yield from _bridge(session, verb, fate)
+    if confirm is None or (yield from _confirm(session, confirm, leg, fate)):
+        return True
+    # jambonz hangs up without another status: nobody listens to the leg any more (lib/utils/place-outdial.js:
+    # _executeApp), so that the actionHook is told of one that is in progress.
+    session.child = None
+    return False
 
 
 def _confirm(session: Session, hook: str, leg: CallInfo, fate: Dial) -> Steps[bool]:
