@@ -7,7 +7,7 @@ from typing import Final, cast
 
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import State
+from websockets.protocol import Protocol, Side, State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
@@ -18,6 +18,7 @@ from jambonz_gateway.policy import NEVER
 from jambonz_gateway.route import Attachment, Known
 from jambonz_gateway.session import Session
 from jambonz_gateway.switchboard import Cut, Switchboard
+from jambonz_gateway.upgrade import Asked, switching, usual_upgrade
 from jambonz_shared.directive import ChannelMessage
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.wire import SUBPROTOCOL
@@ -47,18 +48,18 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_board", "_close_by_s", "_fragments", "_has_ended", "_heard_at_s", "_listens_at_s", "_loop", "_partial",
-        "_ping_at_s", "_transport", "_ws", "address", "app_name", "pace", "path", "session", "wakes_at_s",
+        "_ping_at_s", "_request", "_transport", "_ws", "address", "app_name", "pace", "path", "session", "wakes_at_s",
     )  # fmt: skip
 
     def __init__(self, board: Switchboard, loop: asyncio.AbstractEventLoop, address: str = "") -> None:
         self._board: Final = board
         self._loop: Final = loop
-        self._ws: Final = ServerProtocol(
-            subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=board.max_event_bytes, logger=_QUIET
-        )
+        self._ws: Protocol = _NOT_ASKED
         self._transport: asyncio.Transport | None = None
         # The beginning of a frame whose rest has not come; the core has not seen it.
         self._partial = b""
+        # What the core has read, until it is answered.
+        self._request: Request | None = None
         self._fragments: list[bytes] = []
         self._heard_at_s = loop.time()
         self.pace: Final = board.accounts.pace(self._heard_at_s)
@@ -94,15 +95,15 @@ class Connection(asyncio.Protocol):
     def arrive(self) -> None:
         """Take what has come before the websocket was open, now that it is this Connection's turn."""
         if self._partial:
-            self._take(self._to_core)
+            self._take(self._asked if self._ws is _NOT_ASKED else self._to_core)
 
     def eof_received(self) -> bool:
         """Let the core see the end, then close. A peer that has not waited for its turn gets no answer."""
         if self.session is not None:
             self.arrive()
+            self._ws.receive_eof()
+            self._flush()
         self._partial = b""
-        self._ws.receive_eof()
-        self._flush()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -132,34 +133,25 @@ class Connection(asyncio.Protocol):
 
     # From the switchboard.
 
-    def welcome(self, welcome: Welcome, request: Request) -> int:
+    def welcome(self, welcome: Welcome, asked: Asked) -> int:
         """Open the websocket, unless the peer has gone meanwhile; return the HTTP status of the answer."""
         if self._transport is None:
             return 499
-        response = self._ws.accept(request)
-        self._ws.send_response(response)
-        if response.status_code == 101:
+        status = self._accept(asked)
+        if status == 101:
             now_s = self._loop.time()
             self.app_name, self.path = welcome.app.name, welcome.path
             self._close_by_s = NEVER
             self._ping_at_s = now_s + self._board.ping_interval_s
             self.session = self._board.opened(self, welcome)
             self._ask()
-        self._flush()
-        # The core keeps the request as long as the socket is open (websockets 17.4, ServerProtocol.parse): 2 kB a call.
-        request.headers.clear()
-        return response.status_code
+        return status
 
     def answer(self, answer: Answer) -> None:
         """Answer with plain HTTP and close."""
-        response = self._ws.reject(answer.status, "")
-        response.body = answer.body
-        del response.headers["Content-Length"], response.headers["Content-Type"]
-        response.headers.update(
-            {"Content-Length": str(len(answer.body)), "Content-Type": answer.content_type, **(answer.headers or {})}
-        )
-        self._ws.send_response(response)
-        self._flush()
+        if self._transport is not None:
+            self._transport.write(answer.encode())
+            self._transport.close()
 
     def send(self, frame: bytes) -> None:
         """Write one message."""
@@ -276,13 +268,42 @@ class Connection(asyncio.Protocol):
                 self._to_core(data[at:end])
             at = end
 
+    def _asked(self, data: bytes) -> None:
+        """Take the first bytes of a peer: a whole request, or its beginning, or something else."""
+        max_size = self._board.max_event_bytes
+        asked = usual_upgrade(data)
+        if asked is None:
+            self._ws = ServerProtocol(subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=max_size, logger=_QUIET)
+            self._to_core(data)
+        else:
+            self._ws = Protocol(Side.SERVER, state=State.CONNECTING, max_size=max_size, logger=_QUIET)
+            self._board.requested(self, asked)
+
+    def _accept(self, asked: Asked) -> int:
+        """Answer an upgrade; return the HTTP status."""
+        assert self._transport is not None, "welcome asks"
+        core = self._ws
+        if not isinstance(core, ServerProtocol):
+            core.state = State.OPEN
+            self._transport.write(switching(asked.accept_key))
+            return 101
+        request, self._request = self._request, None
+        assert request is not None, "the core has read one"
+        response = core.accept(request)
+        core.send_response(response)
+        self._flush()
+        # The core keeps the request as long as the socket is open (websockets 17.4, ServerProtocol.parse): 2 kB a call.
+        request.headers.clear()
+        return response.status_code
+
     def _to_core(self, data: bytes) -> None:
         self._ws.receive_data(data)
         for event in self._ws.events_received():
             if isinstance(event, Frame):
                 self._frame(event)
             elif isinstance(event, Request):
-                self._board.requested(self, event)
+                self._request = event
+                self._board.requested(self, _asked_of(event))
         self._flush()
 
     def _frame(self, frame: Frame) -> None:
@@ -367,6 +388,13 @@ class Connection(asyncio.Protocol):
         return min(self._close_by_s, self._ping_at_s, self._listens_at_s, session_s)
 
 
+def _asked_of(request: Request) -> Asked:
+    headers = {name.lower(): ", ".join(request.headers.get_all(name)) for name in request.headers}
+    return Asked(request.method, request.path, headers)
+
+
 # websockets logs each handshake and close at INFO; our own lines say the same with the call's id.
 _QUIET: Final = logging.getLogger("jambonz_gateway.websockets")
 _QUIET.setLevel(logging.WARNING)
+# Stands for the core of a peer that has not asked for anything yet.
+_NOT_ASKED: Final = Protocol(Side.SERVER, state=State.CONNECTING, logger=_QUIET)

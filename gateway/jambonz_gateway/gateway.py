@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from websockets.http11 import Request
-
 from jambonz_gateway.accounts import Accounts
 from jambonz_gateway.apps import Apps
 from jambonz_gateway.connection import Connection
@@ -34,6 +32,7 @@ from jambonz_gateway.reception import Reception
 from jambonz_gateway.session import Session
 from jambonz_gateway.switchboard import Cut
 from jambonz_gateway.turns import Turns
+from jambonz_gateway.upgrade import Asked
 from jambonz_gateway.uplink import Uplink
 from jambonz_gateway.wheel import Wheel
 from jambonz_shared.config import GatewaySettings
@@ -54,6 +53,7 @@ class Gateway:
         reception: Who answers HTTP requests; knows the apps and the credentials.
         connections: Sockets that are open, handshakes included.
         sessions: Connections whose Session has not finished, those with a closed socket included.
+        calls: How many sockets carry a call.
         is_draining: No new calls are wanted.
     """
 
@@ -72,6 +72,7 @@ class Gateway:
         self.reception: Final = Reception(settings, identity.keys, link, self.metrics, on_apps=self._apps_changed)
         self.connections: Final[set[Connection]] = set()
         self.sessions: Final[set[Connection]] = set()
+        self.calls = 0
         self.is_draining = False
         self.on_gone: Callable[[], None] = _nothing
         self._loop: Final = loop
@@ -101,13 +102,14 @@ class Gateway:
 
     # What a Connection asks for (switchboard.Switchboard).
 
-    def requested(self, connection: Connection, request: Request) -> None:
+    def requested(self, connection: Connection, asked: Asked) -> None:
         """See ``Reception.requested``."""
-        self.reception.requested(connection, request)
+        self.reception.requested(connection, asked)
 
     def opened(self, connection: Connection, welcome: Welcome) -> Session:
         """Give the Connection its Session."""
         self.sessions.add(connection)
+        self.calls += 1
         return Session(
             self.identity.gateway_id,
             now_s=self._loop.time(),
@@ -139,6 +141,7 @@ class Gateway:
         """Forget a socket; its Session stays until Redis has taken what is left."""
         self.connections.discard(connection)
         if code is not None:
+            self.calls -= 1
             self.metrics.closes[code] += 1
         self._drop_if_finished(connection)
         self.on_gone()
@@ -163,11 +166,6 @@ class Gateway:
         return time.time_ns() // 1_000_000
 
     # What the composition root asks for.
-
-    @property
-    def calls(self) -> int:
-        """Connections that carry a call."""
-        return sum(1 for connection in self.sessions if connection in self.connections)
 
     def held_bytes(self) -> int:
         """Return the bytes of events that wait for an owner."""

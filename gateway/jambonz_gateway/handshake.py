@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -47,6 +48,13 @@ class Answer:
     body: bytes
     content_type: str = "text/plain; charset=utf-8"
     headers: Mapping[str, str] | None = None
+
+    def encode(self) -> bytes:
+        """Return the HTTP response; the connection ends with it."""
+        phrase = HTTPStatus(self.status).phrase
+        headers = {"Connection": "close", "Content-Length": str(len(self.body)), "Content-Type": self.content_type}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in {**headers, **(self.headers or {})}.items())
+        return f"HTTP/1.1 {self.status} {phrase}\r\n{lines}\r\n".encode() + self.body
 
 
 @dataclass(frozen=True, slots=True)

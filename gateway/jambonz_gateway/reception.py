@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, assert_never
 
-from websockets.http11 import Request
-
 from jambonz_gateway.apps import Apps, KnownApp, app_of, apps_at_any_path
 from jambonz_gateway.connection import Connection
 from jambonz_gateway.handshake import HEADERS, Answer, Decision, UnknownPath, Welcome, decide, not_found
 from jambonz_gateway.logins import Denied, Granted, Logins, Unproven, Waiting
 from jambonz_gateway.metrics import Metrics
 from jambonz_gateway.peers import FORWARDING_HEADERS, Proxies
+from jambonz_gateway.upgrade import Asked
 from jambonz_shared.config import GatewaySettings
 from jambonz_shared.credentials import ANY_APP, SALT_BYTES, Credential, SecretHash, read_credentials
 from jambonz_shared.errors import BadFormat
@@ -25,6 +24,7 @@ from jambonz_shared.keys import Keys
 from jambonz_shared.manifest import Manifest
 from jambonz_shared.redis.errors import LinkError, ResponseError
 from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.wire import Reply
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class Reception:
         self._link: Final = link
         self._metrics: Final = metrics
         self._on_apps: Final = on_apps
+        self._manifests: dict[bytes, Reply] = {}
         self._loop: Final = asyncio.get_running_loop()
         self._logins: Final = Logins(os.urandom(32), failures_per_minute=settings.max_login_failures)
         self._forwarders: Final = Proxies.parse(settings.trusted_proxies if settings.behind_proxy == "headers" else "")
@@ -77,16 +78,13 @@ class Reception:
             found.append(Credential(frozenset({ANY_APP}), user, own))
         self._logins.use(found)
 
-    def requested(self, connection: Connection, request: Request) -> None:
+    def requested(self, connection: Connection, asked: Asked) -> None:
         """Decide on a request, now or soon: a login may need a slow hash, an unknown path newer manifests."""
-        # A header that comes several times is one list (RFC 9110 5.3).
         headers = {
-            name: ", ".join(values)
-            for name in (*HEADERS, *FORWARDING_HEADERS)
-            if (values := request.headers.get_all(name))
+            name: value for name in (*HEADERS, *FORWARDING_HEADERS) if (value := asked.headers.get(name.lower()))
         }
         connection.address = self._forwarders.client(connection.address, headers)
-        self._ask(_Visit(connection, request, headers))
+        self._ask(_Visit(connection, asked, headers))
 
     async def refresh_apps(self) -> None:
         """Read all manifests from Redis; the last known ones stay if it is away."""
@@ -97,6 +95,10 @@ class Reception:
             raws = await asyncio.gather(*(self._link.call(b"GET", self._keys.app(name.decode())) for name in names))
         except (LinkError, ResponseError):
             return
+        if (manifests := dict(zip(names, raws, strict=True))) == self._manifests:
+            # Nearly always; telling thousands of Sessions takes milliseconds.
+            return
+        self._manifests = manifests
         # One that cannot be read, by a worker of a newer version perhaps, leaves its app as it was.
         found = ((name, raw) for name, raw in zip(names, raws, strict=True) if isinstance(raw, bytes))
         read = ((name.decode(), self._read(raw)) for name, raw in found)
@@ -108,7 +110,7 @@ class Reception:
     # Credentials.
 
     def _ask(self, visit: "_Visit") -> None:
-        if visit.request.method == "OPTIONS":
+        if visit.asked.method == "OPTIONS":
             # The portal sends no credentials (PROTOCOL.md 8.1).
             self._decide(visit, Granted())
             return
@@ -180,11 +182,11 @@ class Reception:
         self._carry_out(visit, not_found(decision.path) if isinstance(decision, UnknownPath) else decision)
 
     def _decision(self, visit: "_Visit", login: Granted | Denied, apps: Apps) -> Decision:
-        return decide(visit.request.method, visit.request.path, visit.headers, apps=apps, login=login)
+        return decide(visit.asked.method, visit.asked.target, visit.headers, apps=apps, login=login)
 
     def _carry_out(self, visit: "_Visit", decision: Welcome | Answer) -> None:
         if isinstance(decision, Welcome):
-            self._metrics.handshakes[visit.connection.welcome(decision, visit.request)] += 1
+            self._metrics.handshakes[visit.connection.welcome(decision, visit.asked)] += 1
         else:
             visit.connection.answer(decision)
             self._metrics.handshakes[decision.status] += 1
@@ -208,5 +210,5 @@ class _Visit:
     """One request, until it is answered."""
 
     connection: Connection
-    request: Request
+    asked: Asked
     headers: Mapping[str, str]

@@ -6,14 +6,13 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from websockets.http11 import Request
-
     from jambonz_gateway.accounts import Accounts
     from jambonz_gateway.connection import Connection
     from jambonz_gateway.effects import Effect
     from jambonz_gateway.handshake import Welcome
     from jambonz_gateway.session import Session
     from jambonz_gateway.turns import Turns
+    from jambonz_gateway.upgrade import Asked
     from jambonz_gateway.wheel import Wheel
 
 
@@ -33,7 +32,7 @@ class Switchboard(Protocol):
     max_event_bytes: int
     accounts: Accounts
 
-    def requested(self, connection: Connection, request: Request) -> None:
+    def requested(self, connection: Connection, asked: Asked) -> None:
         """Answer an HTTP request with ``connection.welcome`` or ``connection.answer``, now or soon."""
 
     def opened(self, connection: Connection, welcome: Welcome) -> Session:

@@ -162,7 +162,7 @@ class GatewaySettings(CommonSettings):
         description="Its key, if that is in another file.",
         json_schema_extra={"expected": "a file that can be read"},
     )
-    ping_interval_s: Seconds = Field(20.0, ge=1, le=300, description="Time between pings; two lost ones end a socket.")
+    ping_interval_s: Seconds = Field(25.0, ge=1, le=300, description="Time between pings; two lost ones end a socket.")
     ack_deadline_s: Seconds = Field(
         4.0,
         ge=0.1,

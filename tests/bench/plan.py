@@ -44,8 +44,8 @@ def full(seconds: float, rounds: int) -> list[Step]:
     few = Load("live-100", "100 live calls, 100 hooks in flight", Kind.CLOSED, 100, seconds, in_flight=100)
     many = Load("live-10000", "10,000 live calls, 100 hooks in flight", Kind.CLOSED, 10_000, seconds, in_flight=100)
     churn = Load("churn", "short calls, 64 at a time: set-up, one hook, end", Kind.CHURN, 64, seconds)
-    # Two rounds of pings, which come each 20 s.
-    idle = Load("idle", "10,000 idle calls", Kind.IDLE, 10_000, 40.0, few_calls=500)
+    # Two rounds of pings, which come each 25 s.
+    idle = Load("idle", "10,000 idle calls", Kind.IDLE, 10_000, 50.0, few_calls=500)
     storm = Load(
         "storm", "5,000 calls, all sockets break at once", Kind.IDLE, 5000, 1.0, few_calls=500, storm_calls=5000
     )  # fmt: skip

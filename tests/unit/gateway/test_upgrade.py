@@ -1,0 +1,104 @@
+"""The usual handshake is read as the websockets core reads it, or not at all."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from jambonz_gateway.handshake import Answer
+from jambonz_gateway.upgrade import switching, usual_upgrade
+
+# As Node's ws sends it, behind jambonz' own headers (PROTOCOL.md 1.1).
+LINES = [
+    b"GET /ivr?tenant=42 HTTP/1.1",
+    b"Sec-WebSocket-Version: 13",
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    b"Connection: Upgrade",
+    b"Upgrade: websocket",
+    b"Authorization: Basic dXNlcjpwYXNz",
+    b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+    b"Sec-WebSocket-Protocol: ws.jambonz.org",
+    b"Host: 127.0.0.1:3000",
+]
+REQUEST = b"\r\n".join(LINES) + b"\r\n\r\n"
+
+
+def core_answer(data: bytes) -> tuple[Request, dict[str, str]]:
+    """Return the request as the core reads it, and the headers of its answer, which has to be 101."""
+    core = ServerProtocol(subprotocols=[Subprotocol("ws.jambonz.org")])
+    core.receive_data(data)
+    [request] = core.events_received()
+    assert isinstance(request, Request)
+    response = core.accept(request)
+    assert response.status_code == 101
+    return request, {name: value for name, value in response.headers.raw_items() if name != "Date"}
+
+
+def test_request_of_jambonz_is_usual() -> None:
+    asked = usual_upgrade(REQUEST)
+    assert asked is not None
+    assert (asked.method, asked.target) == ("GET", "/ivr?tenant=42")
+    assert asked.headers["authorization"] == "Basic dXNlcjpwYXNz"
+    # The example of RFC 6455 1.3.
+    assert asked.accept_key == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+    head, *lines = switching(asked.accept_key).decode().removesuffix("\r\n\r\n").split("\r\n")
+    assert head == "HTTP/1.1 101 Switching Protocols"
+    assert dict(line.split(": ") for line in lines) == core_answer(REQUEST)[1]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(REQUEST[:-2], id="partial"),
+        pytest.param(REQUEST + b"x", id="something_behind_it"),
+        pytest.param(REQUEST.replace(b"GET", b"OPTIONS"), id="another_method"),
+        pytest.param(REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0"), id="another_version"),
+        pytest.param(REQUEST.replace(b"\r\n", b"\n"), id="bare_line_feeds"),
+        pytest.param(REQUEST.replace(b"/ivr", b"/iv r"), id="space_in_the_target"),
+        pytest.param(REQUEST.replace(b"Host:", b"Host :"), id="space_behind_a_name"),
+        pytest.param(REQUEST.replace(b"Host: ", b"Host: \xff"), id="not_ascii"),
+        pytest.param(REQUEST.replace(b"Host: ", b"Host: x\r\n y"), id="folded"),
+        pytest.param(REQUEST.replace(b"Host:", b"Upgrade:"), id="header_twice"),
+        pytest.param(REQUEST.replace(b"Upgrade: websocket\r\n", b""), id="no_upgrade"),
+        pytest.param(REQUEST.replace(b"Connection: Upgrade", b"Connection: keep-alive"), id="connection_stays"),
+        pytest.param(REQUEST.replace(b": 13", b": 12"), id="another_websocket_version"),
+        pytest.param(REQUEST.replace(b"ws.jambonz.org", b"audio.jambonz.org"), id="another_subprotocol"),
+        pytest.param(REQUEST.replace(b"dGhl", b"dGh"), id="key_is_no_base64"),
+        pytest.param(REQUEST.replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"dGhlIHNhbXBsZQ=="), id="short_key"),
+        pytest.param(REQUEST.replace(b"Sec-WebSocket-Key", b"Key"), id="no_key"),
+        pytest.param(REQUEST.replace(b"Host:", b"Content-Length:"), id="body"),
+        pytest.param(REQUEST.replace(b"Host: ", b"Host: " + b"x" * 8192), id="too_long"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+def test_any_other_request_is_left_to_the_core(data: bytes) -> None:
+    assert usual_upgrade(data) is None
+
+
+@given(st.integers(0, len(REQUEST)), st.integers(0, 12), st.binary(max_size=6), st.permutations(LINES[1:]))
+def test_what_is_usual_the_core_takes_too(at: int, removed: int, added: bytes, lines: list[bytes]) -> None:
+    """With any bytes of it changed, and its headers in any order."""
+    request = b"\r\n".join([LINES[0], *lines]) + b"\r\n\r\n"
+    data = request[:at] + added + request[at + removed :]
+    asked = usual_upgrade(data)
+    if asked is None:
+        return
+    request_of_core, answer = core_answer(data)
+    assert (asked.method, asked.target) == (request_of_core.method, request_of_core.path)
+    assert asked.headers == {name.lower(): value for name, value in request_of_core.headers.raw_items()}
+    assert asked.accept_key == answer["Sec-WebSocket-Accept"]
+
+
+def test_plain_answer_is_http() -> None:
+    raw = Answer(401, b"No.\n", headers={"WWW-Authenticate": "Basic"}).encode()
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert body == b"No.\n"
+    assert head.split(b"\r\n") == [
+        b"HTTP/1.1 401 Unauthorized",
+        b"Connection: close",
+        b"Content-Length: 4",
+        b"Content-Type: text/plain; charset=utf-8",
+        b"WWW-Authenticate: Basic",
+    ]
