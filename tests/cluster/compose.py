@@ -28,21 +28,23 @@ SETTINGS: Final = {
 class ComposeCluster:
     """One running project. ``up`` first; ``down`` leaves nothing."""
 
-    def __init__(self, engine: Engine, *, project: str = PROJECT, folder: Path = REPO) -> None:
+    def __init__(self, engine: Engine, *, project: str = PROJECT, folder: Path = REPO, basic_auth: str = "") -> None:
         self.engine = engine.at(folder)
         self.project = project
+        self.basic_auth = basic_auth
         self.port = free_port()
         self.status_port = free_port()
         self.prometheus_port = free_port()
         ports = {"PORT": self.port, "STATUS_PORT": self.status_port, "PROMETHEUS_PORT": self.prometheus_port}
         ports["LOCUST_PORT"] = free_port()
         self.engine.environ |= {**SETTINGS, **{name: str(port) for name, port in ports.items()}}
-        self.engine.environ["COMPOSE_PROJECT_NAME"] = project
+        self.engine.environ |= {"COMPOSE_PROJECT_NAME": project, "BASIC_AUTH": basic_auth}
 
     @property
     def url(self) -> str:
         """Where jambonz connects to."""
-        return f"ws://127.0.0.1:{self.port}/ivr"
+        userinfo = f"{self.basic_auth}@" if self.basic_auth else ""
+        return f"ws://{userinfo}127.0.0.1:{self.port}/ivr"
 
     def up(self, **scale: int) -> None:
         """Start or scale the services, ``gateway=3``; return when all that take calls are ready.

@@ -32,7 +32,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def compose(engine: Engine) -> Iterator[ComposeCluster]:
     """Three gateways and two workers behind haproxy."""
-    running = ComposeCluster(engine)
+    running = ComposeCluster(engine, basic_auth="jambonz:secret")
     _RUNNING.append(running)
     try:
         running.up(gateway=3, worker=2)

@@ -30,7 +30,7 @@ def cloned(engine: Engine, tmp_path: Path) -> Iterator[ComposeCluster]:
     folder = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(REPO), str(folder)], check=True)
     shutil.copy(folder / ".env.example", folder / ".env")
-    running = ComposeCluster(engine, project="jc-clone", folder=folder)
+    running = ComposeCluster(engine, project="jc-clone", folder=folder, basic_auth="jambonz:clean%clone")
     images = {f"{name.upper()}_IMAGE": f"jc-clone/{name}" for name in ("gateway", "worker", "cluster", "loadtest")}
     load = {"CALLS_PER_SECOND": f"{CALLS_PER_SECOND}", "MINUTES": f"{MINUTES:.3f}", "LOAD_WORKERS": "2"}
     running.engine.environ |= {**images, **load}

@@ -68,6 +68,36 @@ def test_prometheus_sees_every_process_and_takes_the_rules(compose: ComposeClust
     until_now(all_are_scraped, f"one address of each of {wanted} is scraped")
 
 
+# Tries wrong passwords from inside of a container and prints the status of each answer.
+GUESSING = """
+import base64, socket, sys
+for number in range(int(sys.argv[1])):
+    secret = base64.b64encode(f"jambonz:guess-{number}".encode()).decode()
+    lines = ["GET /ivr HTTP/1.1", "Host: haproxy", "Connection: Upgrade", "Upgrade: websocket"]
+    lines += ["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
+    lines += ["Sec-WebSocket-Protocol: ws.jambonz.org", f"Authorization: Basic {secret}"]
+    with socket.create_connection(("haproxy", 3000), timeout=5) as connection:
+        connection.sendall("\\r\\n".join([*lines, "", ""]).encode())
+        print(connection.recv(64).split()[1].decode())
+"""
+
+
+def test_guesses_count_against_the_address_that_guesses(compose: ComposeCluster) -> None:
+    """A gateway sees callers, not haproxy: who tries passwords locks out nobody else, and the log tells who it is."""
+
+    def guess(service: str, times: int) -> list[str]:
+        return compose.compose("exec", "-T", service, "python", "-c", GUESSING, str(times)).split()
+
+    # The limit is 10 per minute and process, of three; less than a minute passes here.
+    assert guess("cluster", 60)[-1] == "429"
+    assert guess("worker", 1) == ["401"]
+    refusals = [line for line in compose.compose("logs", "--no-color", "gateway").splitlines() if "login refused" in line]
+    guesser = set(compose.addresses_of(compose.containers("cluster")[0]).values())
+    haproxy = compose.addresses_of(compose.containers("haproxy")[0]).values()
+    assert any(f'"{address}"' in line for line in refusals for address in guesser)
+    assert not any(f'"{address}"' in line for line in refusals for address in haproxy)
+
+
 async def test_calls_are_spread_over_all_gateways_and_workers(compose: ComposeCluster) -> None:
     """leastconn keeps the gateways within 20 %; workers pull what they have room for."""
     calls = [asyncio.create_task(simulate_call(compose.url, STAYING)) for _ in range(90)]

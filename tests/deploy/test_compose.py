@@ -4,9 +4,12 @@ import math
 import re
 from pathlib import Path
 
+import pytest
+
 from jambonz_gateway.metrics import SESSION_EVENTS, Metrics
-from jambonz_shared.config import GatewaySettings, WorkerSettings
-from jambonz_shared.environment import PREFIX, variable_of
+from jambonz_gateway.peers import Proxies
+from jambonz_shared.config import CommonSettings, GatewaySettings, WorkerSettings
+from jambonz_shared.environment import PREFIX, load_settings, variable_of
 from jambonz_shared.units import parse_duration_s
 from jambonz_workers.metrics import WorkerMetrics
 
@@ -25,10 +28,54 @@ def test_example_lists_every_variable_with_its_default() -> None:
     assert listed == DEFAULTS
 
 
-def test_every_variable_of_the_services_is_a_setting() -> None:
-    """A misspelt variable is only a warning in a log that nobody reads."""
-    known = {variable_of(name) for model in (GatewaySettings, WorkerSettings) for name in model.model_fields}
-    assert set(re.findall(rf"{PREFIX}[A-Z_]+", COMPOSE)) <= known
+def service(name: str) -> str:
+    """Return the lines of a service."""
+    (lines,) = re.findall(rf"^  {name}:\n((?:    .*\n|\n)+)", COMPOSE, re.MULTILINE)
+    return str(lines)
+
+
+def environ_of(name: str) -> dict[str, str]:
+    """Return our variables of a service with their defaults, those that all services share included."""
+    shared, rest = COMPOSE.split("\nservices:\n", 1)
+    assert rest
+    lines = re.findall(rf"({PREFIX}[A-Z_]+): (.*)$", shared + service(name), re.MULTILINE)
+    return {variable: re.sub(r"\$\{([A-Z_]+):-[^}]*\}", lambda it: DEFAULTS[it[1]], value) for variable, value in lines}
+
+
+@pytest.mark.parametrize(
+    ("name", "model"), [("gateway", GatewaySettings), ("worker", WorkerSettings), ("cluster", CommonSettings)]
+)
+def test_every_variable_of_a_service_is_a_setting_of_its_role(name: str, model: type[CommonSettings]) -> None:
+    """A misspelt variable is only a warning in a log that nobody reads; a bad default is no start at all."""
+    environ = environ_of(name)
+    assert environ.keys() <= {variable_of(field) for field in model.model_fields}
+    assert load_settings(model, environ=environ).key_prefix == DEFAULTS["KEY_PREFIX"]
+
+
+def test_settings_repeated_here_have_the_defaults_of_the_code() -> None:
+    """Limits are written down to be found; whoever changes one in the code changes it here."""
+    given = load_settings(GatewaySettings, environ=environ_of("gateway"))
+    for name in ("max_login_failures", "max_call_event_rate", "max_account_event_rate", "max_held_bytes"):
+        assert getattr(given, name) == getattr(GatewaySettings(), name), name
+    assert given.call_grace_s == GatewaySettings().call_grace_s
+    worker = load_settings(WorkerSettings, environ=environ_of("worker"))
+    assert worker.handler_threads == WorkerSettings().handler_threads
+
+
+def test_gateways_take_the_callers_address_from_the_balancer_alone() -> None:
+    """Otherwise a guesser locks out everybody behind haproxy, or invents an address for each guess (SECURITY.md)."""
+    given = load_settings(GatewaySettings, environ=environ_of("gateway"))
+    config = (REPO / "deploy/haproxy/haproxy.cfg").read_text()
+    assert re.search(r"^\s+default-server send-proxy-v2$", config, re.MULTILINE)
+    assert given.behind_proxy == "proxy-protocol"
+    proxies = Proxies.parse(given.trusted_proxies)
+    # One of each pool that Docker takes networks from (docs.docker.com, default-address-pools), Swarm's included.
+    assert all(proxies.trusts(address) for address in ("172.17.0.2", "172.31.255.7", "192.168.16.2", "10.0.0.3"))
+    assert not proxies.trusts("203.0.113.7")
+    # What makes that trust safe: nobody outside reaches the gateways but through haproxy.
+    assert "ports:" not in service("gateway")
+    assert "networks: [inside]\n" in service("gateway")
+    assert "inside: {internal: true}" in COMPOSE
 
 
 def test_grace_periods_outlast_the_drain() -> None:
