@@ -1,7 +1,7 @@
 """Locust: calls of jambonz against a cluster, as an open stream. docs/how-to/load-test.md tells how to use it.
 
 One user is one call per second: users do not wait for their calls to end, because callers do not wait for each other.
-Variables: CALLS_PER_SECOND, MINUTES, SCENARIO, SHAPE, SPEED, ACK_P99_MS, FAILED_SHARE.
+Variables: CALLS_PER_SECOND, MINUTES, SCENARIO, SHAPE, SPEED, ACK_P99_MS, FAILED_SHARE, BASIC_AUTH.
 """
 
 import math
@@ -9,6 +9,7 @@ import os
 import random
 import sys
 from typing import Any
+from urllib.parse import quote
 
 import gevent
 from jambonz_load.playing import play_call
@@ -26,6 +27,7 @@ SCENARIO = SCENARIOS[os.environ.get("SCENARIO", "ivr")]
 SHAPE = SHAPES[os.environ.get("SHAPE", "steady")]
 SPEED = float(os.environ.get("SPEED", "1"))
 LIMITS = Limits(float(os.environ.get("FAILED_SHARE", "0")), float(os.environ.get("ACK_P99_MS", "1000")))
+BASIC_AUTH = os.environ.get("BASIC_AUTH", "")
 
 # Beyond the length of a call, for reconnects and reaping.
 END_LIMIT_S = SCENARIO.hold_s / SPEED + 30.0
@@ -67,7 +69,7 @@ class JambonzUser(User):  # type: ignore[misc]  # locust ships no types for its 
         gevent.joinall(list(self._calls), timeout=END_LIMIT_S)
 
     def _play(self) -> None:
-        result = play_call(f"{str(self.host).rstrip('/')}{SCENARIO.path}", SCENARIO.script, SPEED)
+        result = play_call(_url(str(self.host)), SCENARIO.script, SPEED)
         TALLY.add(result)
         self._tell(result)
 
@@ -82,6 +84,14 @@ class JambonzUser(User):  # type: ignore[misc]  # locust ships no types for its 
         error = None if result.is_good else CallFailed(_kinds(result))
         duration_ms = result.duration_s * 1000
         fire(request_type="call", name=result.script, response_time=duration_ms, response_length=0, exception=error)
+
+
+def _url(host: str) -> str:
+    """Return where calls go, with user and password in front of the host as jambonz takes them, if any."""
+    scheme, _, rest = host.rstrip("/").partition("://")
+    user, _, password = BASIC_AUTH.partition(":")
+    userinfo = f"{quote(user, safe='')}:{quote(password, safe='')}@" if BASIC_AUTH else ""
+    return f"{scheme}://{userinfo}{rest}{SCENARIO.path}"
 
 
 def _kinds(result: CallResult) -> str:
