@@ -69,17 +69,18 @@ def commit_args(
         n,
         ownership.ttl_ms if renews else 0,
         batch,
-        changes.facts,
-        changes.status,
         previous,
-        len(changes.state),
     )
-    if not changes.state:
+    if changes is NO_CHANGES:
         return ownership.keys, head
-    pairs: list[Argument] = []
-    for pair in changes.state.items():
-        pairs.extend(pair)
-    return ownership.keys, (*head, *pairs)
+    fields: list[Argument] = []
+    if changes.facts:
+        fields += ("facts", changes.facts)
+    if changes.status:
+        fields += ("status", changes.status)
+    for name, json in changes.state.items():
+        fields += (f"s:{name}", json)
+    return ownership.keys, (*head, *fields)
 
 
 def commit_reply(reply: object) -> Committed | Duplicate | Fenced | Gone:
