@@ -23,7 +23,8 @@ class LiveCall:
         delivery: The event that runs now.
         committed: Highest n that Redis has confirmed, by epoch.
         sent: Highest n that was sent to Redis, by epoch.
-        is_taken_over: The notice of a takeover has come. An adoption may be repeated, and so may its notice.
+        is_inherited: Another owner had handled events of it, and the application has not been told of the takeover.
+            A notice may come without that: its first owner died before it had begun, or an adoption was repeated.
         renew_at_s: Loop time from which on the next batch renews the time to live of the Call's keys.
     """
 
@@ -34,7 +35,7 @@ class LiveCall:
     delivery: Delivery | None = None
     committed: dict[int, int] = field(default_factory=dict)
     sent: dict[int, int] = field(default_factory=dict)
-    is_taken_over: bool = False
+    is_inherited: bool = False
     renew_at_s: float = 0.0
 
     def confirm(self, epoch: int, n: int) -> None:

@@ -171,6 +171,7 @@ class Office:
         ownership = Ownership(CallKeys.of(self._keys, call_sid), self.process_id, fence, self._terms.call_ttl_ms)
         live = self.live[call_sid] = LiveCall(Call(call_sid, self, claimed), ownership)
         live.committed.update(record.committed)
+        live.is_inherited = bool(record.committed)
         if not record.live:
             self.recovery.without_sockets(live)
         self._metrics.calls.set(len(self.live))
@@ -237,10 +238,10 @@ class Office:
                 self._commit_bare(call, envelope, on_committed)
                 return
             if envelope.kind == TAKEOVER:
-                if live.is_taken_over:
+                if not live.is_inherited:
                     self._sweeper.settle(delivery)
                     return
-                live.is_taken_over = True
+                live.is_inherited = False
             event = event_of(envelope)
             if envelope.is_quarantined:
                 self._commit_quarantined(call, event, on_committed)

@@ -7,9 +7,11 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
+from jambonz_shared.kinds import TAKEOVER
 from jambonz_shared.redis import script
 from jambonz_shared.redis.scripts import CallKeys, claim_args
 from jambonz_workers import App, Call, CallGone, CallLost, Event
+from jambonz_workers.redelivery import notice
 from tests.conditions import until
 from tests.integration.worker.conftest import Start
 from tests.integration.worker.gateway_double import GatewayDouble, Line
@@ -337,22 +339,33 @@ async def test_background_work_sends_commands_in_order(start: Start, gateway: Ga
     await line.end()
 
 
-async def test_a_takeover_notice_reaches_its_handler(start: Start, gateway: GatewayDouble) -> None:
-    """So that background work can be resumed by another worker; once, even if the adoption was repeated."""
-    app, seen = counting(), asyncio.Queue[dict[str, object]]()
+@pytest.mark.parametrize(
+    ("committed_before", "told"),
+    [
+        pytest.param({"d:7": 3}, [{"seen": [1]}], id="another_owner_had_begun"),
+        pytest.param({}, [], id="the_first_owner_died_before_it_had_begun"),
+    ],
+)
+async def test_a_takeover_is_told_once_and_only_if_there_was_something_to_take_over(
+    start: Start, gateway: GatewayDouble, committed_before: dict[str, int], told: list[object]
+) -> None:
+    """So that background work can be resumed by another worker, and does not run twice if the adoption was repeated."""
+    app, seen = counting(), []
 
     @app.takeover
     async def resume(call: Call) -> None:
-        seen.put_nowait(deepcopy(dict(call.state)))
+        seen.append(deepcopy(dict(call.state)))
 
     await start(app)
     line = await gateway.open()
+    if committed_before:
+        await gateway.redis.hset(gateway.keys.call(line.sid), mapping=committed_before)
     await line.start()
     await line.hook("/count", i=1)
-    await line.publish("cluster:takeover")
-    await line.publish("cluster:takeover")
+    for _ in range(2):
+        await gateway.redis.xadd(gateway.keys.inbox(line.owner), {"e": notice(line.sid, TAKEOVER, 0).encode()})
     await line.hook("/count", i=2)
-    assert [seen.get_nowait() for _ in range(seen.qsize())] == [{"seen": [1]}]
+    assert seen == told
     await line.end()
 
 
