@@ -5,6 +5,7 @@ at Redis each two seconds, and writes what it saw. Exits with 1 if locust's limi
 if something grew.
 """
 
+import contextlib
 import os
 import re
 import statistics
@@ -20,6 +21,7 @@ from typing import Final
 import click
 import psutil
 import redis
+from jambonz_load import costs, ramp
 
 from jambonz_cluster.embedded_redis import EmbeddedRedis, free_port
 from jambonz_shared.runtime.lifeline import die_with_parent
@@ -49,10 +51,10 @@ class Sample:
     """
 
     at_s: float
+    usage: costs.Usage
     rss_mib: float
     fds: int
     tasks: int
-    cpu_s: float
     keys: int
     waiting: int
     stream_entries: int
@@ -89,21 +91,25 @@ class Local:
             self._start(role, [*arguments, *processes], environ)
             self._until(f"{role}s", count)
 
-    def sample(self, started_s: float) -> Sample:
-        """Look at all processes and at Redis."""
+    def sample(self, started_s: float, load_pid: int) -> Sample:
+        """Look at all processes and at Redis; ``load_pid`` is the process that makes the calls, or starts those."""
         assert self.client is not None, "start() comes first"
-        processes = [one for part in self._parts for one in (part, *part.children(recursive=True))]
-        rss, fds, cpu = 0, 0, 0.0
-        for one in processes:
-            times = one.cpu_times()
-            rss, fds, cpu = rss + one.memory_info().rss, fds + one.num_fds(), cpu + times.user + times.system
-        info = self.client.info("memory")
+        processes = [one for part in self._parts for one in _family(part)]
+        rss = sum(one.memory_info().rss for one in processes)
+        fds = sum(one.num_fds() for one in processes)
+        info = self.client.info()
         return Sample(
             at_s=time.monotonic() - started_s,
+            usage=costs.Usage(
+                at_s=time.time(),
+                cluster_s=_cpu_s(processes),
+                redis_s=info["used_cpu_user"] + info["used_cpu_sys"],
+                load_s=_cpu_s(_family(psutil.Process(load_pid))),
+                machine_s=_machine_s(),
+            ),
             rss_mib=rss / 2**20,
             fds=fds,
             tasks=sum(map(_tasks_of, self._internal_ports)),
-            cpu_s=cpu,
             keys=self.client.dbsize(),
             waiting=self._entries("jc:dispatch:*"),
             stream_entries=self._entries("jc:inbox:*") + self._entries("jc:log:*"),
@@ -152,6 +158,29 @@ class Local:
             time.sleep(0.1)
 
 
+def _family(process: psutil.Process) -> list[psutil.Process]:
+    """Return a process and all that it has started; none if it has just ended."""
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _cpu_s(processes: Sequence[psutil.Process]) -> float:
+    used_s = 0.0
+    for one in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            used_s += times.user + times.system
+    return used_s
+
+
+def _machine_s() -> float:
+    times = psutil.cpu_times()
+    # guest is part of user, iowait is idle.
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)
+
+
 def _tasks_of(internal_port: int) -> int:
     with urllib.request.urlopen(f"http://127.0.0.1:{internal_port}/metrics", timeout=10) as response:
         shown = _TASKS.search(response.read().decode())
@@ -185,25 +214,30 @@ def grown(samples: Sequence[Sample]) -> list[str]:
 
 
 def report(samples: Sequence[Sample], per_s: float) -> str:
-    """Return what was seen as a Markdown table."""
+    """Return what was seen as a Markdown table; ``per_s`` is the rate of calls, 0 if it was not one."""
     names = ("rss_mib", "fds", "tasks", "keys", "stream_entries", "waiting", "redis_mib")
     lines = ["| | second quarter | last quarter | most |", "|---|---|---|---|"]
     for name in names:
         before, after = growth(samples, name)
         lines.append(f"| {name} | {before:.0f} | {after:.0f} | {max(getattr(s, name) for s in samples):.0f} |")
-    first, last = samples[0], samples[-1]
-    cores = (last.cpu_s - first.cpu_s) / (last.at_s - first.at_s)
+    first, last = samples[0].usage, samples[-1].usage
+    cores = costs.between([first, last], first.at_s, last.at_s).cluster_s
     per_core = f"{per_s / cores:.0f} calls/s per core"
     lines.append(f"\nMemory grew by {slope_mib_per_hour(samples):.1f} MiB an hour over the last half.")
-    lines.append(f"Gateways and workers used {cores:.2f} cores for {per_s:g} calls/s: {per_core}.")
+    if per_s:
+        lines.append(f"Gateways and workers used {cores:.2f} cores for {per_s:g} calls/s: {per_core}.")
     return "\n".join(lines)
 
 
-def run_locust(port: int, environ: Mapping[str, str], folder: Path) -> "subprocess.Popen[bytes]":
+def run_locust(port: int, environ: Mapping[str, str], folder: Path, processes: int) -> "subprocess.Popen[bytes]":
     """Start locust without its page; its HTML report and its tables go to the folder."""
     command = [str(LOCUST), "-f", str(REPO / "loadtest/locustfile.py"), "--headless", "--only-summary"]
     command += ["--host", f"ws://127.0.0.1:{port}"]
     command += ["--html", str(folder / "report.html"), "--csv", str(folder / "calls")]
+    if processes > 1:
+        port_of_master = str(free_port())
+        command += ["--processes", str(processes)]
+        command += ["--master-bind-port", port_of_master, "--master-port", port_of_master]
     return subprocess.Popen(
         command,
         env={**os.environ, "PYTHONPATH": str(REPO / "loadtest"), **environ},
@@ -219,6 +253,7 @@ def run_locust(port: int, environ: Mapping[str, str], folder: Path) -> "subproce
 @click.option("--shape", default="steady", show_default=True)
 @click.option("--gateways", type=int, default=2, show_default=True)
 @click.option("--workers", type=int, default=2, show_default=True)
+@click.option("--generators", type=int, default=1, show_default=True, help="Processes that make the calls.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("build/load"), show_default=True)
 @click.option("--soak", "is_soak", is_flag=True, help="Fail if something grows.")
 def main(  # noqa: PLR0913  one parameter for each option
@@ -229,6 +264,7 @@ def main(  # noqa: PLR0913  one parameter for each option
     shape: str,
     gateways: int,
     workers: int,
+    generators: int,
     folder: Path,
     is_soak: bool,
 ) -> None:
@@ -240,17 +276,20 @@ def main(  # noqa: PLR0913  one parameter for each option
     environ = {"CALLS_PER_SECOND": f"{per_s:g}", "MINUTES": f"{minutes:g}", "SCENARIO": scenario, "SHAPE": shape}
     try:
         local.start()
-        locust = run_locust(local.port, environ, folder)
+        locust = run_locust(local.port, environ, folder, generators)
         started_s = time.monotonic()
         while locust.poll() is None and time.monotonic() - started_s < 60 * minutes + END_LIMIT_S:
             if time.monotonic() - started_s < 60 * minutes:
-                samples.append(local.sample(started_s))
+                samples.append(local.sample(started_s, locust.pid))
             time.sleep(SAMPLE_EVERY_S)
         locust.terminate()
         code = locust.wait(20)
     finally:
         local.stop()
-    text = report(samples, per_s if shape != "soak" else per_s / 2)
+    text = report(samples, {"soak": per_s / 2, "ramp": 0.0}.get(shape, per_s))
+    if shape == "ramp":
+        steps = ramp.from_csv((folder / "calls_ramp.csv").read_text())
+        text = f"{costs.table(steps, [sample.usage for sample in samples])}\n\n{text}"
     leaks = grown(samples) if is_soak else []
     click.echo("\n".join([text, *(f"GROWN: {leak}" for leak in leaks)]))
     (folder / "report.md").write_text(text + "\n")

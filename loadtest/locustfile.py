@@ -8,39 +8,38 @@ import math
 import os
 import random
 import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import gevent
+from jambonz_load import lateness, ramp, tally
 from jambonz_load.playing import play_call
 from jambonz_load.scenarios import SCENARIOS
 from jambonz_load.shapes import SHAPES
-from jambonz_load.tally import Limits, Tally, report
+from jambonz_load.tally import Limits, Tally
+from jambonz_load.telling import tell
 from locust import LoadTestShape, User, constant_throughput, events, task
 from locust.env import Environment
-
-from jambonz_simulator.core.records import CallResult
+from locust.runners import MasterRunner, WorkerRunner
 
 CALLS_PER_SECOND = float(os.environ.get("CALLS_PER_SECOND", "10"))
 MINUTES = float(os.environ.get("MINUTES", "1"))
 SCENARIO = SCENARIOS[os.environ.get("SCENARIO", "ivr")]
-SHAPE = SHAPES[os.environ.get("SHAPE", "steady")]
 SPEED = float(os.environ.get("SPEED", "1"))
 LIMITS = Limits(float(os.environ.get("FAILED_SHARE", "0")), float(os.environ.get("ACK_P99_MS", "1000")))
 BASIC_AUTH = os.environ.get("BASIC_AUTH", "")
+
+SHAPE_NAME = os.environ.get("SHAPE", "steady")
+RAMP = ramp.Ramp(CALLS_PER_SECOND, 60 * MINUTES, SCENARIO.hold_s / SPEED, LIMITS) if SHAPE_NAME == "ramp" else None
 
 # Beyond the length of a call, for reconnects and reaping.
 END_LIMIT_S = SCENARIO.hold_s / SPEED + 30.0
 
 TALLY = Tally()
-
-
-class CallFailed(Exception):
-    """A call did not go well; the text says how, so that locust counts failures by their kind."""
-
-
-class DeadlineMissed(Exception):
-    """A hook was not answered in time."""
 
 
 class JambonzUser(User):  # type: ignore[misc]  # locust ships no types for its users
@@ -71,19 +70,7 @@ class JambonzUser(User):  # type: ignore[misc]  # locust ships no types for its 
     def _play(self) -> None:
         result = play_call(_url(str(self.host)), SCENARIO.script, SPEED)
         TALLY.add(result)
-        self._tell(result)
-
-    def _tell(self, result: CallResult) -> None:
-        fire = self.environment.events.request.fire
-        for hook in result.hooks:
-            if hook.latency_s is not None:
-                fire(request_type="ack", name=hook.kind, response_time=hook.latency_s * 1000, response_length=0)
-            elif hook.dead_by == "timeout":
-                missed = DeadlineMissed(hook.kind)
-                fire(request_type="ack", name=hook.kind, response_time=5000, response_length=0, exception=missed)
-        error = None if result.is_good else CallFailed(_kinds(result))
-        duration_ms = result.duration_s * 1000
-        fire(request_type="call", name=result.script, response_time=duration_ms, response_length=0, exception=error)
+        tell(self.environment, result)
 
 
 def _url(host: str) -> str:
@@ -94,27 +81,28 @@ def _url(host: str) -> str:
     return f"{scheme}://{userinfo}{rest}{SCENARIO.path}"
 
 
-def _kinds(result: CallResult) -> str:
-    kinds = {result.outcome.kind, *(anomaly.kind for anomaly in result.anomalies)}
-    return f"{' '.join(sorted(kinds))} {result.outcome.reason}".strip()
-
-
 class CallsPerSecond(LoadTestShape):  # type: ignore[misc]
     """As many users as calls per second are due at this moment; the test ends by itself."""
 
     def tick(self) -> tuple[int, float] | None:
         """Return users and how fast they may come, None at the end."""
-        share = self.get_run_time() / (60 * MINUTES)
-        if share >= 1:
+        run_s = self.get_run_time()
+        share = run_s / (60 * MINUTES)
+        if RAMP is not None:
+            RAMP.see(run_s, ramp.Reading(time.time(), replace(TALLY), _ack_ms(self.runner.environment)))
+        if share >= 1 or (RAMP is not None and RAMP.is_broken):
             return None
-        users = max(1, math.ceil(SHAPE(share, CALLS_PER_SECOND)))
+        due_per_s = RAMP.per_s(share) if RAMP is not None else SHAPES[SHAPE_NAME](share, CALLS_PER_SECOND)
+        users = max(1, math.ceil(due_per_s))
         return users, users
 
 
 @events.init.add_listener  # type: ignore[untyped-decorator]
-def be_patient(environment: Environment, **_: Any) -> None:
-    """Give live calls the time to end."""
+def begin(environment: Environment, **_: Any) -> None:
+    """Give live calls the time to end; have an eye on this process, unless it makes no calls."""
     environment.stop_timeout = END_LIMIT_S
+    if not isinstance(environment.runner, MasterRunner):
+        gevent.spawn(lateness.watch, TALLY)
 
 
 @events.report_to_master.add_listener  # type: ignore[untyped-decorator]
@@ -131,11 +119,38 @@ def take_counts(client_id: str, data: dict[str, Any]) -> None:  # noqa: ARG001
 
 @events.quitting.add_listener  # type: ignore[untyped-decorator]
 def judge(environment: Environment, **_: Any) -> None:
-    """Say how it went; the exit code is 1 if a limit was broken."""
-    if os.environ.get("LOCUST_MODE_WORKER") or "--worker" in sys.argv:
+    """Say how it went; the exit code is 1 if a limit was broken, of a ramp if its first step broke one."""
+    if isinstance(environment.runner, WorkerRunner):
         return
     acks = [entry for (_, method), entry in environment.stats.entries.items() if method == "ack"]
     p99_ms = max((entry.get_response_time_percentile(0.99) or 0.0 for entry in acks), default=0.0)
-    broken = LIMITS.broken(TALLY, p99_ms)
-    sys.stdout.write(report(TALLY, p99_ms, broken))
-    environment.process_exit_code = 1 if broken else 0
+    sys.stdout.write(tally.report(TALLY, p99_ms))
+    if RAMP is not None:
+        sys.stdout.write(ramp.verdict(RAMP.steps))
+        environment.process_exit_code = 0 if ramp.last_good(RAMP.steps) else 1
+    else:
+        broken = LIMITS.broken(TALLY, p99_ms)
+        sys.stdout.write(tally.verdict(broken))
+        environment.process_exit_code = 1 if broken else 0
+    _write_tables(environment)
+
+
+def _write_tables(environment: Environment) -> None:
+    """Write what is ours beside locust's own tables, if it was asked for those."""
+    prefix = environment.parsed_options.csv_prefix
+    if not prefix:
+        return
+    counts = _ack_ms(environment)
+    percentiles = {f"ack_p{100 * share:g}_ms": ramp.percentile_ms(counts, share) for share in (0.5, 0.95, 0.99, 0.999)}
+    Path(f"{prefix}_jambonz.csv").write_text(tally.as_csv(TALLY, percentiles))
+    if RAMP is not None:
+        Path(f"{prefix}_ramp.csv").write_text(ramp.as_csv(RAMP.steps))
+
+
+def _ack_ms(environment: Environment) -> Counter[int]:
+    """Return how many acks took how many milliseconds, rounded as locust does: three digits at 1 s, two below."""
+    counts: Counter[int] = Counter()
+    for (_, method), entry in environment.stats.entries.items():
+        if method == "ack":
+            counts.update(entry.response_times)
+    return counts

@@ -1,4 +1,4 @@
-"""How many calls per second come, over the time of a test. Pure."""
+"""How many calls per second come, over the time of a test; the ramp has a module of its own. Pure."""
 
 from collections.abc import Callable
 from typing import Final
@@ -17,11 +17,6 @@ def steady(_: float, per_s: float) -> float:
     return per_s
 
 
-def ramp(share: float, per_s: float) -> float:
-    """From nothing to all, evenly."""
-    return share * per_s
-
-
 def spike(share: float, per_s: float) -> float:
     """A burst in the middle."""
     return per_s * SPIKE_FACTOR if SPIKE_STARTS <= share < SPIKE_ENDS else per_s
@@ -32,4 +27,4 @@ def soak(_: float, per_s: float) -> float:
     return per_s / 2
 
 
-SHAPES: Final[dict[str, Shape]] = {"steady": steady, "ramp": ramp, "spike": spike, "soak": soak}
+SHAPES: Final[dict[str, Shape]] = {"steady": steady, "spike": spike, "soak": soak}

@@ -1,5 +1,8 @@
 """What a load test comes to, on one machine or many: counts that add up, limits, a verdict. Pure."""
 
+import csv
+import io
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Final
 
@@ -18,6 +21,8 @@ class Tally:
         started: Calls begun, finished or not.
         failed: Calls that did not end as they should, or met something a well-behaved server never causes.
         worst_ack_ms: The slowest ack that was in time.
+        looks: How often the generators have looked at their clocks.
+        late_looks: How often they came late to that (``lateness.py``).
     """
 
     started: int = 0
@@ -28,9 +33,12 @@ class Tally:
     out_of_order: int = 0
     late_acks: int = 0
     duplicate_acks: int = 0
+    commands: int = 0
     lost_commands: int = 0
     reconnects: int = 0
     worst_ack_ms: float = 0.0
+    looks: int = 0
+    late_looks: int = 0
 
     def add(self, result: CallResult) -> None:
         """Count a finished call."""
@@ -41,6 +49,7 @@ class Tally:
         self.out_of_order += overtaken_acks(result.hooks)
         self.late_acks += sum(len(hook.late_acks) for hook in result.hooks)
         self.duplicate_acks += sum(hook.duplicate_acks for hook in result.hooks)
+        self.commands += len(result.commands)
         self.lost_commands += sum(command.verdict == "lost" for command in result.commands)
         self.reconnects += result.reconnects
         latencies_s = [hook.latency_s for hook in result.hooks if hook.latency_s is not None]
@@ -59,6 +68,11 @@ class Tally:
         for field in fields(self):
             setattr(self, field.name, field.default)
         return counts
+
+    def since(self, before: "Tally") -> "Tally":
+        """Return what was counted after ``before``; the worst ack is that of all the time."""
+        counts = {field.name: getattr(self, field.name) - getattr(before, field.name) for field in fields(self)}
+        return Tally(**counts | {"worst_ack_ms": self.worst_ack_ms})
 
     @property
     def margin_ms(self) -> float:
@@ -96,14 +110,30 @@ class Limits:
         return found
 
 
-def report(tally: Tally, ack_p99_ms: float, broken: list[str]) -> str:
-    """Return the end of a test for people."""
-    verdict = "\n".join(f"BROKEN: {sentence}" for sentence in broken) or "all limits kept"
+def verdict(broken: list[str]) -> str:
+    """Return for people what was not kept, or that all was."""
+    return "\n".join(f"BROKEN: {sentence}" for sentence in broken) + "\n" if broken else "all limits kept\n"
+
+
+def report(tally: Tally, ack_p99_ms: float) -> str:
+    """Return what was counted for people."""
     return (
         f"{tally.calls} calls ended of {tally.started}, {tally.failed} failed, {tally.hooks} hooks, "
         f"{tally.reconnects} reconnects\n"
         f"acks: p99 {ack_p99_ms:.0f} ms, worst {tally.worst_ack_ms:.0f} ms, "
         f"margin to the deadline {tally.margin_ms:.0f} ms, "
         f"{tally.deadline_misses} missed, {tally.late_acks} late, {tally.duplicate_acks} twice, "
-        f"{tally.out_of_order} out of order, {tally.lost_commands} commands lost\n{verdict}\n"
+        f"{tally.out_of_order} out of order, {tally.lost_commands} commands lost\n"
     )
+
+
+def as_csv(tally: Tally, ack_ms: Mapping[str, float]) -> str:
+    """Return one line with all counts, the given percentiles of the acks, and the least margin to the deadline."""
+    row = {name: f"{value:g}" for name, value in ack_ms.items()}
+    row |= {field.name: f"{getattr(tally, field.name):.10g}" for field in fields(tally)}
+    row["margin_ms"] = f"{tally.margin_ms:.10g}"
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(row), lineterminator="\n")
+    writer.writeheader()
+    writer.writerow(row)
+    return out.getvalue()

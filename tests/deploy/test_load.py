@@ -1,5 +1,7 @@
 """`make load` with each scenario: real gateways and workers, called by locust."""
 
+import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +29,52 @@ def test_scenario_keeps_all_limits(tools: None, tmp_path: Path, scenario: str) -
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all limits kept" in done.stdout
     assert "calls/s per core" in (tmp_path / "report.md").read_text()
-    assert (tmp_path / "report.html").stat().st_size > 10_000
+    html = (tmp_path / "report.html").read_text()
+    for ours in ("margin", "hooks answered in time", "acks in order", "commands not lost"):
+        assert f'"{ours}"' in html, "the report shows our rows beside locust's own"
+
+
+def test_tables_tell_what_the_end_of_the_run_tells(tools: None, tmp_path: Path) -> None:
+    """Ack latency, margin, missed, out of order and lost in locust's own tables, and exactly in a table of ours."""
+    done = load(tmp_path, "--calls-per-second", "4", "--minutes", "0.1", "--scenario", "churn", ACK_P99_MS="3000")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (counts,) = csv.DictReader((tmp_path / "calls_jambonz.csv").open())
+    ended, hooks = int(counts["calls"]), int(counts["hooks"])
+    assert f"{ended} calls ended of {counts['started']}, 0 failed, {hooks} hooks" in done.stdout
+    assert f"margin to the deadline {float(counts['margin_ms']):.0f} ms, 0 missed" in done.stdout
+    assert 0 < float(counts["ack_p50_ms"]) <= float(counts["ack_p99_ms"]) <= 3000
+    assert counts["out_of_order"] == counts["lost_commands"] == counts["deadline_misses"] == "0"
+    # locust writes its tables once per second until the end: a call or two may come behind.
+    rows = {(row["Type"], row["Name"]): row for row in csv.DictReader((tmp_path / "calls_stats.csv").open())}
+    for name in ("hooks answered in time", "acks in order", "acks once"):
+        assert 0 < int(rows["check", name]["Request Count"]) <= hooks
+        assert rows["check", name]["Failure Count"] == "0"
+    least_margin_ms = float(rows["margin", "session:new"]["Min Response Time"])
+    assert least_margin_ms >= float(counts["margin_ms"]) - 0.01
+    assert float(rows["", "Aggregated"]["Max Response Time"]) < least_margin_ms, "margins are no requests"
+
+
+def test_ramp_finds_the_step_that_breaks_and_tells_what_a_core_bears(tools: None, tmp_path: Path) -> None:
+    """It climbs with several generators, stops where a limit breaks, and tells the figures of the step before."""
+    arguments = ("--calls-per-second", "6", "--minutes", "0.6", "--scenario", "churn", "--shape", "ramp")
+    done = load(tmp_path, *arguments, "--generators", "2", ACK_P99_MS="3000", SPEED="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all limits kept up to the top: ask for more calls per second" in done.stdout
+    first, second = csv.DictReader((tmp_path / "calls_ramp.csv").open())
+    assert float(first["calls_per_s"]) < float(second["calls_per_s"])
+    report = (tmp_path / "report.md").read_text()
+    assert re.search(r"Last good step: \d+ calls/s and \d+ live calls per core", report), report
+    sys.stdout.write(report)
+
+
+def test_ramp_whose_first_step_breaks_stops_and_fails(tools: None, tmp_path: Path) -> None:
+    """There is no last good step to tell of, and no reason to climb on."""
+    arguments = ("--calls-per-second", "6", "--minutes", "0.6", "--scenario", "churn", "--shape", "ramp")
+    done = load(tmp_path, *arguments, ACK_P99_MS="0.001")
+    assert done.returncode == 1
+    assert "no step kept the limits" in done.stdout
+    assert "BROKEN at 3 calls/s: 99th percentile of the acks" in done.stdout
+    assert len((tmp_path / "calls_ramp.csv").read_text().splitlines()) == 2, "names and one step"
 
 
 def test_short_soak_grows_nothing(tools: None, tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
 """What a load test counts and when it fails, without a cluster."""
 
 import pytest
+from jambonz_load.shapes import SHAPES
+from jambonz_load.tally import Limits, Tally, as_csv, report, verdict
 
 from jambonz_simulator.core.records import CallResult, HookRecord, Outcome
-from loadtest.jambonz_load.shapes import SHAPES
-from loadtest.jambonz_load.tally import Limits, Tally, report
 
 
 def call(*, kind: str = "completed", latency_s: float | None = 0.1) -> CallResult:
@@ -32,7 +32,8 @@ def test_good_calls_break_no_limit() -> None:
     tally = Tally()
     tally.add(call())
     assert Limits().broken(tally, 100.0) == []
-    assert "all limits kept" in report(tally, 100.0, [])
+    assert "all limits kept" in verdict([])
+    assert "1 calls ended of 0, 0 failed" in report(tally, 100.0)
 
 
 @pytest.mark.parametrize(
@@ -64,8 +65,26 @@ def test_calls_that_never_ended_are_a_failure() -> None:
 
 @pytest.mark.parametrize(
     ("name", "shares"),
-    [("steady", [10, 10, 10]), ("ramp", [0, 5, 10]), ("spike", [10, 40, 10]), ("soak", [5, 5, 5])],
+    [("steady", [10, 10, 10]), ("spike", [10, 40, 10]), ("soak", [5, 5, 5])],
 )
 def test_shapes_give_calls_per_second_over_time(name: str, shares: list[float]) -> None:
     """At the start, in the middle and at the end."""
     assert [SHAPES[name](share, 10.0) for share in (0.0, 0.5, 1.0)] == shares
+
+
+def test_table_has_all_counts_the_percentiles_and_the_margin() -> None:
+    """What the console says at the end, for a spreadsheet."""
+    tally = Tally(started=1)
+    tally.add(call(latency_s=0.25))
+    names, values = as_csv(tally, {"ack_p99_ms": 250.0}).splitlines()
+    row = dict(zip(names.split(","), values.split(","), strict=True))
+    assert row["ack_p99_ms"] == "250"
+    assert (row["calls"], row["hooks"], row["deadline_misses"], row["out_of_order"]) == ("1", "1", "0", "0")
+    assert (row["worst_ack_ms"], row["margin_ms"]) == ("250", "4750")
+
+
+def test_counts_since_a_moment_leave_out_what_was_before() -> None:
+    """A step of a ramp is judged by its own calls."""
+    tally = Tally(started=5, calls=3, hooks=9)
+    before = Tally(started=2, calls=1, hooks=4)
+    assert tally.since(before) == Tally(started=3, calls=2, hooks=5)

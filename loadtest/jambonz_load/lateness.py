@@ -1,0 +1,21 @@
+"""How late this process is, seen by itself: a generator without CPU left would blame the cluster for it."""
+
+from time import monotonic
+from typing import Final
+
+import gevent
+
+from jambonz_load.tally import Tally
+
+LOOK_EVERY_S: Final = 0.1
+# A greenlet that wakes up so late would make acks look as late: a tenth of the slowest 99th percentile allowed.
+LATE_S: Final = 0.1
+
+
+def watch(tally: Tally) -> None:
+    """Count for ever how often this process comes late to a look at its clock."""
+    while True:
+        due_s = monotonic() + LOOK_EVERY_S
+        gevent.sleep(LOOK_EVERY_S)
+        tally.looks += 1
+        tally.late_looks += monotonic() - due_s > LATE_S
