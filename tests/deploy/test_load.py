@@ -38,14 +38,17 @@ def test_tables_tell_what_the_end_of_the_run_tells(tools: None, tmp_path: Path) 
     """Ack latency, margin, missed, out of order and lost in locust's own tables, and exactly in a table of ours."""
     done = load(tmp_path, "--calls-per-second", "4", "--minutes", "0.1", "--scenario", "churn", ACK_P99_MS="3000")
     assert done.returncode == 0, done.stdout + done.stderr
-    (counts,) = csv.DictReader((tmp_path / "calls_jambonz.csv").open())
+    (counts,) = csv.DictReader((tmp_path / "calls_jambonz.csv").read_text().splitlines())
     ended, hooks = int(counts["calls"]), int(counts["hooks"])
     assert f"{ended} calls ended of {counts['started']}, 0 failed, {hooks} hooks" in done.stdout
     assert f"margin to the deadline {float(counts['margin_ms']):.0f} ms, 0 missed" in done.stdout
     assert 0 < float(counts["ack_p50_ms"]) <= float(counts["ack_p99_ms"]) <= 3000
     assert counts["out_of_order"] == counts["lost_commands"] == counts["deadline_misses"] == "0"
     # locust writes its tables once per second until the end: a call or two may come behind.
-    rows = {(row["Type"], row["Name"]): row for row in csv.DictReader((tmp_path / "calls_stats.csv").open())}
+    rows = {
+        (row["Type"], row["Name"]): row
+        for row in csv.DictReader((tmp_path / "calls_stats.csv").read_text().splitlines())
+    }
     for name in ("hooks answered in time", "acks in order", "acks once"):
         assert 0 < int(rows["check", name]["Request Count"]) <= hooks
         assert rows["check", name]["Failure Count"] == "0"
@@ -60,7 +63,7 @@ def test_ramp_finds_the_step_that_breaks_and_tells_what_a_core_bears(tools: None
     done = load(tmp_path, *arguments, "--generators", "2", ACK_P99_MS="3000", SPEED="1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all limits kept up to the top: ask for more calls per second" in done.stdout
-    first, second = csv.DictReader((tmp_path / "calls_ramp.csv").open())
+    first, second = csv.DictReader((tmp_path / "calls_ramp.csv").read_text().splitlines())
     assert float(first["calls_per_s"]) < float(second["calls_per_s"])
     report = (tmp_path / "report.md").read_text()
     assert re.search(r"Last good step: \d+ calls/s and \d+ live calls per core", report), report
