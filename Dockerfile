@@ -65,6 +65,10 @@ COPY --from=build-loadtest /opt/loadtest /opt/loadtest
 ENV PATH=/opt/loadtest/bin:/usr/local/bin:/usr/bin:/bin
 COPY loadtest/locustfile.py /app/locustfile.py
 COPY loadtest/jambonz_load /app/jambonz_load
+# A volume that is mounted here gets the owner of this folder.
+USER root
+RUN install -d -o 10001 -g 10001 /reports
+USER 10001:10001
 ENTRYPOINT ["/opt/loadtest/bin/dumb-init", "--", "locust"]
 EXPOSE 8089
 CMD ["-f", "/app/locustfile.py"]

@@ -116,7 +116,7 @@ $(VENV_CHECKOV)/.installed: deploy/requirements/checkov.lock
 .PHONY: load
 load: venv venv-deploy redis ## Load a cluster on this machine: make load CALLS_PER_SECOND=20 MINUTES=2 SCENARIO=ivr SHAPE=steady
 	$(PY) loadtest/local.py --calls-per-second $(or $(CALLS_PER_SECOND),20) --minutes $(or $(MINUTES),2) \
-		--scenario $(or $(SCENARIO),ivr) --shape $(or $(SHAPE),steady) --folder build/load
+		--scenario $(or $(SCENARIO),ivr) --shape $(or $(SHAPE),steady) --generators $(or $(GENERATORS),1) --folder build/load
 
 .PHONY: soak
 soak: venv venv-deploy redis ## Half the load for long, and nothing may grow: make soak CALLS_PER_SECOND=40 MINUTES=30

@@ -1,5 +1,6 @@
 """What somebody does who has just cloned the project: the commands of the how-to, and two thousand calls."""
 
+import csv
 import re
 import shutil
 import subprocess
@@ -40,7 +41,16 @@ def cloned(engine: Engine, tmp_path: Path) -> Iterator[ComposeCluster]:
         running.down()
 
 
-def test_two_thousand_calls_from_a_clean_clone(cloned: ComposeCluster) -> None:
+def assert_tables_are_kept(cloned: ComposeCluster, folder: Path, ended: int) -> None:
+    """The report and the tables outlive the containers that wrote them, and can be taken out."""
+    (master,) = cloned.compose("--profile", "load", "ps", "-a", "-q", "load-master").split()
+    cloned.engine.run("docker", "cp", f"{master}:/reports", str(folder))
+    (counts,) = csv.DictReader((folder / "calls_jambonz.csv").read_text().splitlines())
+    assert (int(counts["calls"]), counts["deadline_misses"]) == (ended, "0")
+    assert '"margin"' in (folder / "report.html").read_text()
+
+
+def test_two_thousand_calls_from_a_clean_clone(cloned: ComposeCluster, tmp_path: Path) -> None:
     """0 errors, 0 deadlines missed, all gateways alike within 20 %, no worker idle."""
     scale = ("--scale", f"gateway={GATEWAYS}", "--scale", f"worker={WORKERS}")
     cloned.compose("up", "-d", *scale, limit_s=UP_LIMIT_S)
@@ -54,6 +64,7 @@ def test_two_thousand_calls_from_a_clean_clone(cloned: ComposeCluster) -> None:
     assert failed == 0
     assert " 0 missed" in report
     assert "all limits kept" in report
+    assert_tables_are_kept(cloned, tmp_path / "reports", ended)
 
     by_gateway = 'jambonz_gateway_handshakes_total{status="101"}'
     by_worker = 'jambonz_worker_claims_total{result="ok"}'
