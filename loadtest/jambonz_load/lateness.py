@@ -14,8 +14,11 @@ LATE_S: Final = 0.1
 
 def watch(tally: Tally) -> None:
     """Count for ever how often this process comes late to a look at its clock."""
+    before_s = monotonic()
     while True:
-        due_s = monotonic() + LOOK_EVERY_S
         gevent.sleep(LOOK_EVERY_S)
+        now_s = monotonic()
         tally.looks += 1
-        tally.late_looks += monotonic() - due_s > LATE_S
+        tally.late_looks += now_s - before_s > LOOK_EVERY_S + LATE_S
+        tally.watched_s += now_s - before_s
+        before_s = now_s

@@ -114,13 +114,13 @@ class Ramp:
 
 
 def _measured(asked_per_s: float, first: Reading, last: Reading, limits: Limits) -> Step:
-    seconds = last.at_s - first.at_s
     counted = last.tally.since(first.tally)
+    seconds = _seconds(counted, last.at_s - first.at_s)
     p99_ms = percentile_ms({ms: count - first.ack_ms.get(ms, 0) for ms, count in last.ack_ms.items()}, 0.99)
     late_share = counted.late_looks / max(1, counted.looks)
     broken = []
     if late_share > LATE_SHARE:
-        broken.append(f"the generator was out of CPU (its own clock was late at {late_share:.1%} of the looks)")
+        broken.append(f"the generator had no CPU left: it was late at {late_share:.1%} of the looks at its clock")
     if counted.started < STARTED_SHARE * asked_per_s * seconds:
         broken.append(f"the generator started {counted.started / seconds:.1f} calls/s instead of {asked_per_s:g}")
     # Of the calls that start in a step only some end in it, and the other way round.
@@ -138,6 +138,16 @@ def _measured(asked_per_s: float, first: Reading, last: Reading, limits: Limits)
         ends_at_s=last.at_s,
         broken="; ".join(broken),
     )
+
+
+def _seconds(counted: Tally, passed_s: float) -> float:
+    """Return how long it took to count this.
+
+    Other processes report each three seconds (locust's WORKER_REPORT_INTERVAL), so theirs is not the time that has
+    passed here; they tell how long they have counted.
+    """
+    processes = round(counted.watched_s / passed_s)
+    return counted.watched_s / processes if processes else passed_s
 
 
 def percentile_ms(counts: Mapping[int, int], share: float) -> float:

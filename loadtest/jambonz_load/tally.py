@@ -21,8 +21,9 @@ class Tally:
         started: Calls begun, finished or not.
         failed: Calls that did not end as they should, or met something a well-behaved server never causes.
         worst_ack_ms: The slowest ack that was in time.
-        looks: How often the generators have looked at their clocks.
+        looks: How often the processes that make calls have looked at their clocks.
         late_looks: How often they came late to that (``lateness.py``).
+        watched_s: How long they did, all together.
     """
 
     started: int = 0
@@ -39,6 +40,7 @@ class Tally:
     worst_ack_ms: float = 0.0
     looks: int = 0
     late_looks: int = 0
+    watched_s: float = 0.0
 
     def add(self, result: CallResult) -> None:
         """Count a finished call."""

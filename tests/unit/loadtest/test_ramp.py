@@ -20,7 +20,7 @@ def ramp(top_per_s: float = 20.0) -> Ramp:
 def counted(second: int, per_s: int) -> Tally:
     """Return what is counted after so many seconds at a rate: calls of 5 s with two hooks, all well."""
     calls = per_s * max(0, second - CALL_S)
-    return Tally(started=per_s * second, calls=calls, hooks=2 * calls, looks=10 * second)
+    return Tally(started=per_s * second, calls=calls, hooks=2 * calls, looks=10 * second, watched_s=float(second))
 
 
 def play(one: Ramp, until_s: int, worse: Tally | None = None, slow_ms: int = 20) -> None:
@@ -61,7 +61,7 @@ def test_step_is_measured_once_it_has_settled() -> None:
         pytest.param(Tally(failed=1), "calls failed", id="failed_call"),
         pytest.param(Tally(deadline_misses=1), "not answered", id="missed_deadline"),
         pytest.param(Tally(out_of_order=1), "out of order", id="order"),
-        pytest.param(Tally(late_looks=9), "the generator was out of CPU", id="late_generator"),
+        pytest.param(Tally(late_looks=9), "the generator had no CPU left", id="late_generator"),
         pytest.param(Tally(started=-100), "the generator started", id="calls_that_were_not_started"),
     ],
 )
@@ -80,6 +80,16 @@ def test_slow_acks_of_the_step_break_it_not_those_before() -> None:
     one = ramp()
     play(one, 25, slow_ms=1500)
     assert "99th percentile of the acks is 1500 ms" in one.steps[0].broken
+
+
+def test_rates_go_by_the_time_that_the_generators_have_counted() -> None:
+    """Two of them, each of whose reports holds three seconds: in 14 s come reports of 15."""
+    one = ramp()
+    for second in range(26):
+        reported = 3 * (second // 3 + 1)
+        tally = Tally(started=10 * reported, calls=10 * reported, watched_s=2.0 * reported)
+        one.see(float(second), Reading(1000.0 + second, tally, {}))
+    assert one.steps[0].calls_per_s == 10.0
 
 
 def test_last_step_is_closed_at_the_end() -> None:
