@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from jambonz_cluster.cli import main
 from jambonz_shared.config import CommonSettings, GatewaySettings, WorkerSettings, load_settings
-from jambonz_shared.environment import variable_of
+from jambonz_shared.environment import may_be_file, variable_of
 from tests.deploy import rendering
 from tests.deploy.rendering import (
     KUBERNETES,
@@ -176,19 +177,67 @@ def test_longer_drains_of_the_chart_make_longer_grace_periods(tools: None) -> No
     test_grace_periods_outlast_the_drain(objects_of(helmed("--set", values)))
 
 
-def test_every_variable_is_a_setting(overlay: list[Object]) -> None:
-    """A misspelt variable is only a warning in a log that nobody reads."""
+def assert_variables_are_settings(objects: list[Object]) -> None:
     models: dict[str, type[CommonSettings]] = {
         "gateway": GatewaySettings,
         "worker": WorkerSettings,
         "cluster": CommonSettings,
     }
-    for workload in workloads(overlay):
+    for workload in workloads(objects):
         model = models.get(pod_labels(workload)["app.kubernetes.io/component"])
         if model is not None:
             known = {variable_of(name) for name in model.model_fields}
-            given = {name.removesuffix("_FILE") for name in environ_of(container_of(workload))}
-            assert given <= known
+            # Secrets may come as files; what is a file anyway has a setting of that name.
+            known |= {f"{variable_of(name)}_FILE" for name in model.model_fields if may_be_file(model, name)}
+            assert environ_of(container_of(workload)).keys() <= known
+            settings_of(container_of(workload), model)
+
+
+def test_every_variable_is_a_setting(overlay: list[Object]) -> None:
+    """A misspelt variable is only a warning in a log that nobody reads; a bad value is no start at all."""
+    assert_variables_are_settings(overlay)
+
+
+# Everything that is off by default.
+EXTRAS = {
+    "gateway.behindProxy": "proxy-protocol",
+    "gateway.trustedProxies": "{10.0.1.0/24,10.0.2.0/24}",
+    "gateway.credentials": "true",
+    "gateway.tlsSecretName": "wss",
+    "gateway.extraEnv.JAMBONZ_CLUSTER_MAX_LOGIN_FAILURES": "20",
+    "worker.extraEnv.JAMBONZ_CLUSTER_HANDLER_THREADS": "64",
+    "extraEnv.JAMBONZ_CLUSTER_CALL_GRACE": "90s",
+}
+
+
+def test_values_that_are_off_by_default_become_settings_and_files(tools: None) -> None:
+    """Who needs credentials, TLS, a proxy in front or another limit changes values, no template."""
+    objects = objects_of(helmed(*(word for pair in EXTRAS.items() for word in ("--set", "=".join(pair)))))
+    assert_variables_are_settings(objects)
+    test_secrets_come_as_files_of_the_secret(objects)
+    gateway = settings_of(container_of(named(objects, "Deployment", "jambonz-gateway")), GatewaySettings)
+    assert (gateway.behind_proxy, gateway.trusted_proxies) == ("proxy-protocol", "10.0.1.0/24,10.0.2.0/24")
+    assert (gateway.max_login_failures, gateway.call_grace_s) == (20, 90.0)
+    worker = settings_of(container_of(named(objects, "Deployment", "jambonz-worker")), WorkerSettings)
+    assert (worker.handler_threads, worker.call_grace_s) == (64, 90.0)
+
+
+def test_proxy_without_networks_is_no_proxy(tools: None) -> None:
+    """Gateways that trust nobody would look as if they knew their callers."""
+    with pytest.raises(AssertionError, match=r"gateway\.trustedProxies"):
+        helmed("--set", "gateway.behindProxy=headers")
+
+
+def test_component_puts_gateways_behind_a_proxy(tools: None, tmp_path: Path) -> None:
+    """The same for kustomize; its network is one of documentation, so that nobody trusts it by mistake."""
+    base = os.path.relpath(KUBERNETES, tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(
+        f"resources: [{base}/base]\ncomponents: [{base}/components/behind-proxy]\n"
+    )
+    objects = objects_of(kustomized(str(tmp_path)))
+    assert_variables_are_settings(objects)
+    gateway = settings_of(container_of(named(objects, "Deployment", "jambonz-gateway")), GatewaySettings)
+    assert (gateway.behind_proxy, gateway.trusted_proxies) == ("proxy-protocol", "192.0.2.0/24")
 
 
 def test_arguments_are_those_of_the_command_line(overlay: list[Object]) -> None:

@@ -60,9 +60,17 @@ capabilities: {drop: [ALL]}
 - {name: JAMBONZ_CLUSTER_KEY_PREFIX, value: {{ .Values.keyPrefix | quote }}}
 - {name: JAMBONZ_CLUSTER_LOG_LEVEL, value: {{ .Values.logLevel | quote }}}
 - {name: JAMBONZ_CLUSTER_LOG_FORMAT, value: json}
-{{- range $name, $value := .Values.extraEnv }}
-- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- with .Values.extraEnv }}
+{{ include "jambonz.extraEnv" . }}
 {{- end }}
+{{- end -}}
+
+{{- define "jambonz.extraEnv" -}}
+{{- $lines := list -}}
+{{- range $name, $value := . -}}
+{{- $lines = append $lines (printf "- {name: %s, value: %s}" $name (toString $value | quote)) -}}
+{{- end -}}
+{{- join "\n" $lines -}}
 {{- end -}}
 
 {{- define "jambonz.mounts" -}}
