@@ -23,7 +23,7 @@ import psutil
 import redis
 from jambonz_load import costs, ramp
 
-from jambonz_cluster.embedded_redis import EmbeddedRedis, free_port
+from jambonz_cluster.embedded_redis import EmbeddedRedis, free_port, free_ports
 from jambonz_shared.runtime.lifeline import die_with_parent
 
 REPO: Final = Path(__file__).resolve().parents[1]
@@ -85,7 +85,7 @@ class Local:
         ):
             count = self._counts[role]
             # The processes of one role count up from the first one's port.
-            internal_port = free_port()
+            internal_port = free_ports(count)
             self._internal_ports += range(internal_port, internal_port + count)
             processes = ["--processes", str(count), "--internal-port", str(internal_port)]
             self._start(role, [*arguments, *processes], environ)

@@ -1,11 +1,8 @@
 """Real gateway and worker processes, started through the command line, for tests that kill, freeze and restart them."""
 
 import asyncio
-import contextlib
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +12,7 @@ from typing import Final, Literal
 import aiohttp
 import psutil
 
-from jambonz_cluster.embedded_redis import free_port
+from jambonz_cluster.embedded_redis import free_port, free_ports
 from jambonz_shared.runtime.lifeline import die_with_parent
 
 REPO: Final = Path(__file__).resolve().parent.parent
@@ -25,20 +22,8 @@ STOP_LIMIT_S: Final = 10.0
 LINES_SHOWN: Final = 200
 # Process i of a member listens on the internal port plus i.
 MAX_PROCESSES: Final = 4
-# Below these the kernel gives no port to clients (net.ipv4.ip_local_port_range), which would take one from the row.
-CLIENT_PORTS_BEGIN: Final = 32768
 
 Role = Literal["gateway", "worker"]
-
-
-def free_ports(count: int) -> int:
-    """Return the first of so many loopback ports in a row that nobody listens on at this moment."""
-    while True:
-        first = random.randrange(10_000, CLIENT_PORTS_BEGIN - count)
-        with contextlib.suppress(OSError), contextlib.ExitStack() as probes:
-            for port in range(first, first + count):
-                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return first
 
 
 class Member:

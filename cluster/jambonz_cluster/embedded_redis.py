@@ -1,7 +1,9 @@
 """A Redis server of our own, for development and tests: loopback only, temporary data, gone with its owner."""
 
 import asyncio
+import contextlib
 import importlib.util
+import random
 import re
 import shutil
 import signal
@@ -27,6 +29,9 @@ _LOG_NAME: Final = "redis.log"
 
 # A free port can be taken between our look and the server's bind; three such accidents in a row are something else.
 _PORT_TRIES: Final = 3
+
+# Below these the kernel gives no port to clients (net.ipv4.ip_local_port_range), which would take one from a row.
+_CLIENT_PORTS_BEGIN: Final = 32768
 
 _VERSION: Final = re.compile(r" v=(\d+)\.(\d+)")
 
@@ -81,6 +86,16 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def free_ports(count: int) -> int:
+    """Return the first of so many loopback ports in a row that nobody listens on at this moment."""
+    while True:
+        first = random.randrange(10_000, _CLIENT_PORTS_BEGIN - count)  # noqa: S311  no secret
+        with contextlib.suppress(OSError), contextlib.ExitStack() as probes:
+            for port in range(first, first + count):
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
 
 
 class EmbeddedRedis:
