@@ -1,18 +1,26 @@
 """What can go wrong between a command and its reply. Pure."""
 
+import re
+from typing import Final
+
 from jambonz_shared.errors import ClusterError
+
+# Redis before 7 wraps what a command inside a script was refused with (6.2, scripting.c, evalGenericCommand):
+# "ERR Error running script (call to f_SHA): @user_script:51: @user_script: 51: -OOM command not allowed ...".
+_INSIDE_A_SCRIPT: Final = re.compile(r"ERR Error running script .*?@user_script: ?\d+: -?([A-Z]{2,}) ")
 
 
 class ResponseError(ClusterError):
     """Redis answered a command with an error; the command had no effect.
 
     Attributes:
-        code: First word of the answer, such as ``"WRONGTYPE"``. Log this, never the text: Redis repeats the
-            arguments of unknown commands in it.
+        code: First word of the answer, such as ``"WRONGTYPE"``, or of that to the command of a script that was refused.
+            Log this, never the text: Redis repeats the arguments of unknown commands in it.
     """
 
     def __init__(self, text: str) -> None:
-        self.code = text.split(" ", 1)[0]
+        inside = _INSIDE_A_SCRIPT.match(text)
+        self.code = inside[1] if inside else text.split(" ", 1)[0]
         super().__init__(text)
 
 

@@ -6,6 +6,7 @@ import pytest
 import redis.asyncio
 
 from jambonz_shared.redis import script
+from jambonz_shared.redis.errors import ResponseError
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import EARLY, Changes, Committed, Duplicate, Fenced, Gone, Queued, commit_args
 from tests.integration.redis.desk import GRACE_MS, TTL_MS, Desk
@@ -64,6 +65,17 @@ async def test_commit_waits_for_its_predecessor_that_redis_refused(desk: Desk) -
     assert await commit(3, previous=2) == EARLY
     assert await commit(2, previous=1) == 1
     assert await commit(3, previous=2) == 2
+
+
+async def test_refusal_inside_a_script_has_the_code_of_its_command(desk: Desk) -> None:
+    """Redis 6.2 wraps it, yet a commit that memory has run out for, or that met a replica, is to be repeated."""
+    owner = await desk.owned()
+    args = commit_args(owner, (1, 1), b"batch")
+    await desk.client.set(desk.keys.log, "no stream", px=60_000)
+    with pytest.raises(ResponseError) as raised:
+        await desk.link.script_call(script.COMMIT, *args)
+    assert raised.value.code == "WRONGTYPE"
+    await desk.client.delete(desk.keys.log)
 
 
 async def test_events_are_counted_per_epoch(desk: Desk) -> None:

@@ -11,6 +11,21 @@ def test_code_is_the_first_word() -> None:
     assert ResponseError("ERR").code == "ERR"
 
 
+@pytest.mark.parametrize(
+    ("refusal", "code"),
+    [
+        pytest.param("@user_script: 51: -OOM command not allowed when", "OOM", id="memory"),
+        pytest.param("@user_script: 51: -READONLY You can't write.", "READONLY", id="replica"),
+        pytest.param("WRONGTYPE Operation against a key holding the wrong kind of value", "WRONGTYPE", id="bare"),
+        pytest.param("user_script:51: attempt to index a nil value", "ERR", id="fault_of_the_script"),
+    ],
+)
+def test_code_is_found_inside_what_redis_6_says_of_a_script(refusal: str, code: str) -> None:
+    """Weather inside a script is weather, however old the server."""
+    text = f"ERR Error running script (call to f_f8cbf8844e1db285a820881dbe719a75bdd4523c): @user_script:51: {refusal}"
+    assert ResponseError(text).code == code
+
+
 @pytest.mark.parametrize("sent", [True, False])
 def test_link_down_says_whether_the_command_was_sent(sent: bool) -> None:
     """Only what was certainly not sent may be repeated without thought."""
