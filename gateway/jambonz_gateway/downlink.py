@@ -2,15 +2,20 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
+import orjson
+
 from jambonz_gateway.effects import Attach, Detach, ReadLog, Report
 from jambonz_gateway.metrics import Metrics
 from jambonz_gateway.route import Attachment, Known
-from jambonz_shared.directive import ChannelMessage, ConnectionLeft, decode_channel_message
+from jambonz_shared import kinds
+from jambonz_shared.directive import AppChanged, ChannelMessage, ConnectionLeft, decode_channel_message
+from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFormat
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script, scripts
@@ -21,6 +26,7 @@ from jambonz_shared.redis.wire import Reply
 
 log = logging.getLogger(__name__)
 
+_LEG: Final = "leg"
 _LEFT: Final = "left"
 """The line of a Connection that attaches when its socket is closed already: only to pass on what it had received."""
 
@@ -66,16 +72,24 @@ class Holder(Protocol):
 class _Place:
     """One Connection's place in one Call: what must be said to Redis again after the link was down."""
 
-    __slots__ = ("attach", "detach", "epoch", "holder", "is_leaving", "seq", "was_tried")
+    __slots__ = ("app", "attach", "detach", "epoch", "holder", "is_leaving", "seq", "was_tried")
 
     def __init__(self, holder: Holder, attach: Attach) -> None:
         self.holder: Final = holder
         self.attach: Final = attach
+        # Of the Call, once it is known; a new one is made for the app of its Connection.
+        self.app = ""
         self.epoch = 0
         self.seq = 0
         self.was_tried = False
         self.detach: Detach | None = None
         self.is_leaving = False
+
+    def belongs_to(self, app: str) -> None:
+        """Note the app of the Call; its Connection goes with it, and so do events for dispatch and new legs."""
+        self.app = app
+        if self.attach.line != _LEG:
+            self.holder.app_name = app
 
 
 class _Followed:
@@ -232,7 +246,7 @@ class Downlink:
         is_late = place.holder.has_left and not place.epoch
         attach = scripts.Attach(
             self._identity.gateway_id,
-            place.holder.app_name,
+            place.app or place.holder.app_name,
             place.holder.path,
             _LEFT if is_late else place.attach.line,
             self._identity.call_ttl_ms,
@@ -261,6 +275,9 @@ class Downlink:
             case scripts.Attached() as attached:
                 place.epoch = attached.epoch
                 place.seq = max(place.seq, attached.seq)
+                place.belongs_to(attached.app)
+                if attached.former_owner:
+                    self._tell_transferred(call_sid, attached)
                 place.holder.attached(
                     call_sid,
                     Attachment(
@@ -271,8 +288,20 @@ class Downlink:
                         attached.acked,
                         attached.existed,
                         frozenset(attached.live_epochs),
+                        attached.is_passed_over,
                     ),
                 )
+
+    def _tell_transferred(self, call_sid: str, attached: scripts.Attached) -> None:
+        """Let the worker that owned the call know at once; should this be lost, it finds out by itself."""
+        log.info("call transferred", extra={"call_sid": call_sid, "app": attached.app})
+        body = orjson.dumps({"app": attached.app, "fence": attached.fence})
+        now_ms = time.time_ns() // 1_000_000
+        envelope = Envelope(
+            call_sid, 0, 0, kinds.TRANSFERRED, "", now_ms, self._identity.gateway_id, is_acked=True, body=body
+        )
+        inbox = self._identity.keys.inbox(attached.former_owner)
+        self._link.send(_ignore, b"XADD", inbox, b"NOMKSTREAM", b"*", b"e", envelope.encode())
 
     def _message(self, call_sid: str, raw: bytes) -> None:
         followed = self._calls.get(call_sid)
@@ -285,6 +314,8 @@ class Downlink:
             log.error("message on a call channel cannot be read", extra={"call_sid": call_sid, "why": str(error)})
             return
         for place in list(followed.places.values()):
+            if isinstance(message, AppChanged):
+                place.belongs_to(message.app)
             place.holder.channel(call_sid, message)
             if isinstance(message, ConnectionLeft) and message.epoch == place.epoch and place.detach is None:
                 # Others took this process for dead, or a Redis without its last second gave the epoch to two.

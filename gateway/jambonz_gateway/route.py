@@ -22,6 +22,7 @@ class Attachment:
         is_acked: Its ``session:new`` has been acked before.
         existed: The Call was known before, so its log may hold batches.
         live_epochs: Connections attached now, this one included.
+        is_passed_over: jambonz takes commands on another line (PROTOCOL.md 2.5).
     """
 
     epoch: int
@@ -31,6 +32,7 @@ class Attachment:
     is_acked: bool = False
     existed: bool = False
     live_epochs: frozenset[int] = frozenset()
+    is_passed_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Route:
     __slots__ = (
         "_fence", "_held", "_hooks", "_is_offered", "_n", "_offer_to", "_reading", "_reads_again",
         "_returned", "_seen_seq", "announced", "asked_seq", "call_sid", "delivered_seq", "epoch", "held_bytes",
-        "is_over", "live_epochs", "owner",
+        "is_over", "is_passed_over", "live_epochs", "owner",
     )  # fmt: skip
 
     def __init__(self, call_sid: str, *, offer_to: str = "") -> None:
@@ -75,6 +77,7 @@ class Route:
         self.delivered_seq = 0
         self.held_bytes = 0
         self.is_over = False
+        self.is_passed_over = False
         self.announced: list[ConnectionAttached | ConnectionLeft] = []
         self._offer_to = offer_to
         self._fence = -1
@@ -93,6 +96,8 @@ class Route:
     @property
     def is_newest(self) -> bool:
         """True when commands for the Call are ours to deliver."""
+        if self.is_passed_over:
+            return False
         if len(self.live_epochs) == 1:
             return self.epoch > 0 and (self.epoch in self.live_epochs or self.epoch > max(self.live_epochs))
         return self.epoch > 0 and self.epoch >= max(self.live_epochs, default=0)
@@ -118,6 +123,7 @@ class Route:
         if may_begin and not attachment.existed:
             self._begin_anew()
         was_older = self.epoch > 0 and not self.is_newest
+        self.is_passed_over = self.is_passed_over or attachment.is_passed_over
         self.epoch = attachment.epoch
         # Attached again, after the link was down: a log that was being read then has not been.
         self._reading = False

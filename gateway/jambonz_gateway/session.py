@@ -8,23 +8,14 @@ from collections.abc import Iterable
 from typing import Final, assert_never
 
 from jambonz_gateway.delivery import Delivery
-from jambonz_gateway.effects import (
-    Attach,
-    CloseSocket,
-    Count,
-    Detach,
-    Effect,
-    Forget,
-    MarkAcked,
-    Publish,
-    Send,
-)
+from jambonz_gateway.effects import Attach, CloseSocket, Count, Detach, Effect, Forget, MarkAcked, Publish, Send
 from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks
 from jambonz_gateway.policy import NEVER, SessionPolicy
 from jambonz_gateway.reconnection import Reconnection
 from jambonz_gateway.route import Attachment, Event, Known, Route
 from jambonz_shared import kinds, wire
 from jambonz_shared.directive import (
+    AppChanged,
     BatchSent,
     CallEnded,
     ChannelMessage,
@@ -205,7 +196,7 @@ class Session:
                 return list(route.owner_changed(worker_id, fence, self.gateway_id))
             case ConnectionAttached() | ConnectionLeft():
                 return self._connections_changed(route, message)
-            case CallEnded():
+            case AppChanged() | CallEnded():
                 return []
             case _:
                 assert_never(message)
@@ -268,7 +259,8 @@ class Session:
             return []
         self._is_closed = True
         effects: list[Effect] = [Count("hook_died")] * (self._owed.clear() + self._reconnection.clear())
-        is_over = self.is_over or (code in _CODES_OF_THE_END and not (by_us and code == _GOING_AWAY))
+        is_replaced = bool((route := self._routes.get(self.primary)) and route.is_passed_over)
+        is_over = self.is_over or (code in _CODES_OF_THE_END and not (by_us and (code == _GOING_AWAY or is_replaced)))
         for route in list(self._routes.values()):
             route.is_over = route.is_over or is_over
             self._leave(route, effects)
@@ -379,11 +371,15 @@ class Session:
             return []
         route.live_epochs.add(notice.epoch)
         self._delivery.leave_to_newer(route)
+        # jambonz takes commands on its newest side line, and hears no other (PROTOCOL.md 2.5).
+        route.is_passed_over = route.is_passed_over or notice.line == "side"
         if route.call_sid != self.primary or notice.line != self.line or self._is_closed:
             return []
-        # jambonz holds one socket per line, so ours is half-open: it has reconnected elsewhere.
+        # jambonz holds one socket per line, so ours is half-open: it has reconnected elsewhere. A side line may have
+        # been left for another url as well; without 1000 jambonz would open it again, against the newer one.
         route.live_epochs.discard(route.epoch)
-        return [Count("replaced"), self._close(1001, "jambonz has reconnected on another socket")]
+        code = 1000 if self.line == "side" else _GOING_AWAY
+        return [Count("replaced"), self._close(code, "jambonz has opened another socket")]
 
     def _settled(self, effects: list[Effect]) -> list[Effect]:
         """Close a draining socket once nothing is owed and no command waits."""

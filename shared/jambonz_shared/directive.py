@@ -187,11 +187,18 @@ class ConnectionLeft:
 
 
 @dataclass(frozen=True, slots=True)
+class AppChanged:
+    """The Call belongs to this app from now on."""
+
+    app: str
+
+
+@dataclass(frozen=True, slots=True)
 class CallEnded:
     """The Call is over and its keys are deleted."""
 
 
-ChannelMessage = BatchSent | OwnerChanged | ConnectionAttached | ConnectionLeft | CallEnded
+ChannelMessage = BatchSent | OwnerChanged | ConnectionAttached | ConnectionLeft | AppChanged | CallEnded
 
 
 def decode_channel_message(raw: bytes) -> ChannelMessage:
@@ -214,8 +221,10 @@ def decode_channel_message(raw: bytes) -> ChannelMessage:
                 return ConnectionAttached(int(epoch), line.decode())
             case b"L":
                 return ConnectionLeft(int(rest))
+            case b"A":
+                return AppChanged(rest.decode())
             case b"E":
                 return CallEnded()
     except ValueError as error:
         raise BadFormat(f"channel message {kind!r} has a bad field: {error}") from None
-    raise BadFormat(f"expected a channel message D, O, N, L or E, got {kind!r}")
+    raise BadFormat(f"expected a channel message D, O, N, L, A or E, got {kind!r}")

@@ -26,6 +26,19 @@ class CallLost(ClusterError):
         super().__init__(f"call {call_sid!r} now belongs to worker {owner!r}; this worker may no longer act on it")
 
 
+class CallTransferred(CallLost):
+    """The call was handed to another app by ``Call.transfer``; nothing was sent and nothing was saved.
+
+    Attributes:
+        app: The app that it was handed to.
+    """
+
+    def __init__(self, call_sid: str, owner: str, app: str) -> None:
+        super().__init__(call_sid, owner)
+        self.app = app
+        self.args = (f"call {call_sid!r} was handed to the app {app!r}; this app may no longer act on it",)
+
+
 class CommandRefused(ClusterError):
     """The gateway did not write a command to the websocket, and says why."""
 

@@ -13,6 +13,9 @@ CLUSTER_PREFIX: Final = "cluster:"
 ENDED: Final = "cluster:ended"
 TAKEOVER: Final = "cluster:takeover"
 DETACHED: Final = "cluster:detached"
+TRANSFERRED: Final = "cluster:transferred"
+TIMER: Final = "cluster:timer"
+"""Made by the worker that owns the call; in no stream, unless that worker has let go of the call meanwhile."""
 
 # Own-leg statuses after which a call is over (PROTOCOL.md 2.10).
 FINAL_STATUSES: Final = frozenset({"completed", "failed", "busy", "no-answer"})

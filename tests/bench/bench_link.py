@@ -101,7 +101,7 @@ async def main(url: str) -> None:
     await client.xadd("stream", {"e": BODY})
     call = CallKeys.of(Keys(), "bench")
     await link.script_call(script.ATTACH, *attach_args(call, Attach("g", "app", "/", "main", 60_000)))
-    claimed = claim_reply(await link.script_call(script.CLAIM, *claim_args(call, "w")))
+    claimed = claim_reply(await link.script_call(script.CLAIM, *claim_args(call, "w", "app")))
     assert isinstance(claimed, Claimed)
     ownership = Ownership(call, "w", claimed.fence, 60_000)
     n = 0

@@ -1,6 +1,5 @@
 """App and Router: where an application registers its handlers. No I/O; checks everything at registration."""
 
-import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -16,6 +15,7 @@ from jambonz_workers.routing import (
     Late,
     Route,
     RouteTable,
+    checked_app_name,
     checked_kind,
     checked_path,
     handler_of,
@@ -36,8 +36,6 @@ ErrorFunction = TypeVar("ErrorFunction", bound=Callable[[Call, Event, Exception]
 ToolFunction = TypeVar("ToolFunction", bound=Callable[..., object])
 Lifespan = Callable[["App"], AbstractAsyncContextManager[None]]
 
-# Becomes part of a Redis key inside a cluster hash tag, and may be the first segment of a url.
-_APP_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _LATE: Final = ("redirect", "drop")
 _CALL: Final = ("call", "event")
 
@@ -204,8 +202,7 @@ class App(Router):
             ValueError: If a value is not allowed.
         """
         super().__init__()
-        if not isinstance(name, str) or not _APP_NAME.match(name):
-            raise ValueError(f"app name {name!r}: expected 1 to 64 letters, digits or one of _ . -")
+        checked_app_name(name)
         if lifespan is not None and not callable(lifespan):
             raise TypeError(f"expected lifespan to be a function (app), got {type(lifespan).__name__}")
         self.name = name

@@ -8,27 +8,28 @@ from typing import Any
 
 from jambonz_shared.directive import Close, Command, Directive, Outcome, OutcomeKind
 from jambonz_shared.errors import CallGone, ClusterError
-from jambonz_shared.kinds import FINAL_STATUSES
+from jambonz_shared.kinds import FINAL_STATUSES, TIMER
 from jambonz_workers.capabilities import Target
 from jambonz_workers.claimed_call import ClaimedCall
-from jambonz_workers.controls import NORMAL_CLOSURE, Controls, Sending, Settled
+from jambonz_workers.controls import NORMAL_CLOSURE, Sending, Settled
+from jambonz_workers.durable import Durable
 from jambonz_workers.effects import Commit, answer
 from jambonz_workers.environment import typed
 from jambonz_workers.event import Event
 from jambonz_workers.facts import encode_facts, facts_after, status_of
 from jambonz_workers.handling import Handling, Office, OnCommitted, current, ignore, settle
 from jambonz_workers.phase import Phase
-from jambonz_workers.routing import Late, checked_path
+from jambonz_workers.routing import Late
 from jambonz_workers.speech import Speech, Voice
 from jambonz_workers.state import CallState, StateChanges
-from jambonz_workers.timers import FIELD, TIMER, Timers
+from jambonz_workers.timers import FIELD, Timers
 from jambonz_workers.tool_answers import vendor_in
 from jambonz_workers.verb_schemas import check_schemas
 from jambonz_workers.verbs import verb_list
 from jambonz_workers.work import Job, Work, Works
 
 
-class Call(Controls):
+class Call(Durable):
     """One call. Inside a handler, commands, state and background work take effect together with its ack.
 
     Commands inside a handler have the Outcome ``queued``; in background work they go out at once, and awaiting
@@ -129,32 +130,6 @@ class Call(Controls):
         if not 1000 <= code <= 4999:
             raise ValueError(f"expected a websocket close code, 1000 to 4999, got {code!r}")
         return self._act([Close(self._office.new_id(), code, self._office.process_id)])
-
-    def after(self, seconds: float, path: str, data: Mapping[str, Any] | None = None) -> str:
-        """Have the handler of ``@app.hook(path)`` run in ``seconds``, at whichever worker owns the call then.
-
-        Inside a handler it is set together with the handler's other effects. It runs as any handler of the call, in its
-        turn, with ``data`` as ``event.data``; what it does takes effect at most once. It has nobody to answer: its
-        verbs go out by ``call.redirect``. It is gone when the call ends.
-
-        Returns:
-            What ``cancel_timer`` takes.
-
-        Raises:
-            ValueError: If ``seconds`` is negative or ``path`` no path.
-            TypeError: If JSON cannot hold ``data``.
-        """
-        if seconds < 0:
-            raise ValueError(f"call.after(): expected seconds from 0, got {seconds!r}")
-        timer_id = self.timers.set(seconds, checked_path(path), data or {})
-        self._save_aside()
-        return timer_id
-
-    def cancel_timer(self, timer_id: str) -> bool:
-        """Cancel a timer of ``after``; False if it has run, or never was."""
-        is_found = self.timers.forget(timer_id)
-        self._save_aside()
-        return is_found
 
     def spawn(self, job: Job, name: str | None = None) -> Work:
         """Run a coroutine beside the handlers, for as long as the call lives here.
@@ -328,7 +303,7 @@ class Call(Controls):
         if self._voice:
             self._voice.stop(self.over)
         self.timers.stop()
-        self.cancel_works()
+        self.works.cancel(str(self.over))
 
     def cancel_works(self) -> None:
         """Cancel all background work."""
@@ -368,9 +343,11 @@ class Call(Controls):
             self._commit_aside([], ignore, changes)
 
     def _save_aside(self) -> None:
-        """Save the state now, unless a handler has it in its hands and saves it with its effects."""
         if self.handling is None:
             self._commit_aside([], ignore)
+
+    def _expect_transfer(self) -> None:
+        self._office.expect_transfer(self)
 
     def _arming(self, changes: StateChanges, on_committed: OnCommitted) -> OnCommitted:
         if not changes or all(name != FIELD for name, _ in changes):

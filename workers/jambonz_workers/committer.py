@@ -82,7 +82,7 @@ class Committer:
             case Fenced(owner):
                 self._tally.commits["fenced"] += 1
                 self._owner.lose(live, owner)
-                on_committed(CallLost(call_sid, owner))
+                on_committed(live.call.over or CallLost(call_sid, owner))
             case Gone():
                 self._tally.commits["gone"] += 1
                 self._owner.over(live)

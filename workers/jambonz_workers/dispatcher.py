@@ -3,13 +3,14 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from jambonz_shared.kinds import TAKEOVER, TIMER, TRANSFERRED
 from jambonz_workers.delivery import Delivery
 from jambonz_workers.mailbox import Mailbox
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Try to become the owner of a call; answer with ``claimed``, ``is_elsewhere`` or ``gone``."""
+    """Try to become the owner of a call; answer with ``claimed``, ``is_elsewhere``, ``is_foreign`` or ``gone``."""
 
     call_sid: str
 
@@ -31,10 +32,15 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Hand an envelope to the call's owner; ``worker_id`` empty: to whoever takes it from dispatch."""
+    """Hand an envelope to the call's owner; ``worker_id`` empty: to whoever takes it from dispatch.
+
+    Attributes:
+        app: Whose dispatch, if it is not this worker's own app.
+    """
 
     worker_id: str
     delivery: Delivery
+    app: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,10 @@ Effect = Claim | Ready | Wait | Forward | Settle | Overhear
 
 DUPLICATE = "duplicate"
 GONE = "gone"
+TAKEN_AWAY = "transferred"
+
+# Notices that mean something to the app only that they were made for.
+_OF_ONE_APP = frozenset({TAKEOVER, TIMER, TRANSFERRED})
 
 
 class Dispatcher:
@@ -120,6 +130,10 @@ class Dispatcher:
         """The claim failed, since ``worker_id`` owns the call."""
         return [Forward(worker_id, delivery) for delivery in self._claiming.pop(call_sid, [])]
 
+    def is_foreign(self, call_sid: str, app: str) -> list[Effect]:
+        """The claim failed, since the call belongs to another app."""
+        return [_to_app(app, delivery) for delivery in self._claiming.pop(call_sid, [])]
+
     def gone(self, call_sid: str) -> list[Effect]:
         """The call is over; nobody needs its events any more."""
         return [Settle(delivery, GONE) for delivery in self._release(call_sid)]
@@ -127,6 +141,10 @@ class Dispatcher:
     def lost(self, call_sid: str, worker_id: str) -> list[Effect]:
         """Another worker owns the call now (empty: nobody does); it gets the events that wait."""
         return [Forward(worker_id, delivery) for delivery in self._release(call_sid)]
+
+    def transferred(self, call_sid: str, app: str) -> list[Effect]:
+        """The call belongs to another app now; that gets the events that wait."""
+        return [_to_app(app, delivery) for delivery in self._release(call_sid)]
 
     def take(self, call_sid: str, now_s: float) -> Delivery | None:
         """Return the next event of a call that may run; ``finish`` it before the next."""
@@ -154,6 +172,12 @@ class Dispatcher:
         mailbox = self._mailboxes.pop(call_sid, None)
         waiting = mailbox.undone() if mailbox else []
         return waiting + self._claiming.pop(call_sid, [])
+
+
+def _to_app(app: str, delivery: Delivery) -> Effect:
+    if delivery.envelope.kind in _OF_ONE_APP:
+        return Settle(delivery, TAKEN_AWAY)
+    return Forward("", delivery, app)
 
 
 def _next(mailbox: Mailbox, call_sid: str) -> list[Effect]:

@@ -33,18 +33,18 @@ class Forwarder:
         # Loop time since when an owner is not among the workers.
         self._absent_since_s: dict[str, float] = {}
 
-    def forward(self, worker_id: str, delivery: Delivery) -> None:
-        """Hand an envelope to a worker; to dispatch if ``worker_id`` is empty or that worker is gone."""
+    def forward(self, worker_id: str, delivery: Delivery, app: str = "") -> None:
+        """Hand an envelope to a worker; to dispatch, of ``app`` or of ours, if ``worker_id`` is empty or gone."""
         self._terms.metrics.forwarded.inc()
         if not worker_id or worker_id == self._terms.process_id:
-            self._to_dispatch(delivery)
+            self._to_dispatch(delivery, app)
             return
         inbox = self._terms.keys.inbox(worker_id)
         answered = partial(self._answered, worker_id, delivery)
         self._outbox.send(answered, b"XADD", inbox, b"NOMKSTREAM", b"*", b"e", delivery.envelope.encode())
 
-    def _to_dispatch(self, delivery: Delivery) -> None:
-        dispatch = self._terms.keys.dispatch(self._terms.app)
+    def _to_dispatch(self, delivery: Delivery, app: str = "") -> None:
+        dispatch = self._terms.keys.dispatch(app or self._terms.app)
         written = partial(self._written, delivery)
         self._outbox.send(written, b"XADD", dispatch, b"*", b"e", delivery.envelope.encode())
 

@@ -37,6 +37,9 @@ class Office(Protocol):
     def commit(self, call: "Call", commit: Commit, on_committed: OnCommitted) -> None:
         """Save a commit; those of one call in the order of these calls."""
 
+    def expect_transfer(self, call: "Call") -> None:
+        """Find out, when the consent has ended, whether another app has the call."""
+
     def tell(self, envelope: Envelope) -> None:
         """Put an event of ours behind what waits in its call's mailbox."""
 

@@ -8,9 +8,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, assert_never
 
+import orjson
+
 from jambonz_shared.envelope import Envelope
-from jambonz_shared.errors import BadFrame, CallGone, CallLost, ClusterError
-from jambonz_shared.kinds import DETACHED, ENDED, TAKEOVER
+from jambonz_shared.errors import BadFrame, CallGone, CallLost, CallTransferred, ClusterError
+from jambonz_shared.kinds import DETACHED, ENDED, TAKEOVER, TRANSFERRED
 from jambonz_shared.redis import script
 from jambonz_shared.redis.scripts import (
     CallKeys,
@@ -19,6 +21,7 @@ from jambonz_shared.redis.scripts import (
     Ended,
     Fenced,
     Gone,
+    OtherApp,
     OwnedBy,
     Ownership,
     StillLive,
@@ -35,7 +38,6 @@ from jambonz_workers.delivery import Delivery, Entry, Source
 from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Overhear, Ready, Settle, Wait
 from jambonz_workers.effects import DECLINE_FAILED, Commit, bare_ack, is_inbound_start
 from jambonz_workers.event import Event, event_of
-from jambonz_workers.facts import decode_facts
 from jambonz_workers.forwarder import Forwarder
 from jambonz_workers.handling import OnCommitted
 from jambonz_workers.live import LiveCall, started
@@ -47,6 +49,7 @@ from jambonz_workers.runner import Runner
 from jambonz_workers.suspects import Suspects
 from jambonz_workers.sweeper import Sweeper
 from jambonz_workers.terms import Terms
+from jambonz_workers.transfer import CONSENT_S, consented_app
 
 log = logging.getLogger(__name__)
 
@@ -115,15 +118,21 @@ class Office:
                 case Settle(delivery, reason):
                     self._metrics.skipped.labels(reason).inc()
                     self._sweeper.settle(delivery)
-                case Forward(worker_id, delivery):
-                    self._forwarder.forward(worker_id, delivery)
+                case Forward(worker_id, delivery, app):
+                    self._forwarder.forward(worker_id, delivery, app)
                 case Wait(call_sid, at_s):
                     self._wait(call_sid, at_s)
                 case Overhear(delivery):
-                    if live := self.live.get(delivery.envelope.call_sid):
-                        self._runner.overhear(live.call, delivery.envelope)
+                    self._overhear(delivery.envelope)
                 case other:
                     assert_never(other)
+
+    def _overhear(self, envelope: Envelope) -> None:
+        live = self.live.get(envelope.call_sid)
+        if live and envelope.kind == TRANSFERRED:
+            self._transferred(live, orjson.loads(envelope.body))
+        elif live:
+            self._runner.overhear(live.call, envelope)
 
     # Claims.
 
@@ -134,7 +143,8 @@ class Office:
         if not self.live:
             # The first call makes the set; from then on heartbeats renew it.
             self._outbox.send(_ignore, b"PEXPIRE", owned, OWNED_TTL_MS)
-        keys, args = claim_args(CallKeys.of(self._keys, call_sid), self.process_id, is_young=self._outbox.link.is_young)
+        names, is_young = CallKeys.of(self._keys, call_sid), self._outbox.link.is_young
+        keys, args = claim_args(names, self.process_id, self._terms.app, is_young=is_young)
         self._outbox.script(partial(self._claim_answered, call_sid), script.CLAIM, keys, args)
 
     def _claim_answered(self, call_sid: str, reply: Any) -> None:
@@ -148,6 +158,11 @@ class Office:
                 self._disown(call_sid)
                 self._apply(self.dispatcher.is_elsewhere(call_sid, owner))
                 self._terms.on_room()
+            case OtherApp(app):
+                self._metrics.claims.labels("app").inc()
+                self._disown(call_sid)
+                self._apply(self.dispatcher.is_foreign(call_sid, app))
+                self._terms.on_room()
             case Gone() if self.recovery.may_come_back:
                 self._loop.call_later(_CLAIM_AGAIN_S, self._claim, call_sid)
             case Gone():
@@ -159,15 +174,7 @@ class Office:
                 assert_never(other)
 
     def _begin(self, call_sid: str, fence: int, record: CallRecord) -> None:
-        claimed = ClaimedCall(
-            fence,
-            record.app,
-            record.path,
-            record.status,
-            decode_facts(record.facts),
-            record.state,
-            record.committed,
-        )
+        claimed = ClaimedCall.of(fence, record)
         ownership = Ownership(CallKeys.of(self._keys, call_sid), self.process_id, fence, self._terms.call_ttl_ms)
         live = self.live[call_sid] = LiveCall(Call(call_sid, self, claimed), ownership)
         live.committed.update(record.committed)
@@ -176,6 +183,8 @@ class Office:
             self.recovery.without_sockets(live)
         self._metrics.calls.set(len(self.live))
         live.call.timers.arm()
+        if consented_app(live.call.state):
+            self.expect_transfer(live.call)
         self._apply(self.dispatcher.claimed(call_sid, record.committed, self._loop.time()))
 
     def _disown(self, call_sid: str) -> None:
@@ -236,6 +245,10 @@ class Office:
             if envelope.kind == DETACHED:
                 self.recovery.without_sockets(live)
                 self._commit_bare(call, envelope, on_committed)
+                return
+            if envelope.kind == TRANSFERRED:
+                # An old one; what is true was found out when it arrived.
+                self._sweeper.settle(delivery)
                 return
             if envelope.kind == TAKEOVER:
                 if not live.is_inherited:
@@ -321,14 +334,29 @@ class Office:
             self._apply(self.dispatcher.gone(live.call.sid))
             self._terms.on_room()
 
-    def lose(self, live: LiveCall, owner: str) -> None:
-        """Let go of a call that another worker owns; it gets the events that wait."""
-        if self._release(live, CallLost(live.call.sid, owner)):
-            log.warning("call lost to another worker", extra={"call_sid": live.call.sid, "owner": owner})
-            self._apply(self.dispatcher.lost(live.call.sid, owner))
+    def expect_transfer(self, call: Call) -> None:
+        """Find out, when the consent has ended, whether another app has the call, unless we are told at once."""
+        self.recovery.look_after(call.sid, CONSENT_S)
+
+    def _transferred(self, live: LiveCall, told: dict[str, Any]) -> None:
+        """Let go of a call that another app has taken, unless it has come back since."""
+        app, sid = told["app"], live.call.sid
+        if live.ownership.fence < told["fence"] and self._release(live, CallTransferred(sid, "", app), app):
+            log.info("call transferred to another app", extra={"call_sid": sid, "app": app})
+            self._apply(self.dispatcher.transferred(sid, app))
             self._terms.on_room()
 
-    def _release(self, live: LiveCall, reason: ClusterError) -> bool:
+    def lose(self, live: LiveCall, owner: str) -> None:
+        """Let go of a call that another worker owns; it gets the events that wait."""
+        sid, app = live.call.sid, consented_app(live.call.state)
+        # With a consent that is how we learn that it was used, when the gateway's word is late.
+        if self._release(live, CallTransferred(sid, owner, app) if app else CallLost(sid, owner)):
+            level, text = (logging.INFO, "call transferred") if app else (logging.WARNING, "call lost")
+            log.log(level, "%s to another worker", text, extra={"call_sid": sid, "owner": owner, "app": app})
+            self._apply(self.dispatcher.lost(sid, owner))
+            self._terms.on_room()
+
+    def _release(self, live: LiveCall, reason: ClusterError, app: str = "") -> bool:
         sid = live.call.sid
         if self.live.get(sid) is not live:
             return False
@@ -343,7 +371,7 @@ class Office:
             live.task.add_done_callback(self._stopping.discard)
             live.task.cancel()
             if isinstance(reason, CallLost) and live.delivery:
-                self._forwarder.forward(reason.owner, live.delivery)
+                self._forwarder.forward(reason.owner, live.delivery, app)
             elif live.delivery:
                 self._sweeper.settle(live.delivery)
         return True

@@ -82,8 +82,17 @@ class Recovery:
         self._look_again()
         self._loop.call_later(_LOOK_AGAIN_S, self._look_again)
 
-    def _look_again(self) -> None:
-        for live in list(self._owner.live.values()):
+    def _look_again(self, call_sid: str = "") -> None:
+        for live in [self._owner.live.get(call_sid)] if call_sid else list(self._owner.live.values()):
+            if live:
+                self._look_whose(live)
+
+    def look_after(self, call_sid: str, wait_s: float) -> None:
+        """Let go of a call if it is not ours any more ``wait_s`` from now."""
+        self._loop.call_later(wait_s, self._look_again, call_sid)
+
+    def _look_whose(self, live: LiveCall) -> None:
+        if self._owner.live.get(live.call.sid) is live:
             self._link.send(partial(self._looked, live), b"HMGET", live.ownership.call.call, b"owner", b"fence")
 
     def _looked(self, live: LiveCall, reply: Any) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from jambonz_shared.envelope import Envelope
-from jambonz_shared.kinds import HOOKS, TAKEOVER
+from jambonz_shared.kinds import HOOKS, TAKEOVER, TRANSFERRED
 
 # A handler that has killed this many workers is not run again for the same event.
 DEATHS_MAX: Final = 3
@@ -33,9 +33,14 @@ class Redelivery:
 def undone(envelopes: Sequence[Envelope], committed: Mapping[tuple[str, int], int]) -> list[Envelope]:
     """Return what is not committed yet: an entry with several envelopes stays in its stream until all of them are done.
 
-    ``committed`` is the highest number done by ``(call_sid, epoch)``.
+    ``committed`` is the highest number done by ``(call_sid, epoch)``. That a call was transferred was news to the dead
+    worker alone.
     """
-    return [one for one in envelopes if not 0 < one.n <= committed.get((one.call_sid, one.epoch), 0)]
+    return [
+        one
+        for one in envelopes
+        if one.kind != TRANSFERRED and not 0 < one.n <= committed.get((one.call_sid, one.epoch), 0)
+    ]
 
 
 def redelivery(orphans: Sequence[str], undone: Sequence[Envelope], begun: Collection[str], now_ms: int) -> Redelivery:

@@ -18,6 +18,8 @@ ADULTING_SUFFIX: Final = "/adulting"
 _PATH: Final = re.compile(
     r"/(?:[^/{}\s?#]+|\{[A-Za-z_][A-Za-z0-9_]*\})?(?:/(?:[^/{}\s?#]+|\{[A-Za-z_][A-Za-z0-9_]*\}))*\Z"
 )
+# Becomes part of a Redis key inside a cluster hash tag, and may be the first segment of a url.
+_APP_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _VARIABLE: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
@@ -106,6 +108,17 @@ class RouteTable:
         yield from self._exact.values()
         for _, route in self._patterns.values():
             yield route
+
+
+def checked_app_name(name: object) -> str:
+    """Return the name of an app.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not isinstance(name, str) or not _APP_NAME.match(name):
+        raise ValueError(f"app name {name!r}: expected 1 to 64 letters, digits or one of _ . -")
+    return name
 
 
 def checked_path(path: object, prefix: str = "") -> str:

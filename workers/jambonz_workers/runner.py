@@ -5,6 +5,7 @@ from typing import Any
 
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFrame
+from jambonz_shared.kinds import TIMER, TRANSFERRED
 from jambonz_workers.app import App
 from jambonz_workers.call import Call
 from jambonz_workers.effects import DECLINE_FAILED, DECLINE_UNKNOWN, HOLD, bare_ack, is_inbound_start
@@ -17,7 +18,6 @@ from jambonz_workers.routing import Handler, Late, Route
 from jambonz_workers.speech import OVERHEARD
 from jambonz_workers.tally import kind_label
 from jambonz_workers.threads import Threads
-from jambonz_workers.timers import TIMER
 from jambonz_workers.verbs import verb_list, verb_name
 from jambonz_workers.work import Work
 
@@ -202,7 +202,7 @@ _WARNED_LIMIT = 1000
 
 def overheard_by(app: App) -> frozenset[str]:
     """Return the kinds of which the runner must be told when they arrive, by ``overhear``."""
-    return OVERHEARD | HEARD | app.concurrent
+    return OVERHEARD | HEARD | {TRANSFERRED} | app.concurrent
 
 
 def _has_begun(call: Call, event: Event) -> bool:

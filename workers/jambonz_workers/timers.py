@@ -9,12 +9,9 @@ from typing import Any, Final
 import orjson
 
 from jambonz_shared.envelope import Envelope
-from jambonz_shared.kinds import CLUSTER_PREFIX
+from jambonz_shared.kinds import TIMER
 from jambonz_workers.state import CallState
 from jambonz_workers.verbs import dump
-
-TIMER: Final = f"{CLUSTER_PREFIX}timer"
-"""Kind of the event that a timer makes."""
 
 FIELD: Final = "@timers"
 """Field of the call state: timer ids with the Unix milliseconds they are due at, their path and their data."""

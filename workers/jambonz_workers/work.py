@@ -32,10 +32,10 @@ class Work:
         """True when it has ended, was cancelled, or will never start."""
         return self._task.done() if self._task else self._job is None
 
-    def cancel(self) -> None:
-        """Cancel it: it gets ``asyncio.CancelledError`` where it waits. May be repeated."""
+    def cancel(self, why: str = "") -> None:
+        """Cancel it: it gets ``asyncio.CancelledError(why)`` where it waits. May be repeated."""
         if self._task:
-            self._task.cancel()
+            self._task.cancel(why)
         elif self._job:
             self._job.close()
             self._job = None
@@ -82,10 +82,10 @@ class Works:
         self.running.add(work)
         work.start(context, self._call_sid, self._ended)
 
-    def cancel(self) -> None:
+    def cancel(self, why: str = "") -> None:
         """Cancel all."""
         for work in list(self.running):
-            work.cancel()
+            work.cancel(why)
 
     def _ended(self, work: Work) -> None:
         self.running.discard(work)

@@ -51,6 +51,7 @@ class Requestor:
             call session does not exist yet (PROTOCOL.md 2.4).
         on_reconnect_error: Called when session:reconnect got no ack: the call is hung up.
         on_crash: Called when the server killed the feature server (PROTOCOL.md P1).
+        is_needed: False when a redirect verb has left it for another; nobody minds then if it is closed for good.
     """
 
     def __init__(self, world: World, url: str, credentials: tuple[str, str] | None) -> None:
@@ -72,6 +73,7 @@ class Requestor:
         self._awaits_reconnect_ack = False
         self._is_deafened = False
         self.is_closed_gracefully = False
+        self.is_needed = True
         self.on_command: Callable[[int, CommandFrame], None] | None = None
         self.on_reconnect_error: Callable[[], None] = _nothing
         self.on_crash: Callable[[], None] = _nothing
@@ -166,8 +168,9 @@ class Requestor:
         self._connection = None
         if code == 1000:
             self.is_closed_gracefully = True
-            self._is_deafened = True
-            self._world.anomaly(connection, "closed_1000", "the call is deaf from here (1.3)")
+            self._is_deafened = self.is_needed
+            if self.is_needed:
+                self._world.anomaly(connection, "closed_1000", "the call is deaf from here (1.3)")
             return
         self._dropped()
 

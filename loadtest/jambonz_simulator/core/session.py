@@ -234,12 +234,13 @@ class Session:
         call:status stays on the old socket unless there is a status hook: an absolute one gets
         a socket of its own, any other goes with the new application.
         """
-        self.requestor.on_command = self._ignore_command
+        left = self.requestor
+        left.on_command = self._ignore_command
         self.requestor = self._open_requestor(url)
-        if status_hook is None:
-            return
-        is_absolute = is_absolute_ws(status_hook)
-        self.notifier = self._open_requestor(status_hook) if is_absolute else self.requestor
+        if status_hook is not None:
+            is_absolute = is_absolute_ws(status_hook)
+            self.notifier = self._open_requestor(status_hook) if is_absolute else self.requestor
+        left.is_needed = left is self.notifier
 
     def _ignore_command(self, connection: int, frame: CommandFrame) -> None:
         reason = "a redirect verb has moved the call to another socket"

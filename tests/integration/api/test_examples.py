@@ -118,6 +118,30 @@ async def test_voicemail_takes_a_message_and_ends_in_time(cluster: ClusterFactor
         assert result.anomalies == ()
 
 
+@pytest.mark.parametrize("digit", ["1", "2"], ids=["sales", "nobody"])
+async def test_the_reception_hands_a_caller_to_sales(cluster: ClusterFactory, redis_url: str, digit: str) -> None:
+    """Two apps of one cluster: sales gets what the reception has named, and owns the call from then on."""
+    running = await cluster("examples.transfer:reception")
+    running.application = "examples.transfer:sales"
+    await running.add_worker().wait_ready()
+    script = Script(env_vars={"SALES_URL": f"{running.url}/sales"})
+    async with Calls.connect(redis_url) as calls, live_call(f"{running.url}/reception", script, FAST) as call:
+        await call.press(digit)
+        if digit == "1":
+            asked = await call.wait_for_hook(kind="session:redirect")
+            assert asked.verbs[0]["say"]["text"] == f"Hello {script.from_number}, which product, 1 to 3?"
+            remote = await calls.get(call.call_sid)
+            assert (remote.app, remote.path) == ("sales", "/sales")
+            assert await remote.state() == {"customer": script.from_number, "language": "en-US"}
+            await call.press("3")
+            assert (await call.wait_for_hook("/sales/product")).verbs[0]["text"] == "Product 3 is on its way."
+        result = await call.wait_for_end()
+        assert result.outcome.kind == "completed"
+        assert result.is_good, result.anomalies
+    if digit == "1":
+        await until(lambda: "product=3 status=completed" in running.workers[1].log_text, "sales has sold")
+
+
 async def test_hard_work_is_done_elsewhere(cluster: ClusterFactory, tmp_path: Path) -> None:
     """In a process of a pool, and in a thread; the worker warns of nobody who holds up its loop."""
     running = await cluster("examples.computing:app")

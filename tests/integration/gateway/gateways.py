@@ -158,7 +158,7 @@ class Worker:
         await self.redis.pexpire(KEYS.inbox(worker_id), TTL_MS)
 
     async def claims(self, sid: str, worker_id: str = WORKER) -> None:
-        reply = await self.run(script.CLAIM, scripts.claim_args(CallKeys.of(KEYS, sid), worker_id))
+        reply = await self.run(script.CLAIM, scripts.claim_args(CallKeys.of(KEYS, sid), worker_id, "default"))
         assert reply[0] == b"ok", reply
         self._fences[sid] = int(reply[1])
 

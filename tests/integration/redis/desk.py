@@ -96,14 +96,16 @@ class Desk:
         """Detach."""
         return detach_reply(await self.link.script_call(script.DETACH, *detach_args(self.keys, epoch, grace_ms)))
 
-    async def claim(self, worker_id: str = "w1", *, is_young: bool = False) -> Claimed | OwnedBy | Gone:
+    async def claim(
+        self, worker_id: str = "w1", *, app: str = "ivr", is_young: bool = False
+    ) -> Claimed | OwnedBy | OtherApp | Gone:
         """Claim."""
-        args = claim_args(self.keys, worker_id, is_young=is_young)
+        args = claim_args(self.keys, worker_id, app, is_young=is_young)
         return claim_reply(await self.link.script_call(script.CLAIM, *args))
 
-    async def owned(self, worker_id: str = "w1") -> Ownership:
+    async def owned(self, worker_id: str = "w1", *, app: str = "ivr") -> Ownership:
         """Claim, with success, and return what commits need."""
-        claimed = await self.claim(worker_id)
+        claimed = await self.claim(worker_id, app=app)
         assert isinstance(claimed, Claimed)
         return Ownership(self.keys, worker_id, claimed.fence, TTL_MS)
 

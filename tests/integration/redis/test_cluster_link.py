@@ -66,7 +66,7 @@ async def test_scripts_of_a_call_run_and_publish_on_the_shard_of_its_slot(
     await until(lambda: pubsub.get_sharded_message() is not None, "subscribed")
     attach = Attach("g1", "ivr", "/ivr", "main", 60_000)
     assert isinstance(attach_reply(await link.script_call(script.ATTACH, *attach_args(call, attach))), Attached)
-    claimed = claim_reply(await link.script_call(script.CLAIM, *claim_args(call, "w1")))
+    claimed = claim_reply(await link.script_call(script.CLAIM, *claim_args(call, "w1", "ivr")))
     assert isinstance(claimed, Claimed)
     ownership = Ownership(call, "w1", claimed.fence, 60_000)
     assert commit_reply(await link.script_call(script.COMMIT, *commit_args(ownership, (1, 1), b"batch"))) == Committed(

@@ -204,7 +204,7 @@ async def test_a_worker_that_lost_a_call_cannot_act_on_it(start: Start, gateway:
 async def _steal(line: Line, redis: Redis, worker_id: str) -> None:
     keys = CallKeys.of(line.gateway.keys, line.sid)
     await redis.hset(keys.call, "owner", "")
-    names, args = claim_args(keys, worker_id)
+    names, args = claim_args(keys, worker_id, line.gateway.app)
     await redis.eval(script.CLAIM.source.decode(), len(names), *names, *args)
 
 

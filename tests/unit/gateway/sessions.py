@@ -112,9 +112,11 @@ class Bench:
         is_acked: bool = False,
         existed: bool = False,
         live: Iterable[int] = (),
+        is_passed_over: bool = False,
     ) -> list[Effect]:
         """Let Redis confirm the attachment."""
-        attachment = Attachment(epoch, owner, fence, seq, is_acked, existed, frozenset(live) or frozenset({epoch}))
+        epochs = frozenset(live) or frozenset({epoch})
+        attachment = Attachment(epoch, owner, fence, seq, is_acked, existed, epochs, is_passed_over)
         return self.session.attached(call_sid, attachment)
 
     def channel(self, said: ChannelMessage, call_sid: str = CALL) -> list[Effect]:

@@ -19,6 +19,7 @@ from tests.unit.gateway.sessions import (
     commands,
     counted,
     hook,
+    kinds_published,
     message,
     outcomes,
     running_call,
@@ -168,13 +169,35 @@ def test_newest_connection_leaves_the_ack_of_an_older_live_socket_alone() -> Non
 def test_older_connection_takes_over_when_the_newer_has_left() -> None:
     """P4: commands that only the newer one would have delivered are in the log."""
     bench = running_call()
-    bench.newer()
+    bench.newer(line="left")
     bench.batch(2, command("c2", "two"))
     assert bench.left() == [ReadLog(CALL, 0)]
     effects = bench.log((2, [command("c2", "two")]))
     assert commands(effects) == ["two"]
     assert Delivered(CALL, 2) in effects
     assert commands(bench.batch(3, command("c3", "three"))) == ["three"]
+
+
+def test_commands_wait_for_the_side_line_once_there_was_one() -> None:
+    """jambonz has taken its ears from the main line (PROTOCOL.md 2.5): a command there would be lost (P4)."""
+    bench = running_call()
+    bench.newer(line="side")
+    assert bench.left() == []
+    assert commands(bench.batch(2, command("c2", "two"))) == []
+    reconnected = Bench()
+    reconnected.hears(message("session:reconnect", "r"))
+    reconnected.attached(epoch=3, is_acked=True, existed=True, is_passed_over=True)
+    assert commands(reconnected.batch(1, command("c3", "three"))) == []
+
+
+def test_side_line_that_was_left_for_another_is_closed_for_good() -> None:
+    """With any other code jambonz would open it again, and push the newer one aside; the call itself goes on."""
+    bench = Bench()
+    bench.hears(message("session:redirect", "r", hook="wss://x/next", top=None))
+    bench.attached(existed=True, is_acked=True)
+    assert close_codes(bench.newer(2, "side")) == [1000]
+    bench.session.closed(1000, by_us=True)
+    assert kinds_published(bench.session.detached(CALL, 0, 5)) == ["cluster:detached"]
 
 
 def test_older_connection_that_leaves_changes_nothing() -> None:
@@ -233,7 +256,7 @@ def test_command_that_waits_is_left_to_a_newer_connection() -> None:
     """The newer one reads it from the log: sent by both it would be heard twice."""
     bench = attached_call()
     bench.batch(1, ack("d0", "new"), command("c1"))
-    bench.newer()
+    bench.newer(line="left")
     assert commands(bench.later(0.25)) == []
     bench.left()
     assert commands(bench.log((1, [ack("d0", "new"), command("c1")]))) == ["hi"]
@@ -242,7 +265,7 @@ def test_command_that_waits_is_left_to_a_newer_connection() -> None:
 def test_connection_learns_from_attaching_again_that_the_newer_one_has_left() -> None:
     """The notice was lost while the channel was deaf; what the newer one left in the log is ours."""
     bench = running_call()
-    bench.newer()
+    bench.newer(line="left")
     bench.batch(2, command("c2", "two"))
     assert ReadLog(CALL, 0) in bench.attached(owner=WORKER, fence=1, seq=2, existed=True)
     assert commands(bench.log((2, [command("c2", "two")]))) == ["two"]

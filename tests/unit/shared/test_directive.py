@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from jambonz_shared.directive import (
     Ack,
+    AppChanged,
     BatchSent,
     CallEnded,
     ChannelMessage,
@@ -99,6 +100,7 @@ def test_any_bytes_are_a_batch_or_an_error_with_a_name(raw: bytes) -> None:
         pytest.param(b"D7\nbatch\nmore", BatchSent(7, b"batch\nmore"), id="batch"),
         pytest.param(b"O12\x1fworker-1", OwnerChanged(12, "worker-1"), id="owner"),
         pytest.param(b"O13\x1f", OwnerChanged(13, ""), id="nobody_owns"),
+        pytest.param(b"Asales", AppChanged("sales"), id="transferred"),
         pytest.param(b"N3\x1fside", ConnectionAttached(3, "side"), id="attached"),
         pytest.param(b"L3", ConnectionLeft(3), id="left"),
         pytest.param(b"E", CallEnded(), id="ended"),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from jambonz_shared.envelope import Envelope
-from jambonz_shared.kinds import TAKEOVER
+from jambonz_shared.kinds import TAKEOVER, TRANSFERRED
 from jambonz_workers.redelivery import DEATHS_MAX, mark_of, notice, redelivery, undone
 
 
@@ -31,6 +31,11 @@ def test_calls_for_which_jambonz_waits_come_first() -> None:
     early, late = replace(hook("d", 1), received_at_ms=5), replace(hook("c", 1), received_at_ms=9)
     again = redelivery(["a", "b", "c", "d"], [acked, late, early], (), 7)
     assert [call[0].call_sid for call in again.by_call] == ["d", "c", "a", "b"]
+
+
+def test_news_of_a_transfer_dies_with_the_worker_it_was_for() -> None:
+    """Nobody else has lost that call; and its app may have no worker left to throw the news away."""
+    assert undone([notice("a", TRANSFERRED, 0), hook("b", 1)], {}) == [hook("b", 1)]
 
 
 def test_takeover_that_was_not_done_is_not_doubled() -> None:

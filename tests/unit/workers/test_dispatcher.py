@@ -1,6 +1,11 @@
 """The dispatcher: what becomes of each envelope, by who owns its call."""
 
+from dataclasses import replace
+
+import pytest
+
 from jambonz_shared.envelope import Envelope
+from jambonz_shared.kinds import DETACHED, TAKEOVER, TIMER, TRANSFERRED
 from jambonz_workers.delivery import Delivery, Entry, Source
 from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Overhear, Ready, Settle, Wait
 from jambonz_workers.mailbox import GAP_S
@@ -135,3 +140,24 @@ def test_an_overheard_event_is_told_at_once_and_handled_in_its_turn() -> None:
     assert dispatcher.receive(twin, 0.0) == [Settle(twin, "duplicate")]
     dispatcher.finish("c1")
     assert dispatcher.take("c1", 0.0) is second
+
+
+@pytest.mark.parametrize("is_owned", [True, False], ids=["transferred", "claimed_in_vain"])
+def test_events_of_a_call_of_another_app_go_there(is_owned: bool) -> None:
+    """In order; what only means something to this app does not."""
+    dispatcher = owning("c1") if is_owned else Dispatcher(10)
+    event = delivery(2)
+    kinds = (TAKEOVER, TIMER, TRANSFERRED, DETACHED)
+    notices = [replace(event, envelope=replace(event.envelope, kind=kind, epoch=0, n=0)) for kind in kinds]
+    for one in (*notices, event):
+        dispatcher.receive(one, 0.0)
+    effects = dispatcher.transferred("c1", "sales") if is_owned else dispatcher.is_foreign("c1", "sales")
+    *ours, detached = notices
+    assert {(it.delivery.envelope.kind, it.reason) for it in effects if isinstance(it, Settle)} == {
+        (it.envelope.kind, "transferred") for it in ours
+    }
+    assert [it for it in effects if isinstance(it, Forward)] == [
+        Forward("", detached, "sales"),
+        Forward("", event, "sales"),
+    ]
+    assert dispatcher.count == 0

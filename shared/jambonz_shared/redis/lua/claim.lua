@@ -1,6 +1,7 @@
 -- A worker takes a Call that nobody else owns, and gets all that is known of it.
--- KEYS: call, chan.  ARGV: worker_id, is_young (0/1).
--- Reply: {"gone"}, {"owned", owner}, or {"ok", fence, field, value, ...} with the whole hash.
+-- KEYS: call, chan.  ARGV: worker_id, is_young (0/1), app of the worker.
+-- Reply: {"gone"}, {"app", other_app} of a Call that is not its app's, {"owned", owner}, or
+-- {"ok", fence, field, value, ...} with the whole hash.
 --
 -- is_young: the worker's link has just come up, Redis may have lost its last second, and the gateway may not have told
 -- yet which seq it has seen. The next one is the time in ms, beyond all of them.
@@ -10,7 +11,10 @@ local worker_id = ARGV[1]
 if redis.call('EXISTS', call) == 0 then
   return {'gone'}
 end
-local old = redis.call('HMGET', call, 'owner', 'fence', 'seq')
+local old = redis.call('HMGET', call, 'owner', 'fence', 'seq', 'app')
+if old[4] and old[4] ~= ARGV[3] then
+  return {'app', old[4]}
+end
 local owner = old[1] or ''
 if owner ~= '' and owner ~= worker_id then
   return {'owned', owner}

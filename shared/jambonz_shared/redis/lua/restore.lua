@@ -17,9 +17,17 @@ if newest_fence > tonumber(fence) or (newest_fence == tonumber(fence) and old[2]
 end
 
 local set = {'owner', worker_id, 'fence', fence}
-if not old[1] then
+if not old[1] or newest_fence < tonumber(fence) then
   set[#set + 1] = 'app'
   set[#set + 1] = ARGV[3]
+end
+if old[1] and old[1] ~= ARGV[3] then
+  -- Written by the owner it had before it was taken to this app.
+  for _, field in ipairs(redis.call('HKEYS', call)) do
+    if string.sub(field, 1, 2) == 's:' then
+      redis.call('HDEL', call, field)
+    end
+  end
 end
 local now = redis.call('TIME')
 set[#set + 1] = 'seq'

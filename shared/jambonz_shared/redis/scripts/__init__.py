@@ -10,7 +10,6 @@ A reply reader takes what Redis answered, never an error: check ``isinstance(rep
 from jambonz_shared.redis.scripts.attachment import (
     Attach,
     Attached,
-    OtherApp,
     acked_args,
     acked_reply,
     attach_args,
@@ -30,7 +29,7 @@ from jambonz_shared.redis.scripts.batches import (
     send_args,
     send_reply,
 )
-from jambonz_shared.redis.scripts.names import GONE, CallKeys, Fenced, Gone, KeysAndArgs
+from jambonz_shared.redis.scripts.names import GONE, CallKeys, Fenced, Gone, KeysAndArgs, OtherApp
 from jambonz_shared.redis.scripts.ownership import (
     CallRecord,
     Claimed,

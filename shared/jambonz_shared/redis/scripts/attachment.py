@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jambonz_shared.redis.scripts.names import GONE, CallKeys, Gone, KeysAndArgs, unexpected
+from jambonz_shared.redis.scripts.names import GONE, CallKeys, Gone, KeysAndArgs, OtherApp, unexpected
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +10,8 @@ class Attach:
     """A Connection that attaches to a Call.
 
     Attributes:
-        line: ``"main"`` or ``"side"``.
+        app: App of the Connection; of one that was attached before, that of the Call as far as it is known.
+        line: ``"main"``, ``"side"``, ``"leg"`` or ``"left"``.
         ttl_ms: Time to live of the Call while it has a Connection.
         is_reconnect: The Connection replaces those of the same line, which are forgotten.
         epoch_known: 0 for a new Connection; its epoch if it was attached before (Redis lost its data, or the Call
@@ -45,6 +46,9 @@ class Attached:
         acked: Whether its first hook was acked.
         existed: Whether the Call was known before; then its log may hold batches.
         live_epochs: Epochs of all Connections of the Call, this one among them, rising.
+        app: App of the Call, which may have been taken from that of this Connection.
+        is_passed_over: jambonz takes commands on another line.
+        former_owner: Worker that owned the Call until this Connection took it to its own app; else empty.
     """
 
     epoch: int
@@ -54,13 +58,9 @@ class Attached:
     acked: bool
     existed: bool
     live_epochs: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OtherApp:
-    """The Call belongs to another app; the Connection was not attached."""
-
-    app: str
+    app: str = ""
+    is_passed_over: bool = False
+    former_owner: str = ""
 
 
 def attach_args(call: CallKeys, attach: Attach) -> KeysAndArgs:
@@ -83,9 +83,22 @@ def attach_args(call: CallKeys, attach: Attach) -> KeysAndArgs:
 def attach_reply(reply: object) -> Attached | OtherApp:
     """Read the reply of ``attach``."""
     match reply:
-        case [b"ok", int(epoch), bytes(owner), int(fence), int(seq), int(acked), int(existed), bytes(live)]:
-            epochs = tuple(int(text) for text in live.split(b","))
-            return Attached(epoch, owner.decode(), fence, seq, acked == 1, existed == 1, epochs)
+        case [
+            b"ok", int(epoch), bytes(owner), int(fence), int(seq), int(acked), int(existed), bytes(live),
+            bytes(app), int(is_passed_over), bytes(former_owner),
+        ]:  # fmt: skip
+            return Attached(
+                epoch,
+                owner.decode(),
+                fence,
+                seq,
+                acked == 1,
+                existed == 1,
+                tuple(int(text) for text in live.split(b",")),
+                app.decode(),
+                is_passed_over == 1,
+                former_owner.decode(),
+            )
         case [b"app", bytes(app)]:
             return OtherApp(app.decode())
         case _:

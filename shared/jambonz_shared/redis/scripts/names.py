@@ -41,6 +41,13 @@ class Fenced:
     owner: str
 
 
+@dataclass(frozen=True, slots=True)
+class OtherApp:
+    """The Call belongs to another app; nothing was done."""
+
+    app: str
+
+
 GONE: Final = Gone()
 
 

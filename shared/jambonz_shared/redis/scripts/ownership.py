@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from jambonz_shared.redis.scripts.names import GONE, CallKeys, Fenced, Gone, KeysAndArgs, unexpected
+from jambonz_shared.redis.scripts.names import GONE, CallKeys, Fenced, Gone, KeysAndArgs, OtherApp, unexpected
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +51,20 @@ class OwnedBy:
     owner: str
 
 
-def claim_args(call: CallKeys, worker_id: str, *, is_young: bool = False) -> KeysAndArgs:
+def claim_args(call: CallKeys, worker_id: str, app: str, *, is_young: bool = False) -> KeysAndArgs:
     """Return what ``claim`` needs; ``is_young`` as ``Link.is_young``."""
-    return (call.call, call.chan), (worker_id, int(is_young))
+    return (call.call, call.chan), (worker_id, int(is_young), app)
 
 
-def claim_reply(reply: object) -> Claimed | OwnedBy | Gone:
+def claim_reply(reply: object) -> Claimed | OwnedBy | OtherApp | Gone:
     """Read the reply of ``claim``."""
     match reply:
         case [b"ok", int(fence), *fields]:
             return Claimed(fence, call_record(fields))
         case [b"owned", bytes(owner)]:
             return OwnedBy(owner.decode())
+        case [b"app", bytes(app)]:
+            return OtherApp(app.decode())
         case [b"gone"]:
             return GONE
         case _:

@@ -44,13 +44,14 @@ OWNERSHIP = Ownership(CALL, "w1", 7, 1000)
         (scripts.attach_reply, [b"app", b"other"], OtherApp("other")),
         (
             scripts.attach_reply,
-            [b"ok", 3, b"w1", 9, 4, 1, 0, b"1,3"],
-            Attached(3, "w1", 9, 4, acked=True, existed=False, live_epochs=(1, 3)),
+            [b"ok", 3, b"w1", 9, 4, 1, 0, b"1,3", b"ivr", 1, b"w0"],
+            Attached(3, "w1", 9, 4, True, False, (1, 3), "ivr", is_passed_over=True, former_owner="w0"),
         ),
         (scripts.detach_reply, 0, 0),
         (scripts.detach_reply, -1, Gone()),
         (scripts.claim_reply, [b"gone"], Gone()),
         (scripts.claim_reply, [b"owned", b"w2"], OwnedBy("w2")),
+        (scripts.claim_reply, [b"app", b"other"], OtherApp("other")),
         (scripts.claim_reply, [b"ok", 5, b"app", b"ivr"], Claimed(5, CallRecord(app="ivr"))),
         (scripts.commit_reply, 5, Committed(5)),
         (scripts.commit_reply, [b"dup", 5], Duplicate(5)),
@@ -145,8 +146,8 @@ def test_arguments_are_in_the_order_of_the_scripts() -> None:
     attach = replace(attach, owner_known="w1", fence_known=4, is_acked_known=True)
     assert scripts.attach_args(CALL, attach) == (ALL_KEYS, ("g1", "ivr", "/p", "side", 1000, 1, 2, 3, "w1", 4, 1))
     assert scripts.detach_args(CALL, 2, 60) == (ALL_KEYS, (2, 60))
-    assert scripts.claim_args(CALL, "w1") == ((CALL.call, CALL.chan), ("w1", 0))
-    assert scripts.claim_args(CALL, "w1", is_young=True)[1] == ("w1", 1)
+    assert scripts.claim_args(CALL, "w1", "ivr") == ((CALL.call, CALL.chan), ("w1", 0, "ivr"))
+    assert scripts.claim_args(CALL, "w1", "ivr", is_young=True)[1] == ("w1", 1, "ivr")
     assert scripts.send_args(CALL, 60, b"batch") == (ALL_KEYS, (60, b"batch", 0))
     assert scripts.send_args(CALL, 60, b"batch", is_young=True)[1] == (60, b"batch", 1)
     assert scripts.acked_args(CALL) == ((CALL.call,), ())
