@@ -65,10 +65,10 @@ class Route:
     __slots__ = (
         "_fence", "_held", "_hooks", "_is_offered", "_n", "_offer_to", "_reading", "_reads_again",
         "_returned", "_seen_seq", "announced", "asked_seq", "call_sid", "delivered_seq", "epoch", "held_bytes",
-        "is_over", "is_passed_over", "live_epochs", "owner",
+        "is_over", "is_passed_over", "is_side", "live_epochs", "owner",
     )  # fmt: skip
 
-    def __init__(self, call_sid: str, *, offer_to: str = "") -> None:
+    def __init__(self, call_sid: str, *, offer_to: str = "", is_side: bool = False) -> None:
         """Make the Route; ``offer_to`` is the worker a first event is offered to instead of ``dispatch``."""
         self.call_sid: Final = call_sid
         self.epoch = 0
@@ -78,6 +78,7 @@ class Route:
         self.held_bytes = 0
         self.is_over = False
         self.is_passed_over = False
+        self.is_side: Final = is_side
         self.announced: list[ConnectionAttached | ConnectionLeft] = []
         self._offer_to = offer_to
         self._fence = -1
@@ -95,9 +96,9 @@ class Route:
 
     @property
     def is_newest(self) -> bool:
-        """True when commands for the Call are ours to deliver."""
-        if self.is_passed_over:
-            return False
+        """True when commands for the Call are ours to deliver: on its newest side line, or else newest Connection."""
+        if self.is_passed_over or self.is_side:
+            return self.epoch > 0 and not self.is_passed_over
         if len(self.live_epochs) == 1:
             return self.epoch > 0 and (self.epoch in self.live_epochs or self.epoch > max(self.live_epochs))
         return self.epoch > 0 and self.epoch >= max(self.live_epochs, default=0)

@@ -314,7 +314,7 @@ class Session:
         unbound, self._unbound = self._unbound, []
         was_reconnect = any(event.kind == kinds.SESSION_RECONNECT.name for event in unbound)
         is_reconnect = was_reconnect or head.kind == kinds.SESSION_RECONNECT.name
-        route = self._routes[self.primary] = Route(self.primary)
+        route = self._routes[self.primary] = Route(self.primary, is_side=self.line == "side")
         effects.append(Attach(self.primary, self.line, is_reconnect))
         for event in unbound:
             effects += route.add(event, self.gateway_id, self._policy.max_held_bytes)
@@ -370,9 +370,10 @@ class Session:
         if notice.epoch <= route.epoch:
             return []
         route.live_epochs.add(notice.epoch)
-        self._delivery.leave_to_newer(route)
         # jambonz takes commands on its newest side line, and hears no other (PROTOCOL.md 2.5).
         route.is_passed_over = route.is_passed_over or notice.line == "side"
+        if not route.is_newest:
+            self._delivery.leave_to_newer(route)
         if route.call_sid != self.primary or notice.line != self.line or self._is_closed:
             return []
         # jambonz holds one socket per line, so ours is half-open: it has reconnected elsewhere. A side line may have

@@ -167,10 +167,9 @@ async def test_a_gateway_that_dies_after_the_transfer_loses_neither_line(
     async with Calls.connect(redis_url) as calls, call_of(running, options, "second:s@") as call:
         await transferred(call)
         await answers(call, 1)
-        before = call.core.world.ledger.sockets
         running.gateways[victim].kill()
         await running.gateways[victim].restart()
-        await call.wait_for_sockets(before + 1)
+        await call.wait_for_hook(kind="session:reconnect")
         await answers(call, 2)
         remote = await calls.get(call.call_sid)
         assert (remote.app, remote.path) == ("second", "/second")

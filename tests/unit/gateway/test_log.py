@@ -190,6 +190,18 @@ def test_commands_wait_for_the_side_line_once_there_was_one() -> None:
     assert commands(reconnected.batch(1, command("c3", "three"))) == []
 
 
+def test_side_line_keeps_the_commands_when_the_main_line_comes_back() -> None:
+    """Its epoch is higher then, but jambonz has no ears there; acks of its hooks stay its own."""
+    bench = Bench()
+    bench.hears(message("session:redirect", "r", hook="wss://x/next", top=None))
+    bench.attached(epoch=2, existed=True, is_acked=True, live=(1, 2))
+    bench.left(1)
+    assert bench.newer(3, "main") == []
+    assert commands(bench.batch(1, command("c1"), ack("d1", "m1", epoch=3))) == ["hi"]
+    bench.attached(epoch=2, existed=True, is_acked=True, seq=1, live=(2, 3))
+    assert commands(bench.batch(2, command("c2"))) == ["hi"]
+
+
 def test_side_line_that_was_left_for_another_is_closed_for_good() -> None:
     """With any other code jambonz would open it again, and push the newer one aside; the call itself goes on."""
     bench = Bench()

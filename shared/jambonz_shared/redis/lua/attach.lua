@@ -20,7 +20,6 @@ local is_reconnect, epoch_known, seq_known = ARGV[6] == '1', tonumber(ARGV[7]), 
 local old = redis.call('HMGET', call, 'app', 'epoch', 'owner', 'fence', 'seq', 'acked', 'gateway', 's:@transfer',
   's:@from', 'side')
 local existed = old[1] and 1 or 0
-local is_passed_over = line ~= 'side' and old[10] and 1 or 0
 
 local function consent()
   local found = line == 'side' and old[8] and cjson.decode(old[8])
@@ -97,6 +96,8 @@ if epoch_known == 0 then
   epoch = newest + 1
 end
 seq = math.max(seq, seq_known)
+local newest_side = tonumber(old[10] or 0)
+local is_passed_over = newest_side > 0 and (line ~= 'side' or newest_side > epoch) and 1 or 0
 
 local live, forgotten = {}, {}
 if existed == 1 then
@@ -124,7 +125,7 @@ local set = {
 }
 if line == 'side' then
   set[#set + 1] = 'side'
-  set[#set + 1] = 1
+  set[#set + 1] = math.max(newest_side, epoch)
 end
 if (epoch >= newest and is_passed_over == 0) or not old[7] then
   set[#set + 1] = 'gateway'
