@@ -158,7 +158,10 @@ class Worker:
         await self.redis.pexpire(KEYS.inbox(worker_id), TTL_MS)
 
     async def claims(self, sid: str, worker_id: str = WORKER) -> None:
-        reply = await self.run(script.CLAIM, scripts.claim_args(CallKeys.of(KEYS, sid), worker_id, "default"))
+        keys = CallKeys.of(KEYS, sid)
+        app = await self.redis.hget(keys.call, "app")
+        assert isinstance(app, bytes), app
+        reply = await self.run(script.CLAIM, scripts.claim_args(keys, worker_id, app.decode()))
         assert reply[0] == b"ok", reply
         self._fences[sid] = int(reply[1])
 
