@@ -6,7 +6,9 @@ import orjson
 import pytest
 
 from jambonz_shared.errors import CallLost, CallTransferred
+from jambonz_shared.redis.scripts import CallRecord
 from jambonz_workers import App, Call, Event
+from jambonz_workers.claimed_call import ClaimedCall
 from jambonz_workers.state import CallState
 from jambonz_workers.testing import AppClient
 from jambonz_workers.transfer import CONSENT_S, FIELD, consent_to, consented_app, redirect_verb
@@ -121,3 +123,10 @@ def test_transferred_is_a_way_of_being_lost() -> None:
     assert isinstance(error, CallLost)
     assert (error.call_sid, error.owner, error.app) == ("c1", "", "sales")
     assert str(error) == "call 'c1' was handed to the app 'sales'; this app may no longer act on it"
+
+
+def test_claim_tells_whose_call_it_is() -> None:
+    """The app and path that the call has now, whoever had it before."""
+    record = CallRecord(app="sales", path="/sales", facts=b'{"from":"1"}', state={"given": b"1"}, committed={1: 2})
+    claimed = ClaimedCall.of(7, record)
+    assert claimed == ClaimedCall(7, "sales", "/sales", "", {"from": "1"}, {"given": b"1"}, {1: 2})
