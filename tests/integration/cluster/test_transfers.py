@@ -177,6 +177,10 @@ async def test_a_gateway_that_dies_after_the_transfer_loses_neither_line(
         await call.wait_for("the command was followed", lambda it: (it.current_verb or {}).get("length") == 7)
         await ends_well(call)
     await has_said(running, 1, "status completed")
+    # Its keys go with it.
+    await until(
+        lambda: any("adopted a dead process" in worker.log_text for worker in running.workers), "the gateway is buried"
+    )
 
 
 async def test_redis_that_comes_back_empty_learns_where_the_call_is(cluster: ClusterFactory, redis_url: str) -> None:
