@@ -1,7 +1,7 @@
-"""The usual handshake, read and answered without ceremony: one whole, plain upgrade request is all that jambonz sends.
+"""The usual handshake, read and answered without ceremony: one whole, plain upgrade request is all that jambonz sends. Pure.
 
 websockets' sans-I/O core takes every other request, and finds the errors in them; the usual one takes a shorter way
-beside it, which costs a fifth (docs/benchmarks). Pure.
+beside it, which costs a fifth (docs/benchmarks).
 """
 
 import re
