@@ -1,4 +1,4 @@
-"""The usual handshake, read and answered without ceremony: one whole, plain upgrade request is all that jambonz sends. Pure.
+"""The usual handshake, without ceremony: one whole, plain upgrade request is all that jambonz sends. Pure.
 
 websockets' sans-I/O core takes every other request, and finds the errors in them; the usual one takes a shorter way
 beside it, which costs a fifth (docs/benchmarks).
