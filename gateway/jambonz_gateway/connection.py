@@ -116,6 +116,8 @@ class Connection(asyncio.Protocol):
         if self.session is None:
             self._board.gone(self, None)
             return
+        # It holds the core, which holds it: the garbage collector, which comes seldom, would have to find them.
+        self._ws.parser.close()
         received = self._ws.close_rcvd
         code = received.code if received else _ABNORMAL
         by_us = self._ws.close_sent is not None and not self._ws.close_rcvd_then_sent
@@ -237,8 +239,6 @@ class Connection(asyncio.Protocol):
         if self.session is not None and now_s >= self.session.wake_at_s:
             self._board.perform(self, self.session.tick(now_s))
         return self._next_wake_s()
-
-    # Inside.
 
     def _take(self, take: Callable[[bytes], None]) -> None:
         data, self._partial = self._partial, b""

@@ -303,7 +303,7 @@ class Call(Durable):
         if self._voice:
             self._voice.stop(self.over)
         self.timers.stop()
-        self.works.cancel(str(self.over))
+        self.works.end(str(self.over))
 
     def cancel_works(self) -> None:
         """Cancel all background work."""

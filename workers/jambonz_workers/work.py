@@ -87,6 +87,18 @@ class Works:
         for work in list(self.running):
             work.cancel(why)
 
+    def end(self, why: str) -> None:
+        """Cancel all, and tell nobody of their ends: the call is not ours any more.
+
+        What would be told is a method of the call: the garbage collector, which comes seldom, would have to find both.
+        """
+        self._on_ended = _nothing
+        self.cancel(why)
+
     def _ended(self, work: Work) -> None:
         self.running.discard(work)
         self._on_ended()
+
+
+def _nothing() -> None:
+    """Nobody is told."""
