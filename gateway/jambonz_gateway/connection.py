@@ -113,11 +113,11 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._partial = b""
         self.pace.end(self._loop.time())
+        # It holds the core, which holds it: the garbage collector, which comes seldom, would have to find them.
+        self._ws.parser.close()
         if self.session is None:
             self._board.gone(self, None)
             return
-        # It holds the core, which holds it: the garbage collector, which comes seldom, would have to find them.
-        self._ws.parser.close()
         received = self._ws.close_rcvd
         code = received.code if received else _ABNORMAL
         by_us = self._ws.close_sent is not None and not self._ws.close_rcvd_then_sent
