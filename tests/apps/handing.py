@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from pathlib import Path
 
 from jambonz_workers import App, Call, CallLost, Event
 
@@ -43,7 +44,7 @@ async def hand(call: Call, event: Event) -> None:
     talk = {"verb": "pause", "length": event.data.get("talk_s", 0)}
     # A call that has come back has not brought them with it.
     url = event.data.get("url") or call.env["SECOND_URL"]
-    given = {"n": 2**53 + 1, "none": []}
+    given = {"n": 2**53 + 1, "none": [], **event.data.get("given", {})}
     await call.redirect([talk, call.transfer("second", url, state={"given": given})])
 
 
@@ -57,6 +58,10 @@ async def take_back(call: Call) -> object:
 @second.session("/second")
 @second.hook("/second")
 async def take(call: Call) -> object:
+    if gate := call.state["given"].get("gate"):
+        note(call, "waits at the gate")
+        while not Path(gate).exists():  # noqa: ASYNC240  a look at a local folder
+            await asyncio.sleep(0.01)
     note(call, f"took it at {call.path} with {dict(call.state)}, env {dict(call.env_vars)}, from {call.from_}")
     return WAIT
 

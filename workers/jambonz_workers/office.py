@@ -178,7 +178,7 @@ class Office:
         ownership = Ownership(CallKeys.of(self._keys, call_sid), self.process_id, fence, self._terms.call_ttl_ms)
         live = self.live[call_sid] = LiveCall(Call(call_sid, self, claimed), ownership)
         live.committed.update(record.committed)
-        live.is_inherited = bool(record.committed)
+        live.is_inherited = claimed.has_begun
         if not record.live:
             self.recovery.without_sockets(live)
         self._metrics.calls.set(len(self.live))

@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -11,7 +12,7 @@ from jambonz_shared.credentials import Credential, SecretHash
 from jambonz_shared.redis.errors import LinkDown
 from jambonz_simulator import CallOptions, LiveCall, Script, live_call
 from jambonz_workers import CallGone, Calls
-from tests.cluster_fixture import Cluster, ClusterFactory
+from tests.cluster_fixture import Cluster, ClusterFactory, Member
 from tests.conditions import until
 
 APPS = "tests.apps.handing"
@@ -152,6 +153,32 @@ async def test_a_worker_of_the_second_app_that_dies_is_adopted_by_its_own(cluste
         await has_said(running, 2, f"second {call.call_sid}: taken over")
         await answers(call, 2)
         await ends_well(call)
+
+
+@pytest.mark.cluster_too
+async def test_a_worker_of_the_second_app_that_dies_before_it_has_begun_leaves_nothing_to_take_over(
+    cluster: ClusterFactory, tmp_path: Path
+) -> None:
+    """What the first app did is not its beginning: with a takeover told, too, background work would run twice."""
+    gate = tmp_path / "gate"
+    running = await two_apps(cluster, seconds=2)
+    async with call_of(running) as call:
+        await call.send_hook("/hand", {"given": {"gate": str(gate)}})
+
+        def waiting() -> list[Member]:
+            return [worker for worker in running.workers if "waits at the gate" in worker.log_text]
+
+        await until(lambda: bool(waiting()), "a worker of the second app has the call")
+        (victim,) = waiting()
+        victim.kill()
+        gate.touch()
+        heir = running.workers[3 - running.workers.index(victim)]
+        await until(lambda: "took it at /second" in heir.log_text, "the other one begins")
+        await call.wait_for_hook(kind="session:redirect")
+        await answers(call, 1)
+        await ends_well(call)
+    await until(lambda: f"second {call.call_sid}: ended" in heir.log_text, "the call has ended there")
+    assert "taken over" not in heir.log_text
 
 
 @pytest.mark.parametrize("victim", [0, 1], ids=["older_line", "newer_line"])

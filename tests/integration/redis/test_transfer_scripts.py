@@ -73,6 +73,7 @@ async def test_consent_takes_the_call_to_the_other_app_once(desk: Desk) -> None:
     assert (record.app, record.path, record.gateway, record.facts) == ("sales", "/sales", "g2", b'{"from":"1"}')
     assert {name: json for name, json in record.state.items() if not name.startswith("@")} == {"given": ODD}
     assert record.committed == {1: 1}
+    assert orjson.loads(record.state["@since"]) == {"epoch": 2, "fence": owner.fence}
     # Used up: the next one needs another.
     assert await taken(desk, app="ivr") == OtherApp("sales")
 
@@ -94,6 +95,20 @@ async def test_no_other_connection_takes_the_call(desk: Desk, given: bytes, fiel
     before = await desk.client.hgetall(desk.keys.call)
     assert await taken(desk, **fields) == OtherApp("ivr")
     assert await desk.client.hgetall(desk.keys.call) == before
+
+
+async def test_each_transfer_tells_anew_since_when_the_call_is_its_apps(desk: Desk) -> None:
+    """Of a call that comes back, what was committed on its first visit and elsewhere is not what it has begun now."""
+    await consented(desk, consent())
+    await taken(desk)
+    second = await desk.owned("w2", app="sales")
+    await desk.commit(second, 2, 1, changes=Changes(state={"@transfer": consent("ivr")}))
+    back = await taken(desk, app="ivr")
+    assert isinstance(back, Attached)
+    claimed = await desk.claim("w1")
+    assert isinstance(claimed, Claimed)
+    assert orjson.loads(claimed.record.state["@since"]) == {"epoch": back.epoch, "fence": second.fence}
+    assert (back.epoch, claimed.record.committed) == (3, {1: 1, 2: 1})
 
 
 async def test_older_line_comes_back_to_the_call_and_is_passed_over(desk: Desk) -> None:
@@ -135,8 +150,10 @@ async def test_call_that_redis_has_lost_comes_back_to_the_app_of_the_newest_fenc
     second = await desk.owned("w2", app="sales")
     await desk.client.flushall()
     assert await restored(desk, first, "ivr", secret=b"1") == Restored(0)
-    assert await restored(desk, second, "sales", given=b"2") == Restored(0)
+    since = {"@since": b'{"epoch":2,"fence":%d}' % first.fence}
+    assert await restored(desk, second, "sales", given=b"2", **since) == Restored(0)
     assert (await desk.field("app"), await desk.field("s:secret")) == (b"sales", None)
+    assert await desk.field("s:@since") == since["@since"]
     assert await restored(desk, first, "ivr", secret=b"1") == Fenced("w2")
     assert (await desk.field("app"), await desk.field("s:given")) == (b"sales", b"2")
 
@@ -149,3 +166,5 @@ async def test_gateway_tells_a_redis_that_has_lost_the_transfer(desk: Desk) -> N
     assert (again.app, again.owner) == ("sales", "w2")
     assert (await desk.field("app"), await desk.field("s:secret")) == (b"sales", None)
     assert await desk.commit(first, 1, 2) == Fenced("w2")
+    assert await desk.field("s:@since") == b'{"epoch":2,"fence":%d}' % first.fence
+    assert isinstance(await desk.attach(is_reconnect=True), Attached), "the first app's line may come back"

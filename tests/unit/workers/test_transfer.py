@@ -8,7 +8,7 @@ import pytest
 from jambonz_shared.errors import CallLost, CallTransferred
 from jambonz_shared.redis.scripts import CallRecord
 from jambonz_workers import App, Call, Event
-from jambonz_workers.claimed_call import ClaimedCall
+from jambonz_workers.claimed_call import SINCE, ClaimedCall
 from jambonz_workers.state import CallState
 from jambonz_workers.testing import AppClient
 from jambonz_workers.transfer import CONSENT_S, FIELD, consent_to, consented_app, redirect_verb
@@ -130,3 +130,24 @@ def test_claim_tells_whose_call_it_is() -> None:
     record = CallRecord(app="sales", path="/sales", facts=b'{"from":"1"}', state={"given": b"1"}, committed={1: 2})
     claimed = ClaimedCall.of(7, record)
     assert claimed == ClaimedCall(7, "sales", "/sales", "", {"from": "1"}, {"given": b"1"}, {1: 2})
+
+
+@pytest.mark.parametrize(
+    ("committed", "since", "has_begun"),
+    [
+        pytest.param({}, None, False, id="nothing"),
+        pytest.param({1: 1}, None, True, id="never_transferred"),
+        pytest.param({-7: 1}, None, True, id="background_work"),
+        pytest.param({1: 9, 2: 4, -7: 3}, (3, 7), False, id="other_app"),
+        pytest.param({1: 9, 3: 1}, (3, 7), True, id="first_event_here"),
+        pytest.param({1: 9, 4: 1}, (3, 7), True, id="event_of_a_later_socket"),
+        pytest.param({-7: 3, -9: 1}, (3, 7), True, id="background_work_here"),
+        pytest.param({1: 9, 3: 5, 4: 2, -9: 1}, (5, 12), False, id="there_and_back"),
+    ],
+)
+def test_call_has_begun_once_its_own_app_has_committed_something(
+    committed: dict[int, int], since: tuple[int, int] | None, has_begun: bool
+) -> None:
+    """Otherwise nothing is to be taken over: a takeover told before ``session:redirect`` would be a double start."""
+    state = {} if since is None else {SINCE: b'{"epoch":%d,"fence":%d}' % since}
+    assert ClaimedCall(20, state=state, committed=committed).has_begun is has_begun

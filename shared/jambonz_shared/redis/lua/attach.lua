@@ -10,9 +10,10 @@
 -- heard of yet, the gateway tells: that worker has the Call's state in memory, which nobody else has.
 --
 -- A new Connection of another app takes the Call there if the Call's app has consented (field s:@transfer, which is
--- used up): nobody owns it then, and nothing of its state stays but what the consent names. The line main of the app
--- that the Call has come from (s:@from) goes on, as an older line of the same Call. Once a side line is there jambonz
--- takes commands there only (PROTOCOL.md 2.5): all others are passed over.
+-- used up): nobody owns it then, and nothing of its state stays but what the consent names. What was committed until
+-- then was the other app's: s:@since tells. The line main of the app that the Call has come from (s:@from) goes on, as
+-- an older line of the same Call. Once a side line is there jambonz takes commands there only (PROTOCOL.md 2.5): all
+-- others are passed over.
 local call, log, chan = KEYS[1], KEYS[2], KEYS[3]
 local gateway_id, app, path, line, ttl_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local is_reconnect, epoch_known, seq_known = ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -31,19 +32,22 @@ local function consent()
   end
 end
 
-local function forget_state()
+local function change_app()
   for _, field in ipairs(redis.call('HKEYS', call)) do
     if string.sub(field, 1, 2) == 's:' then
       redis.call('HDEL', call, field)
     end
   end
+  -- The side line's epoch is the next one, or a later one if Redis has lost it; owners here have higher fences.
+  local since = string.format('{"epoch":%.0f,"fence":%.0f}', tonumber(old[2] or 0) + 1, tonumber(old[4] or 0))
+  redis.call('HSET', call, 's:@from', old[9] or '"' .. old[1] .. '"', 's:@since', since)
 end
 
 local former_owner = ''
 if old[1] and old[1] ~= app then
   if epoch_known > 0 and tonumber(ARGV[10]) > tonumber(old[4] or 0) then
     -- It was taken there, and Redis has lost that: the newer fence counts.
-    forget_state()
+    change_app()
   elseif (epoch_known > 0 or line == 'main' or line == 'left') and old[9] == '"' .. app .. '"' then
     app = old[1]
   else
@@ -51,8 +55,8 @@ if old[1] and old[1] ~= app then
     if not consented then
       return {'app', old[1]}
     end
-    forget_state()
-    redis.call('HSET', call, 's:@from', old[9] or '"' .. old[1] .. '"', 'facts', consented.facts)
+    change_app()
+    redis.call('HSET', call, 'facts', consented.facts)
     for name, json in pairs(consented.state) do
       redis.call('HSET', call, 's:' .. name, json)
     end
