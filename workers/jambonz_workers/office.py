@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
@@ -183,7 +184,7 @@ class Office:
             self.recovery.without_sockets(live)
         self._metrics.calls.set(len(self.live))
         live.call.timers.arm()
-        if consented_app(live.call.state):
+        if consented_app(live.call.state, time.time_ns() // 1_000_000):
             self.expect_transfer(live.call)
         self._apply(self.dispatcher.claimed(call_sid, record.committed, self._loop.time()))
 
@@ -348,7 +349,7 @@ class Office:
 
     def lose(self, live: LiveCall, owner: str) -> None:
         """Let go of a call that another worker owns; it gets the events that wait."""
-        sid, app = live.call.sid, consented_app(live.call.state)
+        sid, app = live.call.sid, consented_app(live.call.state, time.time_ns() // 1_000_000)
         # With a consent that is how we learn that it was used, when the gateway's word is late.
         if self._release(live, CallTransferred(sid, owner, app) if app else CallLost(sid, owner)):
             level, text = (logging.INFO, "call transferred") if app else (logging.WARNING, "call lost")

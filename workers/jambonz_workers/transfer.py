@@ -14,6 +14,10 @@ FIELD: Final = "@transfer"
 # jambonz opens the websocket as soon as it comes to the verb; before it, it may still speak what stands in front of it.
 CONSENT_S: Final = 60.0
 
+# The end of a consent was told by our clock and is judged by that of Redis, in whole seconds (attach.lua): they may
+# differ by seconds, not by a minute (ADR 0012). By then the owner has asked Redis, too (``Office.expect_transfer``).
+_LATE_MS: Final = 60_000
+
 # Of the first app alone: its settings and secrets, and the model that it ran.
 _FACTS_KEPT_BACK: Final = frozenset({"env_vars", "llm_vendor"})
 
@@ -42,10 +46,13 @@ def consent_to(
     )
 
 
-def consented_app(call_state: CallState) -> str:
-    """Return the app that may take the call, or empty; the consent may be too old."""
+def consented_app(call_state: CallState, now_ms: int) -> str:
+    """Return the app that may take the call, or may have taken it without our knowledge until now; else empty.
+
+    A consent that ended a minute ago or earlier was not used: if the call is lost now, it was not by that.
+    """
     consent = call_state.own(FIELD)
-    return consent["app"] if consent else ""
+    return consent["app"] if consent and now_ms < consent["until_ms"] + _LATE_MS else ""
 
 
 def redirect_verb(url: str, call_sid: str) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 
 import orjson
 import pytest
@@ -10,7 +11,7 @@ from redis.asyncio import Redis
 from jambonz_shared.kinds import TRANSFERRED
 from jambonz_shared.redis import script
 from jambonz_shared.redis.scripts import Attach, Attached, CallKeys, attach_args, attach_reply
-from jambonz_workers import App, Call, CallTransferred, office
+from jambonz_workers import App, Call, CallLost, CallTransferred, office
 from tests.conditions import until
 from tests.integration.worker.conftest import Start
 from tests.integration.worker.gateway_double import GatewayDouble, Line
@@ -75,6 +76,26 @@ async def test_a_worker_lets_go_of_a_call_that_was_transferred(
         await live.call.config(notifyEvents=True)
     assert [it for it in caplog.records if it.levelno > logging.INFO] == []
     assert any(it.getMessage().startswith("call transferred to another") for it in caplog.records)
+    await line.forget()
+
+
+async def test_a_call_that_is_lost_long_after_a_consent_was_not_transferred(
+    start: Start, gateway: GatewayDouble, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """jambonz never opened the websocket; hours later another worker takes the call, and somebody should look why."""
+    running = await start(reception())
+    line = await gateway.open()
+    key = gateway.keys.call(line.sid)
+    unused = {"app": "sales", "until_ms": time.time_ns() // 1_000_000 - 3_600_000, "facts": "{}", "state": {}}
+    await redis.hset(key, "s:@transfer", orjson.dumps(unused))
+    await line.start()
+    (live,) = running.worker.office.live.values()
+    await redis.hincrby(key, "fence", 1)
+    await redis.hset(key, "owner", "w-other")
+    with pytest.raises(CallLost) as lost:
+        await live.call.config(notifyEvents=True)
+    assert (type(lost.value), lost.value.owner) == (CallLost, "w-other")
+    assert [it.getMessage() for it in caplog.records if it.levelno > logging.INFO] == ["call lost to another worker"]
     await line.forget()
 
 

@@ -1,5 +1,6 @@
 """``call.transfer``: the verb for jambonz, the consent in the call's state, and what is refused."""
 
+import time
 from typing import Any
 
 import orjson
@@ -14,6 +15,10 @@ from jambonz_workers.testing import AppClient
 from jambonz_workers.transfer import CONSENT_S, FIELD, consent_to, consented_app, redirect_verb
 
 URL = "wss://voice.example.net/sales"
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def reception() -> App:
@@ -51,7 +56,7 @@ async def test_consent_of_a_handler_that_fails_was_never_given() -> None:
     """Like everything else it did."""
     async with AppClient(reception()) as client:
         assert await handed(client, fails=True) == []
-        assert consented_app(client.call.state) == ""
+        assert consented_app(client.call.state, now_ms()) == ""
 
 
 async def test_next_transfer_withdraws_the_consent_before() -> None:
@@ -67,7 +72,7 @@ async def test_background_work_hands_over_too() -> None:
     """Its consent is saved before the redirect goes out."""
     async with AppClient(reception()) as client:
         await client.call.redirect(client.call.transfer("sales", URL))
-        assert consented_app(client.call.state) == "sales"
+        assert consented_app(client.call.state, now_ms()) == "sales"
         assert client.commands[0]["data"][0]["verb"] == "redirect"
 
 
@@ -89,7 +94,7 @@ async def test_what_cannot_be_is_refused_at_once(data: dict[str, Any], error: ty
     async with AppClient(reception()) as client:
         with pytest.raises(error, match=text):
             client.call.transfer(data["app"], data.get("url", URL), state=data.get("state"))
-        assert consented_app(client.call.state) == ""
+        assert consented_app(client.call.state, now_ms()) == ""
 
 
 async def test_a_leg_without_a_socket_cannot_be_transferred() -> None:
@@ -115,6 +120,23 @@ def test_consent_ends_by_itself() -> None:
     state = CallState()
     consent_to(state, "sales", facts={}, state={}, now_ms=1_000)
     assert state.own(FIELD)["until_ms"] == 1_000 + CONSENT_S * 1000
+
+
+@pytest.mark.parametrize(
+    ("after_ms", "app"),
+    [
+        pytest.param(0, "sales", id="just_given"),
+        pytest.param(CONSENT_S * 1000, "sales", id="ended"),
+        pytest.param(CONSENT_S * 1000 + 59_999, "sales", id="redis_clock_may_be_behind"),
+        pytest.param(CONSENT_S * 1000 + 60_000, "", id="nobody_has_come"),
+    ],
+)
+def test_consent_that_ended_long_ago_was_not_used(after_ms: float, app: str) -> None:
+    """Hours later the call may be lost for another reason, which is worth a warning."""
+    state = CallState()
+    assert consented_app(state, 1_000) == ""
+    consent_to(state, "sales", facts={}, state={}, now_ms=1_000)
+    assert consented_app(state, 1_000 + round(after_ms)) == app
 
 
 def test_transferred_is_a_way_of_being_lost() -> None:
