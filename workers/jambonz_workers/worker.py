@@ -102,10 +102,27 @@ class Worker:
         link.on_up(self._restore)
         self._outbox = Outbox(link)
         self._sweeper = Sweeper(self._outbox, keys.inbox(self.id), keys.dispatch(app.name))
-        terms = Terms(
+        self._threads = Threads(settings.handler_threads)
+        runner = Runner(app, self.metrics, self._threads)
+        self.office = Office(self._terms(), self._dispatcher, self._outbox, self._sweeper, runner)
+        consumer = Consumer(self.office, self._sweeper, self.metrics)
+        self._dispatch, self._inbox = consumer.readers(backend, link, keys, app.name)
+        self._presence = Presence(link, keys, self.id, settings)
+        self._presence.load = lambda: self._dispatcher.count
+        self._presence.reader_id = lambda: self._dispatch.client_id
+        self._presence.on_adopted = self.office.recovery.taken_for_dead
+        self._vigil = Vigil(link, keys, Watch(self.id, settings.lease_s), self._adopter(), self.metrics)
+        self._reader_tasks: list[asyncio.Task[None]] = []
+        self._is_reading = False
+        self._has_handed_over = False
+        self._connect_gauges()
+
+    def _terms(self) -> Terms:
+        app, settings = self._app, self._settings
+        return Terms(
             self.id,
             app.name,
-            keys,
+            self._keys,
             round(settings.call_ttl_s * 1000),
             settings.call_grace_s,
             self.metrics,
@@ -114,28 +131,18 @@ class Worker:
             app.env,
             settings.validate_verbs == "on" if app.validate_verbs is None else app.validate_verbs,
         )
-        self._threads = Threads(settings.handler_threads)
-        self.office = Office(
-            terms, self._dispatcher, self._outbox, self._sweeper, Runner(app, self.metrics, self._threads)
-        )
-        consumer = Consumer(self.office, self._sweeper, self.metrics)
-        self._dispatch, self._inbox = consumer.readers(backend, link, keys, app.name)
-        self._presence = Presence(link, keys, self.id, settings)
-        self._presence.load = lambda: self._dispatcher.count
-        self._presence.reader_id = lambda: self._dispatch.client_id
-        self._presence.on_adopted = self.office.recovery.taken_for_dead
-        adopter = Adopter(
-            link,
-            keys,
+
+    def _adopter(self) -> Adopter:
+        return Adopter(
+            self._link,
+            self._keys,
             self.id,
-            grace_ms=round(settings.call_grace_s * 1000),
-            lease_ms=round(settings.lease_s * 1000),
+            grace_ms=round(self._settings.call_grace_s * 1000),
+            lease_ms=round(self._settings.lease_s * 1000),
             now_ms=lambda: time.time_ns() // 1_000_000,
         )
-        self._vigil = Vigil(link, keys, Watch(self.id, settings.lease_s), adopter, self.metrics)
-        self._reader_tasks: list[asyncio.Task[None]] = []
-        self._is_reading = False
-        self._has_handed_over = False
+
+    def _connect_gauges(self) -> None:
         self.metrics.tasks.set_function(lambda: len(asyncio.all_tasks()))
         self.metrics.held.set_function(lambda: self._outbox.held)
         self.metrics.works.set_function(lambda: sum(len(live.call.works.running) for live in self.office.live.values()))
