@@ -191,8 +191,10 @@ class StreamReader:
         if entries:
             self._last_id = entries[-1][0]
             self._hand_on(entries)
-        elif self._is_reading_history:
-            self._is_reading_history = False
+            # Behind what they have caused to be sent: that is awaited, and Redis wakes once for both.
+            self._loop.call_soon(self._read)
+            return
+        self._is_reading_history = False
         self._read()
 
     def _hand_on(self, entries: list[list[Any]]) -> None:
