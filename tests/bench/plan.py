@@ -55,8 +55,8 @@ def full(seconds: float, rounds: int) -> list[Step]:
         *(Step(load, (BARE, CLUSTER, LINGERING), rounds) for load in fixed),
         Step(notices, (BARE, CLUSTER), rounds),
         Step(churn, (BARE, CLUSTER), rounds),
-        Step(few, (CLUSTER,), rounds),
-        Step(many, (CLUSTER,), rounds),
+        Step(few, (BARE, CLUSTER), rounds),
+        Step(many, (BARE, CLUSTER), rounds),
         Step(storm, (BARE, CLUSTER), rounds),
         Step(idle, (BARE, CLUSTER), 1),
     ]
