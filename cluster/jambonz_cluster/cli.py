@@ -94,6 +94,9 @@ def demo() -> None:
 @main.command()
 @click.argument("url")
 @click.option("--script", default="hello", show_default=True, help="Name of a built-in script, or a JSON file.")
+@click.option(
+    "--press", multiple=True, metavar="DIGITS", help="What the caller presses, at each menu; may be repeated."
+)
 @click.option("--calls", type=click.IntRange(min=1), default=1, show_default=True, help="How many calls to play.")
 @click.option("--rate", type=click.FloatRange(min=0.001), default=10.0, show_default=True, help="New calls per second.")
 @click.option("--concurrency", type=click.IntRange(min=1), default=None, help="Calls at the same time, at most.")

@@ -108,7 +108,7 @@ class Dev:
             return self._settings.redis_url
         self._redis = EmbeddedRedis()
         await self._redis.start_async()
-        self._say("redis", f"started on port {self._redis.port}, data is temporary")
+        self._say("redis", f"started at {self._redis.url}, data is temporary")
         return self._redis.url
 
     def _make_parts(self, redis_url: str) -> tuple[Part, Part]:

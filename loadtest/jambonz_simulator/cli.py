@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -10,12 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jambonz_simulator.client import CallOptions, simulate_call
-from jambonz_simulator.core.script import Script
+from jambonz_simulator.core.script import Press, Script
 from jambonz_simulator.core.urls import target_of
 from jambonz_simulator.fleet import Load, run_fleet
 from jambonz_simulator.script_files import load_script
 from jambonz_simulator.summary import Summary
-from jambonz_simulator.transcript import print_call, print_summary
+from jambonz_simulator.transcript import Conversation, print_end, print_summary
 
 EXIT_GOOD: Final = 0
 EXIT_FAILED: Final = 1
@@ -29,6 +30,7 @@ def run_simulate(  # noqa: PLR0913 - one parameter for each option of the comman
     url: str,
     *,
     script: str = "hello",
+    press: Sequence[str] = (),
     calls: int = 1,
     rate: float = 10.0,
     concurrency: int | None = None,
@@ -38,7 +40,8 @@ def run_simulate(  # noqa: PLR0913 - one parameter for each option of the comman
     """Play calls and print a transcript (one call) or a summary (many); give the exit code.
 
     The code is 0 if all went well, 1 if a call failed or a deadline was missed, 2 if the script or
-    the URL cannot be used. ``concurrency`` of ``None`` does not limit calls at the same time.
+    the URL cannot be used. ``press`` are the digits that the caller presses, each where a verb listens, instead of the
+    steps of the script. ``concurrency`` of ``None`` does not limit calls at the same time.
     """
     try:
         loaded = load_script(script)
@@ -49,17 +52,21 @@ def run_simulate(  # noqa: PLR0913 - one parameter for each option of the comman
     if loaded.patience_s is None:
         loaded = replace(loaded, patience_s=DEFAULT_PATIENCE_S)
     options = CallOptions(speed=speed)
+    if press:
+        loaded = replace(loaded, steps=tuple(Press(digits) for digits in press))
     if calls == 1:
         return _simulate_one(url, loaded, options, as_json=as_json)
     return _simulate_many(url, loaded, options, Load(calls, rate, concurrency), as_json=as_json)
 
 
 def _simulate_one(url: str, script: Script, options: CallOptions, *, as_json: bool) -> int:
-    result = asyncio.run(simulate_call(url, script, options))
     if as_json:
+        result = asyncio.run(simulate_call(url, script, options))
         _write_json(result.to_json())
     else:
-        print_call(Console(highlight=False), result)
+        console = Console(highlight=False)
+        result = asyncio.run(simulate_call(url, script, options, Conversation(console).show))
+        print_end(console, result)
     return EXIT_GOOD if result.is_good else EXIT_FAILED
 
 

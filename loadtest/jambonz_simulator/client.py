@@ -1,13 +1,13 @@
 """Plays simulated calls against a real server, as a whole or driven by hand."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Final
 
 from jambonz_simulator.core.call import Pace, SimulatedCall
-from jambonz_simulator.core.records import Anomaly, CallResult, CommandRecord, HookRecord
+from jambonz_simulator.core.records import Anomaly, CallResult, CommandRecord, Entry, HookRecord
 from jambonz_simulator.core.script import DropSocket, Script, SendHook, SendNotice, Step
 from jambonz_simulator.core.timing import JAMBONZ_TIMING, Timing
 from jambonz_simulator.core.verbs import Verb
@@ -241,21 +241,34 @@ async def live_call(
         await call.leave()
 
 
-async def simulate_call(url: str, script: Script | str = "hello", options: CallOptions = DEFAULT_OPTIONS) -> CallResult:
+async def simulate_call(
+    url: str,
+    script: Script | str = "hello",
+    options: CallOptions = DEFAULT_OPTIONS,
+    on_entries: Callable[[Sequence[Entry]], object] | None = None,
+) -> CallResult:
     """Play a whole call and give its result; weather and misbehaviour are told by the result.
 
     Args:
         url: ``ws://`` or ``wss://``, userinfo and hash options allowed.
         script: A script, the name of a built-in one, or the path of a JSON file.
         options: See `CallOptions`.
+        on_entries: Called with all of the transcript so far, after everything that happens.
 
     Raises:
         ScriptError: If the script cannot be found or read.
     """
     call = LiveCall(url, _script_of(script), options)
+
+    def is_over(_: LiveCall) -> bool:
+        if on_entries is not None:
+            on_entries(call.core.world.ledger.entries)
+        return call.core.result is not None
+
     call.start()
     try:
-        result = await call.wait_for_end(timeout_s=None)
+        await call.wait_for("the call is over", is_over, timeout_s=None)
+        result = await call.wait_for_end()
         if await call.wait_for_reaping(options.orphan_linger_s):
             return result
         left_open = Anomaly(result.duration_s, 0, "orphan_not_reaped", "a socket that only jambonz left (P31)")

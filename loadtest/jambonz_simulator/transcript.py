@@ -1,6 +1,6 @@
 """Simulated calls for people to read: who said what and when; tables of many calls."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from rich.console import Console
@@ -17,13 +17,26 @@ _NAMES: Final = {"jambonz": "jambonz", "server": "app", "caller": "caller"}
 _MAIN_PROPERTIES: Final = ("text", "url", "length", "target", "name", "actionHook", "data", "tokens")
 
 
-def print_call(console: Console, result: CallResult) -> None:
-    """Print the conversation of one call, then how it ended and what was wrong."""
-    for entry, line in lines_of(result):
-        text = Text(f"{entry.t_s:8.3f}  ")
-        text.append(f"{_NAMES[entry.who]:>7}", style=_STYLES[entry.who])
-        text.append(f"  {line}")
-        console.print(text, soft_wrap=True)
+class Conversation:
+    """Prints a conversation as far as it has got; ``show`` may be called as often as one likes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._shown = 0
+        self._sent_at_s: dict[str, tuple[float, str]] = {}
+
+    def show(self, entries: Sequence[Entry]) -> None:
+        """Print what has not been printed of a transcript that has grown."""
+        for entry in entries[self._shown :]:
+            text = Text(f"{entry.t_s:8.3f}  ")
+            text.append(f"{_NAMES[entry.who]:>7}", style=_STYLES[entry.who])
+            text.append(f"  {_sentence(entry, self._sent_at_s)}")
+            self._console.print(text, soft_wrap=True)
+        self._shown = len(entries)
+
+
+def print_end(console: Console, result: CallResult) -> None:
+    """Print how a call ended and what was wrong."""
     outcome = result.outcome
     style = "bold green" if result.is_good else "bold red"
     acked = sum(hook.is_acked for hook in result.hooks)
@@ -31,13 +44,6 @@ def print_call(console: Console, result: CallResult) -> None:
     console.print(Text(ending, style=style), soft_wrap=True)
     for anomaly in result.anomalies:
         console.print(Text(f"{anomaly.at_s:8.3f}  {anomaly.kind}: {anomaly.detail}", style="red"), soft_wrap=True)
-
-
-def lines_of(result: CallResult) -> Iterator[tuple[Entry, str]]:
-    """Give each line of the transcript with its sentence."""
-    sent_at_s: dict[str, tuple[float, str]] = {}
-    for entry in result.entries:
-        yield entry, _sentence(entry, sent_at_s)
 
 
 def _sentence(entry: Entry, sent_at_s: dict[str, tuple[float, str]]) -> str:

@@ -33,8 +33,8 @@ class Durable(Controls):
         """Have the handler of ``@app.hook(path)`` run in ``seconds``, at whichever worker owns the call then.
 
         Inside a handler it is set together with the handler's other effects. It runs as any handler of the call, in its
-        turn, with ``data`` as ``event.data``; what it does takes effect at most once. It has nobody to answer: its
-        verbs go out by ``call.redirect``. It is gone when the call ends.
+        turn, with ``data`` as ``event.data``; what it does takes effect at most once. It has nobody to answer:
+        verbs that it returns go out by a redirect. It is gone when the call ends.
 
         Returns:
             What ``cancel_timer`` takes.

@@ -123,10 +123,15 @@ class Runner:
 
     def _commit(self, handling: Handling, result: object, on_committed: OnCommitted) -> None:
         event = handling.event
+        if result is not None and event.kind == TIMER:
+            # It has nobody to answer.
+            if verbs := verb_list(result):
+                handling.call.redirect(verbs)
+            result = None
         if result is not None and (not event.is_hook or handling.is_acked):
             self._warn_once(
                 f"result {event.kind} {event.hook}",
-                "a handler returned verbs where none are taken; they are ignored",
+                "a handler returned verbs where none are taken; they are ignored. call.redirect(verbs) sends them",
                 event,
             )
             result = None
@@ -176,6 +181,8 @@ class Runner:
 
     def _unhandled(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
         self._metrics.unhandled.labels(kind_label(event.kind)).inc()
+        if event.kind == TIMER:
+            self._warn_once(f"unhandled {event.kind} {event.hook}", "no @app.hook for the path of a timer", event)
         if not event.is_hook:
             call.commit_event(event, [], [], on_committed)
             return

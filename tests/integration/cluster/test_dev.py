@@ -113,7 +113,7 @@ def test_output_of_each_part_has_its_name(dev: DevRun) -> None:
     dev.start("--no-reload", "--host", "127.0.0.1")
     dev.wait_for(" worker | application version 1\n")
     dev.wait_for("gateway | ")
-    dev.wait_for("  redis | started on port ")
+    dev.wait_for("  redis | started at redis://127.0.0.1:")
 
 
 def test_changed_file_restarts_the_worker(dev: DevRun) -> None:

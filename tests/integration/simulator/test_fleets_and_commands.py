@@ -26,7 +26,7 @@ from jambonz_simulator import (
     simulate_call,
 )
 from jambonz_simulator.cli import run_simulate
-from jambonz_simulator.transcript import lines_of, print_call, print_summary
+from jambonz_simulator.transcript import Conversation, print_end, print_summary
 from tests.integration.simulator.application_double import GOODBYE, WELCOME, Application, running_in_a_process
 
 FAST = CallOptions(speed=100)
@@ -113,7 +113,8 @@ def printed(what: Any) -> str:
     if isinstance(what, Summary):
         print_summary(console, what)
     else:
-        print_call(console, what)
+        Conversation(console).show(what.entries)
+        print_end(console, what)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -164,7 +165,7 @@ async def test_transcript_tells_of_everything_unusual() -> None:
         "unknown_ack",
     ):
         assert line in text, text
-    assert all(sentence for _, sentence in lines_of(result))
+    assert all(len(line.split(maxsplit=2)) == 3 for line in text.splitlines()), "each line says something"
 
 
 def valid_then(answer: Any) -> Any:
@@ -181,6 +182,30 @@ def test_one_call_is_printed_and_exits_0(capsys: pytest.CaptureFixture[str]) -> 
     with Application().running_in_a_thread() as app:
         assert run_simulate(app.url, script="ivr", speed=100) == 0
     assert "presses 1" in capsys.readouterr().out
+
+
+def test_digits_of_the_command_line_are_pressed_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody has to write a file to try a menu."""
+
+    async def ask_twice(app: Application, socket: ServerConnection, frame: dict[str, Any]) -> None:
+        is_over = frame.get("data", {}).get("digits") == "9"
+        if frame["type"] in ("session:new", "verb:hook"):
+            await app.ack(socket, frame, GOODBYE if is_over else [{**WELCOME[1], "timeout": 0}])
+
+    with Application(ask_twice).running_in_a_thread() as app:
+        assert run_simulate(app.url, press=("5", "9"), speed=100) == 0
+    out = capsys.readouterr().out
+    assert out.index("presses 5") < out.index("presses 9")
+
+
+async def test_a_conversation_is_told_while_it_goes_on() -> None:
+    """Somebody who waits for half a minute wants to see for what."""
+    lengths: list[int] = []
+    async with Application(wait_for_digits).running() as app:
+        result = await simulate_call(app.url, SHORT, FAST, lambda entries: lengths.append(len(entries)))
+    assert lengths == sorted(lengths)
+    assert len(set(lengths)) > 3
+    assert lengths[-1] == len(result.entries)
 
 
 def test_one_call_as_json(capsys: pytest.CaptureFixture[str]) -> None:

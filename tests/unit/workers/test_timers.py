@@ -54,6 +54,43 @@ async def test_a_timer_runs_its_handler_once() -> None:
             await client.fire("/remind")
 
 
+async def test_verbs_that_a_timers_handler_returns_go_out_by_a_redirect() -> None:
+    """As with any other hook its author returns what the caller is to hear; an empty list changes nothing."""
+    app = App()
+
+    @app.hook("/start")
+    async def start(call: Call, event: Event) -> None:
+        call.after(3600, "/speak", event.data)
+
+    @app.hook("/speak")
+    async def speak(_: Call, event: Event) -> object:
+        return [{"verb": "say", "text": text} for text in event.data["texts"]]
+
+    async with AppClient(app) as client:
+        await client.hook("/start", texts=["Hurry"])
+        (command,) = (await client.fire("/speak")).commands
+        assert (command["command"], command["queueCommand"]) == ("redirect", False)
+        assert command["data"] == [{"verb": "say", "text": "Hurry"}]
+        await client.hook("/start", texts=[])
+        assert (await client.fire("/speak")).commands == []
+
+
+async def test_a_timer_that_nobody_handles_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A misspelt path would otherwise be silence."""
+    app = App()
+
+    @app.hook("/start")
+    async def start(call: Call) -> None:
+        call.after(3600, "/nobody")
+
+    async with AppClient(app) as client:
+        await client.hook("/start")
+        await client.fire("/nobody")
+    assert [(it.getMessage(), it.__dict__["hook"]) for it in caplog.records] == [
+        ("no @app.hook for the path of a timer", "/nobody")
+    ]
+
+
 async def test_a_test_lets_a_timer_ring() -> None:
     """Without waiting for it."""
     async with AppClient(reminding()) as client:

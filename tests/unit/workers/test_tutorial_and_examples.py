@@ -55,7 +55,7 @@ async def test_the_tutorials_menu_and_its_test_work(menu: ModuleType, monkeypatc
     sleep = asyncio.sleep
     monkeypatch.setattr(asyncio, "sleep", lambda _: sleep(0))
     async with AppClient(menu.app) as client:
-        assert (await client.hook("/forecast")).verbs is not None
+        assert (await client.session_new("/forecast")).verbs is not None
         assert [frame["command"] for frame in await client.settle()] == ["redirect"]
 
 
