@@ -8,7 +8,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from jambonz_cluster.embedded_redis import EmbeddedRedis
+from jambonz_shared.build import build_text, is_compiled
 from tests.cluster_fixture import Cluster, ClusterFactory
+from tests.compiled_modules import not_compiled
 from tests.redis_cluster import RedisCluster, can_run
 from tests.redis_servers import KeyLeakGuard, RedisServers, available, description
 
@@ -19,8 +21,26 @@ settings.load_profile("steady")
 _CLUSTERS: Final = pytest.StashKey[list[Cluster]]()
 
 
-def pytest_report_header() -> str:
-    return description()
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--compiled", action="store_true", help="refuse to run unless the compiled modules are imported")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.getoption("--compiled") and (found := not_compiled()):
+        pytest.exit(f"not compiled: {', '.join(found)}", returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked ``sources_only`` where the modules are compiled."""
+    if not is_compiled():
+        return
+    left_out = [item for item in items if item.get_closest_marker("sources_only")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_report_header() -> list[str]:
+    return [description(), f"jambonz-cluster {build_text()}"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -4,12 +4,12 @@ import json
 import sys
 import traceback
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any, TypeVar
 
 import click
 
 from jambonz_cluster.options import EXIT_FAILED, EXIT_USAGE, setting_options, settings_or_exit
+from jambonz_shared.build import build_text
 from jambonz_shared.config import CommonSettings, GatewaySettings, WorkerSettings
 
 # Heavy imports (uvloop, aiohttp, redis, the user's application) happen inside the commands that need them, so that
@@ -31,7 +31,7 @@ def _json(text: str) -> Any:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.version_option(version("jambonz-cluster"), message="%(prog)s %(version)s")
+@click.version_option(build_text(), message="%(prog)s %(version)s")
 def main() -> None:
     """Scalable gateway for jambonz call control: gateways, workers, and tools around them.
 

@@ -76,7 +76,9 @@ class Reconnection:
                 Count("fallback_ack"),
                 Send(wire.ack_frame(self._owed.msgid, fallback_data(self._owed, fallbacks))),
             )
-            self._owed, self._blind = None, self._owed
+            # One after the other: in one assignment mypyc takes the None to the left for what is to the right (ADR 0013).
+            self._blind = self._owed
+            self._owed = None
 
     def clear(self) -> int:
         """Forget everything, because the socket is gone, and return how many acks died with it."""

@@ -24,15 +24,16 @@ class Timers:
         self._call_sid = call_sid
         self._state = state
         self._ring = ring
-        # The fence rises with every claim, so that no two owners of a call give the same id.
-        self._ids = (f"{fence}-{n}" for n in itertools.count(1))
+        self._fence = fence
+        self._numbers = itertools.count(1)
         # None once it has rung and waits for its turn in the mailbox.
         self._handles: dict[str, asyncio.TimerHandle | None] = {}
 
     def set(self, seconds: float, path: str, data: Mapping[str, Any]) -> str:
         """Note a timer in the state; it is armed once that is saved. Return its id."""
         orjson.loads(dump(data, "timer data"))
-        timer_id = next(self._ids)
+        # The fence rises with every claim, so that no two owners of a call give the same id.
+        timer_id = f"{self._fence}-{next(self._numbers)}"
         due_ms = time.time_ns() // 1_000_000 + round(seconds * 1000)
         self._state.set_own(FIELD, {**self._all(), timer_id: [due_ms, path, dict(data)]})
         return timer_id

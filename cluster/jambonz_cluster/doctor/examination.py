@@ -14,6 +14,7 @@ from jambonz_cluster.doctor.machine_checks import machine_findings
 from jambonz_cluster.doctor.redis_checks import redis_findings
 from jambonz_cluster.options import EXIT_FAILED
 from jambonz_cluster.status import Status, connected, read_status
+from jambonz_shared.build import build_text
 from jambonz_shared.config import GatewaySettings
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis.admin import why_unreachable
@@ -63,6 +64,7 @@ async def _all(case: Case) -> list[Finding]:
 async def _examine(case: Case, target: Target) -> AsyncIterator[Finding]:
     settings = case.settings
     yield ok("settings", "all can be used")
+    yield ok("build", build_text())
     ready = await ready_finding(target.readyz) if target.readyz else None
     for finding in machine_findings(settings, is_gateway_here=ready is not None or bool(case.url)):
         yield finding

@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 from jambonz_shared.kinds import TRANSFERRED
 from jambonz_shared.redis import script
 from jambonz_shared.redis.scripts import Attach, Attached, CallKeys, attach_args, attach_reply
-from jambonz_workers import App, Call, CallLost, CallTransferred, office
+from jambonz_workers import App, Call, CallLost, CallTransferred
+from jambonz_workers.recovery import Recovery
 from tests.conditions import until
 from tests.integration.worker.conftest import Start
 from tests.integration.worker.gateway_double import GatewayDouble, Line
@@ -54,7 +55,8 @@ async def test_a_worker_lets_go_of_a_call_that_was_transferred(
 ) -> None:
     """At its next commit, at the end of the consent, or as soon as it is told; no error, and no work goes on."""
     if how == "time":
-        monkeypatch.setattr(office, "CONSENT_S", CONSENT_S)
+        look_after = Recovery.look_after
+        monkeypatch.setattr(Recovery, "look_after", lambda it, call_sid, _: look_after(it, call_sid, CONSENT_S))
     running = await start(reception())
     line = await gateway.open()
     await line.start()

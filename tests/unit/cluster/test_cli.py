@@ -1,19 +1,26 @@
 """The command line: help, version, exit codes and messages of wrong usage."""
 
+from importlib.machinery import ExtensionFileLoader
+
 import pytest
 from click.testing import CliRunner, Result
 
 from jambonz_cluster.cli import main
+from jambonz_shared import wire
 
 
 def run(*arguments: str, **environ: str) -> Result:
     return CliRunner().invoke(main, arguments, env=environ, prog_name="jambonz-cluster")
 
 
-def test_version_is_that_of_the_distribution() -> None:
-    """A bug report can name it."""
+def test_version_tells_how_it_was_built() -> None:
+    """A bug report can name it; compiled code is the first suspect."""
+    is_native = wire.__spec__ is not None and isinstance(wire.__spec__.loader, ExtensionFileLoader)
     result = run("--version")
-    assert (result.exit_code, result.output) == (0, "jambonz-cluster 0.1.0\n")
+    assert (result.exit_code, result.output) == (
+        0,
+        f"jambonz-cluster 0.1.0, {'compiled' if is_native else 'not compiled'}\n",
+    )
 
 
 def test_help_lists_every_command() -> None:

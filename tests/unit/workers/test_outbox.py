@@ -13,6 +13,8 @@ from jambonz_shared.redis.scripts import EARLY
 from jambonz_workers.outbox import Argument, Outbox
 from tests.conditions import until
 
+pytestmark = pytest.mark.sources_only(because="a compiled Outbox takes no double in the place of a Link")
+
 
 class LinkDouble:
     """A Link whose replies the test gives."""

@@ -1,7 +1,6 @@
 """Sharded pub/sub: a connection to each master of a Redis Cluster, each channel on the one that has its slot."""
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -178,5 +177,7 @@ def _is_up(shard: ShardChannels) -> bool:
 
 def _canary_at(name: str, address: Address, table: SlotTable) -> str:
     """Return a channel like ``name`` whose slot a server has: each connection needs a canary of its own."""
-    names = (name.replace("}", f"-{number}}}") for number in itertools.count())
-    return next(one for one in names if table.owners[slot_of(one)] == address)
+    number = 0
+    while table.owners[slot_of(canary := name.replace("}", f"-{number}}}"))] != address:
+        number += 1
+    return canary

@@ -1,0 +1,50 @@
+"""Build hook of the wheel: compiles the modules that pyproject.toml lists by mypyc, if asked to (ADR 0013)."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from hatchling.builders.config import BuilderConfig
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+_LIBRARY: Final = "jambonz_cluster"
+"""All modules are in one library, ``jambonz_cluster__mypyc``, so that calls between them are calls of C."""
+
+
+class CompileHook(BuildHookInterface[BuilderConfig]):
+    """Puts compiled modules beside their sources into the wheel: Python prefers them, tracebacks show the sources."""
+
+    _folder: "TemporaryDirectory[str] | None" = None
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile for a wheel; not for an editable install, whose sources are to be edited."""
+        if version != "standard":
+            return
+        self._folder = TemporaryDirectory(prefix="jambonz-cluster-build-")
+        temporary = Path(self._folder.name)
+        libraries = temporary / "lib"
+        _compile([str(Path(self.root, module)) for module in self.config["modules"]], temporary, libraries)
+        found = {str(library): str(library.relative_to(libraries)) for library in libraries.rglob("*.so")}
+        build_data["force_include"].update(found)
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Remove what the wheel holds now."""
+        del version, build_data, artifact_path
+        if self._folder is not None:
+            self._folder.cleanup()
+
+
+def _compile(sources: list[str], temporary: Path, libraries: Path) -> None:
+    # Only builds that compile need these two. setuptools is first: it brings the distutils that mypyc imports.
+    from setuptools import Distribution  # noqa: I001, PLC0415
+    from mypyc.build import mypycify  # noqa: PLC0415
+
+    extensions = mypycify(
+        [f"--cache-dir={temporary / 'mypy'}", *sources], group_name=_LIBRARY, target_dir=str(temporary / "c")
+    )
+    command = Distribution({"name": _LIBRARY, "ext_modules": extensions}).get_command_obj("build_ext")
+    command.build_lib, command.build_temp = str(libraries), str(temporary / "o")
+    command.ensure_finalized()
+    command.run()
