@@ -41,7 +41,7 @@ test-long: venv redis ## Run the suites that take minutes
 		status=$$?; [ $$status = 5 ] && echo "no test is marked long" || { $(PYTEST) --collect-only -q -m long; exit 1; }; fi
 
 .PHONY: check
-check: lint types imports test-long bench-quick cov ## Everything that must pass before a change lands
+check: lint types imports test-long compiled bench-quick cov ## Everything that must pass before a change lands
 
 .PHONY: lint
 lint: venv ## Check style and format
@@ -65,17 +65,43 @@ cov: venv redis ## Run `make test` under coverage, the processes it starts inclu
 	$(BIN)/coverage json --quiet -o coverage.json
 	$(PY) -m tests.check_coverage coverage.json
 
+# The wheel as the images have it, with the hot modules compiled (ADR 0013), in an environment of its own.
+VENV_COMPILED := build/compiled
+COMPILED := $(VENV_COMPILED)/bin/python
+COMPILED_SUITES := tests/unit tests/integration/gateway tests/integration/worker tests/integration/redis tests/integration/shared tests/conformance
+
+.PHONY: compiled
+compiled: $(VENV_COMPILED)/.installed redis ## Build the wheel with compiled modules and run the suites of gateway and worker against it
+	ulimit -v 6000000; timeout 600 $(COMPILED) -m pytest --compiled -p no:cacheprovider -m "not long" $(COMPILED_SUITES)
+
+$(VENV_COMPILED)/.installed: $(VENV_COMPILED)/.dependencies hatch_build.py $(shell find shared gateway workers cluster loadtest/jambonz_simulator -type f -not -name "*.pyc")
+	@bash scripts/install_compiler.sh $(PY)
+	@echo "compiling the wheel, which takes a minute or two"
+	@rm -rf $(VENV_COMPILED)/wheel
+	@HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 $(PIP) wheel --no-deps --no-build-isolation --wheel-dir $(VENV_COMPILED)/wheel .
+	@$(COMPILED) -m pip --quiet --disable-pip-version-check install --no-deps --no-index --force-reinstall $(VENV_COMPILED)/wheel/*.whl
+	@touch $@
+
+$(VENV_COMPILED)/.dependencies: $(VENV)/.installed
+	@test -x $(COMPILED) || $(PY) -m venv $(VENV_COMPILED)
+	@$(COMPILED) -m pip --quiet --disable-pip-version-check --no-input install --require-hashes -r requirements.lock
+	@touch $@
+
 .PHONY: chaos
 chaos: venv redis ## Kill, freeze and cut everything under load: make chaos SECONDS=60 SEED=1
 	$(PY) -m tests.chaos --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
+# What is deployed is what is measured: the compiled wheel. SOURCES=1 takes the sources instead, which need no compiler.
+BENCH_PY := $(if $(SOURCES),$(PY),$(COMPILED))
+BENCH_VENV := $(if $(SOURCES),venv,$(VENV_COMPILED)/.installed)
+
 .PHONY: bench
-bench: venv redis ## Measure us against the bound and the peers, half an hour: make bench TOPIC=speed ARGS="--only one"
-	$(PY) -m tests.bench.compare --write --topic $(or $(TOPIC),speed) $(ARGS)
+bench: $(BENCH_VENV) redis ## Measure us against the bound and the peers, half an hour: make bench TOPIC=speed ARGS="--only one" SOURCES=1
+	$(BENCH_PY) -m tests.bench.compare --write --topic $(or $(TOPIC),speed) $(if $(SOURCES),,--sources $(PY)) $(ARGS)
 
 .PHONY: bench-quick
-bench-quick: venv redis ## A minute of the benchmark: fails if an ack is missing, never because of its timing
-	$(PY) -m tests.bench.compare --quick
+bench-quick: $(BENCH_VENV) redis ## A minute of the benchmark: fails if an ack is missing, never because of its timing
+	$(BENCH_PY) -m tests.bench.compare --quick
 
 .PHONY: test-cluster
 test-cluster: venv ## Run docker-compose.yml for real: calls, scaling, kills, rolling replacement; skipped where no engine runs

@@ -29,12 +29,13 @@ Role = Literal["gateway", "worker"]
 class Member:
     """One process of a cluster (or one supervisor with its children). It is killed if the tests are."""
 
-    def __init__(self, name: str, role: Role, arguments: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
+    def __init__(self, name: str, role: Role, command: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
+        """``command`` is the Python and what follows the role."""
         self.name = name
         self.role = role
         self.port = free_port() if role == "gateway" else 0
         self.internal_port = free_ports(MAX_PROCESSES)
-        self._arguments = arguments
+        self._python, *self._arguments = command
         self._environ = environ
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -73,7 +74,7 @@ class Member:
             ports += ["--host", "127.0.0.1", "--port", str(self.port)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "jambonz_cluster", self.role, *self._arguments, *ports],
+                [self._python, "-m", "jambonz_cluster", self.role, *self._arguments, *ports],
                 cwd=REPO,
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
@@ -144,9 +145,11 @@ class Cluster:
     Attributes:
         gateways: Every gateway ever started, dead ones included, in the order of their start.
         workers: The same for workers.
+        python: What runs them.
     """
 
     def __init__(self, application: str, redis_url: str, folder: Path, settings: Mapping[str, str]) -> None:
+        self.python = sys.executable
         self.application = application
         self.redis_url = redis_url
         self.gateways: list[Member] = []
@@ -194,7 +197,7 @@ class Cluster:
 
     def _add(self, role: Role, members: list[Member], arguments: Sequence[str]) -> Member:
         name = f"{role}-{len(members)}"
-        member = Member(name, role, arguments, self._environ, self._folder / f"{name}.log")
+        member = Member(name, role, (self.python, *arguments), self._environ, self._folder / f"{name}.log")
         members.append(member)
         member.start()
         return member

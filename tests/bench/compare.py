@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from jambonz_cluster.embedded_redis import find_redis_server, version_of
+from jambonz_shared.build import build_text
 from tests.bench import drift, plan
 from tests.bench.floor import socket_floor_us
 from tests.bench.measure import GENERATOR_SHARE_LIMIT, Run, measure
@@ -36,7 +37,7 @@ system calls included. Memory is the slope of the resident memory from the first
 
 def available(peers: dict[str, Peer], steps: list[Step]) -> tuple[dict[str, Peer], dict[str, str]]:
     """Return the peers that can be measured here, and why the others cannot."""
-    wanted = dict.fromkeys(name for step in steps for name in step.peers)
+    wanted = dict.fromkeys(name for step in steps for name in step.peers if name in peers)
     skipped = {}
     for name in wanted:
         if why := peers[name].missing():
@@ -73,6 +74,7 @@ def about_machine() -> dict[str, str]:
         "commit": commit.stdout.strip() or "unknown",
         "processor": f"{os.cpu_count()} x {(models or [platform.machine()])[0].strip()}",
         "kernel": platform.release(),
+        "jambonz-cluster": build_text(),
         # Builds of one version differ by a fifth in speed.
         "versions": f"Python {platform.python_version()} ({Path(sys.executable).resolve()}), Redis {major}.{minor}",
         "load average before": f"{os.getloadavg()[0]:.2f}",
@@ -114,7 +116,7 @@ def main() -> None:
     about = about_machine()
     folder = Path(tempfile.mkdtemp(prefix="jambonz-cluster-bench-"))
     try:
-        peers, skipped = available(plan.peers(folder), steps)
+        peers, skipped = available(plan.peers(folder, options.sources), steps)
         found = Medians(asyncio.run(measure_all(steps, peers)))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -141,6 +143,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=6.0, help="length of a round")
     parser.add_argument("--only", help="names of loads, with commas: saturation,one,rate-15000,churn,storm,idle ...")
     parser.add_argument("--peers", help="names of peers, with commas")
+    parser.add_argument("--sources", metavar="PYTHON", help="measure our sources under this Python, too")
     parser.add_argument("--topic", default="speed", help="for the name of the page")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks/DATE-TOPIC.md and .json")
     parser.add_argument(

@@ -137,7 +137,7 @@ class WholeCluster:
     """Gateways, workers and a Redis that writes an append-only file, one flush a second: every promise is on.
 
     With ``has_masters`` it is a Redis Cluster of three masters and three replicas. ``needs`` names a setting that this
-    version may not have.
+    version may not have. ``python`` runs gateways and workers: compiled or not is a matter of its environment.
     """
 
     name: str
@@ -147,6 +147,7 @@ class WholeCluster:
     settings: Mapping[str, str] = field(default_factory=dict)
     needs: str = ""
     has_masters: bool = False
+    python: str = sys.executable
     _redis: EmbeddedRedis | RedisCluster | None = None
     _cluster: Cluster | None = None
 
@@ -166,6 +167,7 @@ class WholeCluster:
         assert self._redis is not None
         url, settings = self._redis.url, {**CLUSTER_SETTINGS, **self.settings}
         cluster = self._cluster = Cluster("tests.bench.application:app", url, self.folder, settings)
+        cluster.python = self.python
         worker = cluster.add_worker("--processes", str(self.workers))
         await cluster.wait_ready()
         gateway = cluster.add_gateway("--processes", str(self.gateways))

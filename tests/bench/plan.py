@@ -16,9 +16,11 @@ TWO_AND_TWO: Final = "jambonz-cluster 2+2"
 FOUR_AND_FOUR: Final = "jambonz-cluster 4+4"
 THREE_MASTERS: Final = "jambonz-cluster 3 masters"
 LINGERING: Final = "jambonz-cluster linger"
+SOURCES: Final = "jambonz-cluster sources"
+"""Our processes from their sources, beside those of the compiled wheel; measured if a Python for it is named."""
 SCALED: Final = (TWO_AND_TWO, FOUR_AND_FOUR, THREE_MASTERS)
 LINGER: Final = "redis_linger_s"
-MUST_NOT_LOSE: Final = (BARE, CLUSTER, TWO_AND_TWO, FOUR_AND_FOUR, THREE_MASTERS, LINGERING)
+MUST_NOT_LOSE: Final = (BARE, CLUSTER, TWO_AND_TWO, FOUR_AND_FOUR, THREE_MASTERS, LINGERING, SOURCES)
 # The goal is for the first; the others are for machines that cannot take it.
 RATES: Final = (15_000, 10_000, 5_000)
 
@@ -50,11 +52,11 @@ def full(seconds: float, rounds: int) -> list[Step]:
         "storm", "5,000 calls, all sockets break at once", Kind.IDLE, 5000, 1.0, few_calls=500, storm_calls=5000
     )  # fmt: skip
     return [
-        Step(saturation, (BARE, CLUSTER, PYTHON_SDK, NODE_SDK, CHANNELS, *SCALED), rounds),
-        Step(one, (BARE, CLUSTER, PYTHON_SDK, NODE_SDK, CHANNELS), rounds),
+        Step(saturation, (BARE, CLUSTER, SOURCES, PYTHON_SDK, NODE_SDK, CHANNELS, *SCALED), rounds),
+        Step(one, (BARE, CLUSTER, SOURCES, PYTHON_SDK, NODE_SDK, CHANNELS), rounds),
         *(Step(load, (BARE, CLUSTER, LINGERING), rounds) for load in fixed),
         Step(notices, (BARE, CLUSTER), rounds),
-        Step(churn, (BARE, CLUSTER), rounds),
+        Step(churn, (BARE, CLUSTER, SOURCES), rounds),
         Step(few, (BARE, CLUSTER), rounds),
         Step(many, (BARE, CLUSTER), rounds),
         Step(storm, (BARE, CLUSTER), rounds),
@@ -75,7 +77,7 @@ def quick() -> list[Step]:
     ]
 
 
-def peers(folder: Path) -> dict[str, Peer]:
+def peers(folder: Path, sources_python: str | None = None) -> dict[str, Peer]:
     """Return every peer by its name; clusters write their logs below ``folder``."""
     linger = {"JAMBONZ_CLUSTER_REDIS_LINGER": "2ms"}
     made: list[Peer] = [
@@ -89,4 +91,6 @@ def peers(folder: Path) -> dict[str, Peer]:
         WholeCluster(THREE_MASTERS, folder / "masters", has_masters=True),
         WholeCluster(LINGERING, folder / "linger", settings=linger, needs=LINGER),
     ]
+    if sources_python:
+        made.append(WholeCluster(SOURCES, folder / "sources", python=sources_python))
     return {peer.name: peer for peer in made}
