@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from jambonz_shared.redis.endpoint import UrlEndpoint
+from jambonz_shared.redis.endpoint import UrlEndpoint, split_hosts
 
 SCHEMES: Final = ("redis+sentinel", "rediss+sentinel")
 _DEFAULT_PORT: Final = 26379
@@ -44,9 +44,8 @@ class SentinelUrl:
         Raises:
             ValueError: If the URL is not of this form; the text does not repeat it, it may hold a password.
         """
-        parts = urlsplit(url)
+        parts, credentials, hosts = split_hosts(url)
         service, _, db = parts.path.strip("/").partition("/")
-        credentials, _, hosts = parts.netloc.rpartition("@")
         if parts.scheme not in SCHEMES or not service or not hosts:
             raise ValueError("Redis URL: expected redis+sentinel://[user:password@]host[:port][,...]/service[/db]")
         options = [

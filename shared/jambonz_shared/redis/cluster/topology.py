@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from jambonz_shared.redis.cluster.slots import Address, SlotTable
-from jambonz_shared.redis.endpoint import UrlEndpoint
+from jambonz_shared.redis.endpoint import UrlEndpoint, split_hosts
 
 SCHEMES: Final = ("redis+cluster", "rediss+cluster")
 _DEFAULT_PORT: Final = 6379
@@ -41,8 +41,7 @@ class ClusterUrl:
         Raises:
             ValueError: If the URL is not of this form; the text does not repeat it, it may hold a password.
         """
-        parts = urlsplit(url)
-        credentials, _, hosts = parts.netloc.rpartition("@")
+        parts, credentials, hosts = split_hosts(url)
         if parts.scheme not in SCHEMES or not hosts:
             raise ValueError("Redis URL: expected redis+cluster://[user:password@]host[:port][,host[:port]...]")
         if parts.path.strip("/") not in ("", "0"):
