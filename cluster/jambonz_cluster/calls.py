@@ -10,8 +10,8 @@ import orjson
 
 from jambonz_cluster.options import EXIT_FAILED, EXIT_USAGE
 from jambonz_shared.config import CommonSettings
-from jambonz_shared.directive import Outcome, OutcomeKind
 from jambonz_shared.errors import ClusterError, MessageTooBig
+from jambonz_shared.outcome import Outcome, OutcomeKind
 from jambonz_shared.runtime.loop import run_in_loop
 from jambonz_workers import Calls, RemoteCall
 

@@ -8,8 +8,9 @@ from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks, fallback_data
 from jambonz_gateway.policy import NEVER
 from jambonz_gateway.route import Route
 from jambonz_shared import kinds, wire
-from jambonz_shared.directive import Ack, Close, Command, Directive, Outcome, OutcomeKind, decode_batch
+from jambonz_shared.directive import Ack, Close, Command, Directive, decode_batch
 from jambonz_shared.errors import BadFormat
+from jambonz_shared.outcome import Outcome, OutcomeKind
 
 _EMPTY: Final = (b"", b"[]")
 # What a server may put into a close frame (RFC 6455 7.4, IANA's registry); others break the closing handshake.

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from jambonz_shared.directive import Outcome
 from jambonz_shared.envelope import Envelope
+from jambonz_shared.outcome import Outcome
 
 
 @dataclass(slots=True)

@@ -76,7 +76,7 @@ class Reconnection:
                 Count("fallback_ack"),
                 Send(wire.ack_frame(self._owed.msgid, fallback_data(self._owed, fallbacks))),
             )
-            # One after the other: in one assignment mypyc takes the None to the left for what is to the right (ADR 0013).
+            # Two statements, because mypyc would take the None for what is to the right of it, too (ADR 0013).
             self._blind = self._owed
             self._owed = None
 

@@ -1,7 +1,7 @@
 """Public API for applications, and the worker process that runs them."""
 
-from jambonz_shared.directive import Outcome, OutcomeKind
 from jambonz_shared.errors import CallGone, CallLost, CallTransferred, ClusterError, MessageTooBig
+from jambonz_shared.outcome import Outcome, OutcomeKind
 from jambonz_workers.app import App, Router
 from jambonz_workers.call import Call
 from jambonz_workers.calls import Calls, RemoteCall

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from jambonz_shared.directive import Close, Command, Directive, Outcome, OutcomeKind
+from jambonz_shared.directive import Close, Command, Directive
 from jambonz_shared.errors import CallGone, ClusterError
 from jambonz_shared.kinds import FINAL_STATUSES, TIMER
+from jambonz_shared.outcome import Outcome, OutcomeKind
 from jambonz_workers.capabilities import Target
 from jambonz_workers.claimed_call import ClaimedCall
 from jambonz_workers.controls import NORMAL_CLOSURE, Sending, Settled

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import orjson
 
-from jambonz_shared.directive import Close, Command, Directive, Outcome, OutcomeKind, encode_batch
+from jambonz_shared.directive import Close, Command, Directive, encode_batch
 from jambonz_shared.errors import CallGone
 from jambonz_shared.keys import Keys
+from jambonz_shared.outcome import Outcome, OutcomeKind
 from jambonz_shared.redis import script
 from jambonz_shared.redis.channels import Channels
 from jambonz_shared.redis.connect import backend_of

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Generator, Mapping, Sequence
 from typing import Any, Final, Literal
 
-from jambonz_shared.directive import Outcome
+from jambonz_shared.outcome import Outcome
 from jambonz_workers import commands
 from jambonz_workers.call_facts import CallFacts
 from jambonz_workers.capabilities import Target, check_command, check_verbs

@@ -12,9 +12,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from jambonz_shared.config import WorkerSettings
-from jambonz_shared.directive import Outcome, OutcomeKind
 from jambonz_shared.errors import BadFormat
 from jambonz_shared.keys import Keys
+from jambonz_shared.outcome import Outcome, OutcomeKind
 from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.errors import LinkError, ResponseError
 from jambonz_shared.runtime.garbage import tune_garbage_collection

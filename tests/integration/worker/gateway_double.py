@@ -16,14 +16,13 @@ from jambonz_shared.directive import (
     ChannelMessage,
     Command,
     Directive,
-    Outcome,
-    OutcomeKind,
     OwnerChanged,
     decode_batch,
     decode_channel_message,
 )
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.keys import GROUP, Keys
+from jambonz_shared.outcome import Outcome, OutcomeKind
 from jambonz_shared.redis import script
 from jambonz_shared.redis.scripts import Attach, Attached, CallKeys, attach_args, attach_reply, detach_args
 from tests.conditions import until

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 from redis.asyncio import Redis
 
-from jambonz_shared.directive import Outcome, OutcomeKind
+from jambonz_shared.outcome import Outcome, OutcomeKind
 from jambonz_workers import App, Call
 from tests.conditions import until
 from tests.integration.worker.conftest import Start

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from jambonz_shared.directive import Close, Command, Outcome, OutcomeKind
+from jambonz_shared.directive import Close, Command
+from jambonz_shared.outcome import Outcome, OutcomeKind
 from jambonz_workers import App, Call, CallGone, Calls
 from tests.conditions import until
 from tests.integration.worker.conftest import Start

@@ -15,8 +15,6 @@ from jambonz_shared.directive import (
     ConnectionAttached,
     ConnectionLeft,
     Directive,
-    Outcome,
-    OutcomeKind,
     OwnerChanged,
     decode,
     decode_batch,
@@ -25,6 +23,7 @@ from jambonz_shared.directive import (
     encode_batch,
 )
 from jambonz_shared.errors import BadFormat
+from jambonz_shared.outcome import Outcome, OutcomeKind
 
 WORDS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=12)
 BODIES = st.binary(max_size=60)
