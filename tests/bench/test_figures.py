@@ -109,7 +109,7 @@ def test_drift_is_shown_against_the_baseline(tmp_path: Path) -> None:
 
 def test_each_step_names_peers_and_loads_that_exist(tmp_path: Path) -> None:
     """A typing error would be found after half an hour only."""
-    peers = plan.peers(tmp_path)
+    peers = plan.peers(tmp_path, "python")
     for step in [*plan.full(1.0, 1), *plan.quick()]:
         assert set(step.peers) <= set(peers)
         assert Load.from_json(step.load.to_json()) == step.load
