@@ -1,18 +1,16 @@
 """What `jambonz-cluster calls` does: lists, shows and controls live calls from outside."""
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 import orjson
 
+from jambonz_cluster.connected import CONNECT_LIMIT_S, no_answer, run_command
 from jambonz_cluster.options import EXIT_FAILED, EXIT_USAGE
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.errors import ClusterError, MessageTooBig
 from jambonz_shared.outcome import Outcome, OutcomeKind
-from jambonz_shared.runtime.loop import run_in_loop
 from jambonz_workers import Calls, RemoteCall
 
 _T = TypeVar("_T")
@@ -91,24 +89,23 @@ def _with_calls(settings: CommonSettings, ask: Callable[[Calls], Awaitable[_T]],
     """Ask, then show what came; an error is one sentence on standard error and an exit code."""
 
     async def main() -> _T:
-        async with Calls.connect(settings.redis_url, key_prefix=settings.key_prefix) as calls:
+        connecting = Calls.connect(settings.redis_url, key_prefix=settings.key_prefix, connect_wait_s=CONNECT_LIMIT_S)
+        async with connecting as calls:
             return await ask(calls)
 
-    # What the Redis link logs about its tries is for processes that run for days; here one sentence is enough.
-    logging.getLogger().addHandler(logging.NullHandler())
     try:
-        answer = run_in_loop(main())
+        answer = run_command(main())
+    except TimeoutError:
+        return _failed(no_answer(settings), EXIT_FAILED)
     except MessageTooBig as error:
-        return _failed(error, EXIT_USAGE)
+        return _failed(str(error), EXIT_USAGE)
     except (ClusterError, OSError) as error:
-        return _failed(error, EXIT_FAILED)
+        return _failed(str(error), EXIT_FAILED)
     except (ValueError, TypeError) as error:
-        return _failed(error, EXIT_USAGE)
+        return _failed(str(error), EXIT_USAGE)
     return show(answer)
 
 
-def _failed(error: Exception, exit_code: int) -> int:
-    # asyncio's TimeoutError has no text of its own; Calls.connect raises it when Redis does not answer.
-    text = "Redis does not answer" if isinstance(error, asyncio.TimeoutError) else str(error)
+def _failed(text: str, exit_code: int) -> int:
     click.echo(f"error: {text}", err=True)
     return exit_code

@@ -8,14 +8,13 @@ from typing import Any, TypeVar
 import click
 
 from jambonz_cluster.calls import json_text
+from jambonz_cluster.connected import CONNECT_LIMIT_S, connected, no_answer, run_command
 from jambonz_cluster.options import EXIT_FAILED
-from jambonz_cluster.status import CONNECT_LIMIT_S, connected
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis.errors import LinkError, ResponseError
 from jambonz_shared.redis.link import Link
-from jambonz_shared.runtime.loop import run_in_loop
 
 _T = TypeVar("_T")
 
@@ -129,9 +128,9 @@ def _with_link(settings: CommonSettings, ask: Callable[[Link, Keys], Awaitable[_
             return await ask(link, Keys(settings.key_prefix))
 
     try:
-        answer = run_in_loop(main())
+        answer = run_command(main())
     except (TimeoutError, LinkError, ResponseError, OSError) as error:
-        text = "Redis does not answer" if isinstance(error, TimeoutError) else str(error)
+        text = no_answer(settings) if isinstance(error, TimeoutError) else str(error)
         click.echo(f"error: {text}", err=True)
         return EXIT_FAILED
     return show(answer)

@@ -1,25 +1,20 @@
 """What `jambonz-cluster status` does: tells which processes live, how loaded they are, and what waits for them."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import click
 
 from jambonz_cluster.calls import json_text
+from jambonz_cluster.connected import CONNECT_LIMIT_S, connected, no_answer, run_command
 from jambonz_cluster.options import EXIT_FAILED
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.keys import Keys
-from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.errors import LinkError
 from jambonz_shared.redis.link import Link
-from jambonz_shared.runtime.loop import run_in_loop
 
-# Longer than a fail-over of Redis should be no answer but an error.
-CONNECT_LIMIT_S: Final = 5.0
 READ_LIMIT_S: Final = 2.0
 
 
@@ -78,18 +73,6 @@ class Status:
     def to_json(self) -> dict[str, Any]:
         """Return the status as JSON values."""
         return asdict(self) | {"calls": self.calls, "problems": self.problems()}
-
-
-@asynccontextmanager
-async def connected(settings: CommonSettings) -> AsyncIterator[Link]:
-    """Keep a link to Redis up while the block runs; it need not be up at the start."""
-    link = backend_of(settings.redis_url).link("status", scripts=())
-    task = asyncio.create_task(link.run())
-    try:
-        yield link
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 async def read_status(link: Link, keys: Keys) -> Status:
@@ -177,12 +160,10 @@ def show_status(settings: CommonSettings, *, as_json: bool) -> int:
                 await link.wait_up()
             return await read_status(link, Keys(settings.key_prefix))
 
-    # What the link logs about its tries is for processes that run for days; here one sentence is enough.
-    logging.getLogger().addHandler(logging.NullHandler())
     try:
-        status = run_in_loop(main())
+        status = run_command(main())
     except (LinkError, TimeoutError):
-        click.echo("error: Redis does not answer", err=True)
+        click.echo(f"error: {no_answer(settings)}", err=True)
         return EXIT_FAILED
     click.echo(json_text(status.to_json()) if as_json else status_text(status))
     return EXIT_FAILED if status.problems() else 0

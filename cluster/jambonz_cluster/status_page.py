@@ -8,8 +8,9 @@ from typing import Final
 
 from aiohttp import web
 
+from jambonz_cluster.connected import connected
 from jambonz_cluster.options import EXIT_FAILED
-from jambonz_cluster.status import Process, Status, connected, read_status
+from jambonz_cluster.status import Process, Status, read_status
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis.errors import LinkError, ResponseError

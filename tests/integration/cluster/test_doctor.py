@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
+from jambonz_cluster.connected import connected
 from jambonz_cluster.doctor.redis_checks import redis_findings
-from jambonz_cluster.status import connected
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis.admin import why_unreachable
