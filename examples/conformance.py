@@ -4,7 +4,8 @@ Session path ``/conformance``. It is no example of good taste, but of what can b
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from jambonz_workers import App, Call, ClusterError, Event
@@ -154,17 +155,19 @@ async def big(_: Call, event: Event) -> Verbs:
 async def emit(call: Call, event: Event) -> Verbs:
     arguments = event.data["args"]
 
-    async def issue() -> None:
-        for entry in arguments["commands"]:
-            try:
-                await send(call, entry)
-            except (ValueError, TypeError, ClusterError) as error:
-                # jambonz would ignore it without a word; here its sender is told why.
-                print(f"not sent: {error}")
-            await asyncio.sleep(arguments.get("gap_ms", 0) / 1000)
-
-    call.spawn(issue())
+    actions = [partial(send, call, entry) for entry in arguments["commands"]]
+    call.spawn(act_on(actions, arguments.get("gap_ms", 0) / 1000))
     return []
+
+
+async def act_on(actions: Iterable[Callable[[], Awaitable[object]]], gap_s: float) -> None:
+    for action in actions:
+        try:
+            await action()
+        except (ValueError, TypeError, ClusterError) as error:
+            # jambonz would ignore it without a word; here its sender is told why.
+            print(f"not sent: {error}")
+        await asyncio.sleep(gap_s)
 
 
 def send(call: Call, entry: Mapping[str, Any]) -> Sending:
@@ -205,12 +208,7 @@ async def convenience(call: Call) -> Verbs:
         lambda: call.redirect_hook("/redirected"),
     ]
 
-    async def act() -> None:
-        for action in actions:
-            await action()
-            await asyncio.sleep(0.05)
-
-    call.spawn(act())
+    call.spawn(act_on(actions, 0.05))
     # jambonz has a verb for it, but no command (PROTOCOL.md P28).
     return tag({"skipped": ["tag"]})
 

@@ -11,7 +11,7 @@ import click
 from pydantic import BaseModel
 
 from jambonz_cluster.calls import json_text
-from jambonz_cluster.options import EXIT_USAGE
+from jambonz_cluster.options import EXIT_USAGE, redis_problems
 from jambonz_shared.config import (
     BadSettings,
     GatewaySettings,
@@ -21,7 +21,7 @@ from jambonz_shared.config import (
     reference,
 )
 from jambonz_shared.credentials import ANY_APP, SALT_BYTES, Credential, SecretHash, credential_of
-from jambonz_shared.environment import flag_of, origins, text_of, unknown_variables
+from jambonz_shared.environment import origins, text_of, unknown_variables
 from jambonz_shared.redis.connect import backend_of
 
 ROLES: Final[Mapping[str, type[GatewaySettings] | type[WorkerSettings]]] = {
@@ -178,11 +178,7 @@ def _problems(role: str, flags: Mapping[str, str | None]) -> Sequence[str]:
         settings = load_settings(model, _flags_of(model, flags))
     except BadSettings as error:
         return [str(problem) for problem in error.problems]
-    try:
-        backend_of(settings.redis_url)
-    except ValueError as error:
-        return [f"{flag_of('redis_url')}: {error}"]
-    return []
+    return redis_problems(settings)
 
 
 def _shown(row: SettingReference, model: type[BaseModel], value: object) -> str:

@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 import click
 from pydantic import BaseModel
 
-from jambonz_shared.config import BadSettings, GatewaySettings, WorkerSettings, load_settings
+from jambonz_shared.config import BadSettings, CommonSettings, GatewaySettings, WorkerSettings, load_settings
 from jambonz_shared.environment import flag_of, unknown_variables, variable_of
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_S = TypeVar("_S", bound=BaseModel)
+_S = TypeVar("_S", bound=CommonSettings)
 
 
 def setting_options(model: type[BaseModel], *names: str) -> Callable[[_Command], _Command]:
@@ -39,8 +39,24 @@ def settings_or_exit(model: type[_S], flags: Mapping[str, object]) -> _S:
     for variable in unknown_variables([GatewaySettings, WorkerSettings], os.environ):
         click.echo(f"warning: {variable} is no setting of jambonz-cluster; it is ignored", err=True)
     try:
-        return load_settings(model, flags)
+        settings = load_settings(model, flags)
     except BadSettings as error:
-        for problem in error.problems:
-            click.echo(f"bad setting {problem}", err=True)
-        sys.exit(EXIT_USAGE)
+        problems = [str(problem) for problem in error.problems]
+    else:
+        problems = redis_problems(settings)
+        if not problems:
+            return settings
+    for problem in problems:
+        click.echo(f"bad setting {problem}", err=True)
+    sys.exit(EXIT_USAGE)
+
+
+def redis_problems(settings: CommonSettings) -> list[str]:
+    """Return what only redis-py can say of the URL of Redis, such as a port that is no number; empty if it will do."""
+    from jambonz_shared.redis.connect import backend_of  # noqa: PLC0415 heavy, and --help should be quick
+
+    try:
+        backend_of(settings.redis_url)
+    except ValueError as error:
+        return [f"{variable_of('redis_url')}: {error}"]
+    return []

@@ -8,6 +8,7 @@ from typing import Any
 
 from jambonz_cluster.options import EXIT_FAILED
 from jambonz_shared.config import GatewaySettings, WorkerSettings
+from jambonz_shared.redis.errors import ResponseError
 from jambonz_shared.runtime.loop import run_in_loop
 from jambonz_shared.runtime.supervisor import Supervisor
 from jambonz_shared.telemetry.logging import logging_to
@@ -48,6 +49,9 @@ def _run_here(serve: Serve, process_index: int) -> int:
         if isinstance(cause, OSError):
             # A port that is taken, an address that is not ours: the sentence of the system says it all.
             log.error("cannot run: %s", cause)
+        elif isinstance(cause, ResponseError):
+            # Redis has no memory left, or its user lacks a right: `doctor` tells which. Its text may hold arguments.
+            log.error("cannot run: Redis refuses a command with %s; see `jambonz-cluster doctor`", cause.code)
         else:
             log.exception("ended by an error")
         return EXIT_FAILED

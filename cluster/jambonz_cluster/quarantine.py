@@ -1,9 +1,10 @@
 """What `jambonz-cluster quarantine` does: shows the events whose handler kept killing workers, and gives them back."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -17,6 +18,8 @@ from jambonz_shared.redis.errors import LinkError, ResponseError
 from jambonz_shared.redis.link import Link
 
 _T = TypeVar("_T")
+
+_ENTRY_ID: Final = re.compile(r"\d+-\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,8 @@ def drop_event(settings: CommonSettings, event_id: str) -> int:
 
 
 async def _find(link: Link, keys: Keys, event_id: str) -> Quarantined | None:
+    if not _ENTRY_ID.fullmatch(event_id):
+        return None
     entries = await _range(link, keys, event_id, event_id)
     return _read(entries[0]) if entries else None
 
@@ -114,7 +119,7 @@ def _read(entry: Any) -> Quarantined:
 
 def _told(event: Quarantined | None, event_id: str, what: str) -> int:
     if event is None:
-        click.echo(f"error: no event {event_id!r} is in quarantine", err=True)
+        click.echo(f"error: no event {event_id!r} is in quarantine; `quarantine list` names them", err=True)
         return EXIT_FAILED
     click.echo(f"{what} {event.id}: {event.envelope.kind} of call {event.envelope.call_sid}")
     return 0

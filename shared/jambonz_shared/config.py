@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.fields import FieldInfo
@@ -43,9 +43,6 @@ __all__ = [
     "load_settings",
     "reference",
 ]
-
-# jambonz gives up on a hook after 5 s (PROTOCOL.md 2.3). The guard has to be on the wire before.
-JAMBONZ_ACK_TIMEOUT_S: Final = 5.0
 
 Seconds = Annotated[float, Unit("duration"), BeforeValidator(parse_duration_s)]
 ByteCount = Annotated[int, Unit("size"), BeforeValidator(parse_size_bytes)]

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, TypeVar, get_args, get_origin
+from typing import Any, Final, Literal, Protocol, TypeVar, get_args, get_origin, runtime_checkable
 
 from annotated_types import Ge, Le
 from pydantic import BaseModel, ValidationError
@@ -67,6 +67,7 @@ class BadSettings(ValueError):
         super().__init__("\n".join(map(str, problems)))
 
 
+@runtime_checkable
 class Checked(Protocol):
     """Settings that can contradict each other."""
 
@@ -225,7 +226,7 @@ def _invalid(model: type[BaseModel], given: Mapping[str, _Given], error: Validat
 
 def _contradicting(settings: BaseModel, given: Mapping[str, _Given]) -> Iterator[BadSetting]:
     fields = type(settings).model_fields
-    for name, expected in getattr(settings, "contradictions", tuple)():
+    for name, expected in settings.contradictions() if isinstance(settings, Checked) else ():
         yield _bad(name, fields[name], given.get(name), expected, getattr(settings, name))
 
 

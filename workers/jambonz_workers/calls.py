@@ -85,9 +85,13 @@ class Calls:
         calls.target = checked_target(target)
         tasks = [asyncio.create_task(link.run()), asyncio.create_task(channels.run())]
         try:
-            async with asyncio.timeout(connect_wait_s):
-                await link.wait_up()
-                await calls.listen()
+            try:
+                async with asyncio.timeout(connect_wait_s):
+                    await link.wait_up()
+                    await calls.listen()
+            except TimeoutError:
+                name = backend.endpoint("").name
+                raise TimeoutError(f"no answer from Redis at {name} within {connect_wait_s:g} s") from None
             yield calls
         finally:
             for task in tasks:

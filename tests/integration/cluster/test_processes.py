@@ -8,6 +8,7 @@ import pytest
 
 from jambonz_cluster.processes import cause_of, run_processes
 from jambonz_shared.config import WorkerSettings
+from jambonz_shared.redis.errors import ResponseError
 from jambonz_simulator.client import CallOptions, simulate_call
 from tests.cluster_fixture import Cluster, ClusterFactory, Member
 from tests.conditions import until
@@ -104,6 +105,18 @@ def test_unexpected_error_is_written_down_with_its_place(capsys: pytest.CaptureF
     error = capsys.readouterr().err
     assert "ended by an error" in error
     assert "LookupError: process 0 is lost" in error
+
+
+def test_what_redis_refuses_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """A Redis without memory is no fault of ours; its text may hold arguments, so the code alone is told."""
+
+    async def serve(_: int) -> None:
+        raise ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
+
+    assert run_processes(WorkerSettings(), serve, None, []) == 1
+    error = capsys.readouterr().err
+    assert "cannot run: Redis refuses a command with OOM" in error
+    assert "Traceback" not in error
 
 
 def test_cause_is_found_inside_groups_of_one() -> None:

@@ -6,6 +6,7 @@ import sys
 from typing import Final
 
 import orjson
+import pytest
 from redis.asyncio import Redis
 
 from jambonz_shared.envelope import Envelope
@@ -21,7 +22,7 @@ async def run(*arguments: str, redis_url: str) -> tuple[int, str, str]:
     """Run the command in a process of its own and return its exit code and what it wrote."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "jambonz_cluster", "quarantine", *arguments, "--redis-url", redis_url),
+        *("-m", "jambonz_cluster", "quarantine", arguments[0], "--redis-url", redis_url, *arguments[1:]),
         cwd=REPO,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -72,4 +73,21 @@ async def test_dropped_event_is_gone_and_an_unknown_one_is_an_error(redis_url: s
     assert (await run("drop", event_id, redis_url=redis_url))[0] == 0
     for command in ("drop", "replay"):
         code, _, error = await run(command, event_id, redis_url=redis_url)
-        assert (code, error) == (1, f"error: no event {event_id!r} is in quarantine\n")
+        assert (code, error) == (1, f"error: no event {event_id!r} is in quarantine; `quarantine list` names them\n")
+
+
+@pytest.mark.parametrize("event_id", ["xx", "-", "+", "1"])
+async def test_what_is_no_id_is_no_event(redis_url: str, event_id: str) -> None:
+    """Redis would take some of them for a range, and refuse others in words that tell an operator nothing."""
+    await quarantine(redis_url, "call-1")
+    code, _, error = await run("drop", "--", event_id, redis_url=redis_url)
+    assert (code, error) == (1, f"error: no event {event_id!r} is in quarantine; `quarantine list` names them\n")
+    async with Redis.from_url(redis_url) as redis:
+        assert await redis.delete(KEYS.quarantine) == 1
+
+
+async def test_quarantine_without_redis_is_one_sentence() -> None:
+    """What the link logs about its tries is left out."""
+    code, out, error = await run("list", redis_url="redis://127.0.0.1:1/0")
+    assert (code, out, error.count("\n")) == (1, "", 1)
+    assert error.startswith("error: Redis does not answer: ")

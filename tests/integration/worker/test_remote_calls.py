@@ -198,6 +198,6 @@ async def test_handlers_can_ask_for_other_calls(start: Start, gateway: GatewayDo
 
 async def test_connecting_to_nothing_fails_in_time() -> None:
     """A supervisor script must not hang."""
-    with pytest.raises(TimeoutError):
-        async with Calls.connect("redis://127.0.0.1:1/0", connect_wait_s=0.2):
+    with pytest.raises(TimeoutError, match=r"no answer from Redis at redis://127\.0\.0\.1:1/0 within 0\.2 s"):
+        async with Calls.connect("redis://:secret@127.0.0.1:1/0", connect_wait_s=0.2):
             pass

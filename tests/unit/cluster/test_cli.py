@@ -39,6 +39,14 @@ def test_help_names_the_variable_of_each_option(command: str) -> None:
     assert "JAMBONZ_CLUSTER_REDIS_URL" in result.output
 
 
+@pytest.mark.parametrize("command", [("gateway",), ("status",), ("calls", "list"), ("quarantine", "list"), ("doctor",)])
+def test_url_of_redis_that_cannot_be_used_is_a_bad_setting(command: tuple[str, ...]) -> None:
+    """Its shape is right, so only redis-py finds out; no traceback, nothing is started."""
+    result = run(*command, REDIS_URL="redis://redis:no-number/0")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("bad setting JAMBONZ_CLUSTER_REDIS_URL: Port could not be cast")
+
+
 def test_bad_settings_are_all_listed_and_exit_with_2() -> None:
     """One failed start is enough to mend everything."""
     result = run("gateway", "--port", "x", JAMBONZ_CLUSTER_PROCESSES="0", REDIS_URL="hunter2")
