@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
 # Returns None if all is well, else the reason in a few words. It is called for each probe, so it must not wait for
 # anything: it tells what the process has seen lately.
@@ -41,6 +41,10 @@ async def internal_http(
 
 
 def _application(checks: Mapping[str, Check], registry: CollectorRegistry) -> web.Application:
+    # CPU time, memory and open files under the names that every Prometheus knows; read when somebody asks.
+    of_process = CollectorRegistry()
+    ProcessCollector(registry=of_process)
+
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
@@ -49,7 +53,8 @@ def _application(checks: Mapping[str, Check], registry: CollectorRegistry) -> we
         return web.json_response(body, status=200 if body["ready"] else 503)
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        body = generate_latest(registry) + generate_latest(of_process)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     application = web.Application()
     application.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])
