@@ -59,6 +59,8 @@ def worker(application: str, process_index: int | None, **flags: str | None) -> 
     """Run a worker: it runs the application MODULE:APP for calls of any gateway."""
     settings = settings_or_exit(WorkerSettings, flags)
     app = _application_or_exit(application)
+    if settings.validate_verbs == "on" if app.validate_verbs is None else app.validate_verbs:
+        _load_schemas_or_exit()
     from jambonz_cluster.processes import run_processes
     from jambonz_workers.worker import serve
 
@@ -315,3 +317,14 @@ def _application_or_exit(target: str) -> Any:
         )
         sys.exit(EXIT_USAGE)
     return app
+
+
+def _load_schemas_or_exit() -> None:
+    from jambonz_workers.verb_schemas import load_schemas
+
+    try:
+        load_schemas()
+    except ImportError as error:
+        # Otherwise every call would be declined.
+        click.echo(f"verbs cannot be validated: {error}", err=True)
+        sys.exit(EXIT_USAGE)

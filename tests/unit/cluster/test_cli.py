@@ -1,5 +1,6 @@
 """The command line: help, version, exit codes and messages of wrong usage."""
 
+import sys
 from importlib.machinery import ExtensionFileLoader
 
 import pytest
@@ -7,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from jambonz_cluster.cli import main
 from jambonz_shared import wire
+from jambonz_workers import verb_schemas
 
 
 def run(*arguments: str, **environ: str) -> Result:
@@ -37,6 +39,17 @@ def test_help_names_the_variable_of_each_option(command: str) -> None:
     result = run(command, "--help")
     assert "--redis-url" in result.output
     assert "JAMBONZ_CLUSTER_REDIS_URL" in result.output
+
+
+def test_verbs_that_cannot_be_validated_are_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not to each caller: every handler would fail."""
+    monkeypatch.setitem(sys.modules, "jambonz_sdk.validator", None)
+    verb_schemas._validator.cache_clear()
+    result = run("worker", "examples.hello:app", JAMBONZ_CLUSTER_VALIDATE_VERBS="on")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "verbs cannot be validated: checking verbs needs the SDK: pip install 'jambonz-cluster[sdk]'\n",
+    )
 
 
 @pytest.mark.parametrize("command", [("gateway",), ("status",), ("calls", "list"), ("quarantine", "list"), ("doctor",)])

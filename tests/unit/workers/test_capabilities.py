@@ -1,5 +1,6 @@
 """What the target of an app lacks is refused before it is sent."""
 
+import inspect
 import logging
 import re
 from collections.abc import Callable
@@ -37,6 +38,17 @@ def test_the_reference_has_a_row_for_each_command_and_no_other() -> None:
         )
         for fact in COMMANDS.values()
     }
+
+
+def test_the_reference_calls_each_method_as_it_is() -> None:
+    """Who writes an application has this page, not the source; a wrong name of an argument is a TypeError in a call."""
+    rows = re.findall(r"^\| (`\w+\(.*\)`) \| .* \|$", REFERENCE.read_text(), re.MULTILINE)
+    written = {name: arguments for row in rows for name, arguments in re.findall(r"`(\w+)\((.*?)\)`", row)}
+    assert written.keys() == {method for fact in COMMANDS.values() for method in fact.methods}
+    for name, arguments in written.items():
+        _, *parameters = inspect.signature(getattr(Call, name)).parameters.values()
+        names = [("**" if it.kind is it.VAR_KEYWORD else "") + it.name for it in parameters]
+        assert [it.split("=")[0] for it in arguments.split(", ") if it not in ("", "*")] == names, name
 
 
 async def test_commands_the_target_lacks_are_refused() -> None:
