@@ -1,6 +1,8 @@
 """Build hook of the wheel: compiles the modules that pyproject.toml lists by mypyc, if asked to (ADR 0013)."""
 
-from pathlib import Path
+import shutil
+from contextlib import chdir
+from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
@@ -21,11 +23,17 @@ class CompileHook(BuildHookInterface[BuilderConfig]):
         if version != "standard":
             return
         self._folder = TemporaryDirectory(prefix="jambonz-cluster-build-")
-        temporary = Path(self._folder.name)
-        libraries = temporary / "lib"
-        _compile([str(Path(self.root, module)) for module in self.config["modules"]], temporary, libraries)
-        found = {str(library): str(library.relative_to(libraries)) for library in libraries.rglob("*.so")}
-        build_data["force_include"].update(found)
+        sources, libraries = Path(self._folder.name, "sources"), Path(self._folder.name, "libraries")
+        # Paths as they will be in site-packages: a traceback finds the text of a line by them.
+        for package in self.build_config.packages:
+            shutil.copytree(Path(self.root, package), sources / PurePath(package).name)
+        modules = [str(PurePath(*PurePath(module).parts[1:])) for module in self.config["modules"]]
+        # That all types are right is known; here they must only be read, without the extras that images do not have.
+        options = [f"--config-file={self.root}/pyproject.toml", "--ignore-missing-imports", "--no-warn-unused-ignores"]
+        with chdir(sources):
+            _compile([*options, *modules], libraries)
+        built = libraries.rglob("*.so")
+        build_data["force_include"].update({str(library): str(library.relative_to(libraries)) for library in built})
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
 
@@ -36,15 +44,13 @@ class CompileHook(BuildHookInterface[BuilderConfig]):
             self._folder.cleanup()
 
 
-def _compile(sources: list[str], temporary: Path, libraries: Path) -> None:
+def _compile(arguments: list[str], libraries: Path) -> None:
     # Only builds that compile need these two. setuptools is first: it brings the distutils that mypyc imports.
     from setuptools import Distribution  # noqa: I001, PLC0415
     from mypyc.build import mypycify  # noqa: PLC0415
 
-    extensions = mypycify(
-        [f"--cache-dir={temporary / 'mypy'}", *sources], group_name=_LIBRARY, target_dir=str(temporary / "c")
-    )
+    extensions = mypycify(arguments, group_name=_LIBRARY)
     command = Distribution({"name": _LIBRARY, "ext_modules": extensions}).get_command_obj("build_ext")
-    command.build_lib, command.build_temp = str(libraries), str(temporary / "o")
+    command.build_lib = str(libraries)
     command.ensure_finalized()
     command.run()

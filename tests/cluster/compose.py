@@ -13,7 +13,7 @@ from tests.cluster.engine import REPO, Engine
 from tests.conditions import until_now
 
 PROJECT: Final = "jc-test"
-UP_LIMIT_S: Final = 420.0
+UP_LIMIT_S: Final = 600.0
 READY_LIMIT_S: Final = 60.0
 
 # Tests roll and scale many times; a drain is over when its calls have moved.

@@ -23,7 +23,11 @@ BRIDGE: Final = "172.29.0.1/24"
 POOL: Final = "base=172.28.0.0/16,size=24"
 
 # What the files of the project name, made from Debian's packages: nothing is fetched from an image registry.
-PACKAGES: Final = "ca-certificates,python3,python3-venv,python3-pip,redis-server,haproxy,prometheus"
+PACKAGES: Final = (
+    "ca-certificates,python3,python3-venv,python3-pip,redis-server,haproxy,prometheus,"
+    # Else the Dockerfile would have to get them for each test: gcc, and the headers of Debian's Python.
+    "gcc,libc6-dev,libpython3-dev"
+)
 CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 BASE_IMAGE: Final = "python:3.11-slim"
 DERIVED_IMAGES: Final = {

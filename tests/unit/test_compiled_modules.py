@@ -30,12 +30,26 @@ def hazards(source: str) -> Iterator[str]:
                 yield f"{node.lineno}: a generator expression that is kept is a list"
             case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)) if reads(targets, values):
                 yield f"{node.lineno}: a value that reads a target to its left has the type of what that target gets"
+            case ast.ExceptHandler(body=body) | ast.Try(finalbody=body) if any(map(waits, body)):
+                yield f"{node.lineno}: while it waits in here, everybody else handles this exception, too"
+            case ast.AsyncWith(items=items) if not all(map(is_timeout, items)):
+                yield f"{node.lineno}: it may wait at its end, while an exception is handled"
             case ast.ClassDef(body=body) if any(isinstance(it, ast.ClassDef) for it in body):
                 yield f"{node.lineno}: a class in a class"
             case ast.Delete(targets=targets) if any(isinstance(target, ast.Attribute) for target in targets):
                 yield f"{node.lineno}: an attribute cannot be deleted"
             case ast.FunctionDef(name=name) if name in METHODS:
                 yield f"{node.lineno}: {name} is not called"
+
+
+def waits(statement: ast.stmt) -> bool:
+    waiting = ast.Await | ast.Yield | ast.YieldFrom | ast.AsyncFor | ast.AsyncWith
+    return any(isinstance(node, waiting) for node in ast.walk(statement))
+
+
+def is_timeout(item: ast.withitem) -> bool:
+    """Whether its end never waits."""
+    return ast.unparse(item.context_expr).startswith("asyncio.timeout(")
 
 
 def consumed_by(node: ast.AST) -> list[ast.expr]:
@@ -67,6 +81,10 @@ def test_compiled_module_runs_as_its_source_does(path: Path) -> None:
     [
         pytest.param("names = (f(n) for n in numbers)", id="kept_generator"),
         pytest.param("self.old, self.new = None, self.old", id="swap"),
+        pytest.param("try:\n    a()\nexcept E:\n    await b()", id="await_in_except"),
+        pytest.param("try:\n    a()\nfinally:\n    await b()", id="await_in_finally"),
+        pytest.param("try:\n    a()\nfinally:\n    yield b", id="yield_in_finally"),
+        pytest.param("async with asyncio.TaskGroup() as group:\n    a()", id="task_group"),
         pytest.param("class A:\n    class B:\n        pass", id="nested_class"),
         pytest.param("del self.name", id="deleted_attribute"),
         pytest.param("class A:\n    def __del__(self):\n        pass", id="finalizer"),

@@ -107,18 +107,25 @@ class Runner:
 
     async def _run(self, call: Call, event: Event, handler: Handler, late: Late, on_committed: OnCommitted) -> None:
         handling = call.begin(event, late)
+        failure: Exception | None = None
         try:
-            result = await self._invoke(handler, call, event)
-            self._commit(handling, result, on_committed)
-        except Exception as error:  # noqa: BLE001 the hook must be acked whatever the application does
-            error.add_note(f"in the handler {handler.place}")
-            call.abandon(handling)
-            self._metrics.failures.inc()
-            await self._failed(handling, error, handler, on_committed)
+            try:
+                result = await self._invoke(handler, call, event)
+                self._commit(handling, result, on_committed)
+            except Exception as error:  # noqa: BLE001 the hook must be acked whatever the application does
+                failure = error
+            # Behind the clause and not in it: compiled, its exception would be that of all calls meanwhile (ADR 0013).
+            if failure is not None:
+                failure.add_note(f"in the handler {handler.place}")
+                call.abandon(handling)
+                self._metrics.failures.inc()
+                await self._failed(handling, failure, handler, on_committed)
         except BaseException:
             call.abandon(handling)
             raise
         finally:
+            # Its traceback holds this frame, which must not wait for the garbage collector.
+            failure = None
             call.finish(handling)
 
     def _commit(self, handling: Handling, result: object, on_committed: OnCommitted) -> None:

@@ -4,9 +4,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NoReturn
 
 from jambonz_shared.redis.channels import Channels, OnMessage, OnReady
+from jambonz_shared.redis.cluster.group import run_with_group
 from jambonz_shared.redis.cluster.link import ClusterLink
 from jambonz_shared.redis.cluster.slots import Address, SlotTable, slot_of
 from jambonz_shared.redis.cluster.topology import KeyEndpoint, Topology
@@ -78,11 +79,14 @@ class ClusterChannels(Channels):
 
     async def run(self) -> None:
         """Keep the subscriptions up until cancelled; follows fail-overs and slots that move."""
-        async with asyncio.TaskGroup() as self._group:
-            self._cluster.on_table(self._follow)
-            while True:
-                self.is_up = bool(self._shards) and not self._moving and all(map(_is_up, self._shards.values()))
-                await asyncio.sleep(TICK_S)
+        await run_with_group(self._keep_up)
+
+    async def _keep_up(self, group: asyncio.TaskGroup) -> NoReturn:
+        self._group = group
+        self._cluster.on_table(self._follow)
+        while True:
+            self.is_up = bool(self._shards) and not self._moving and all(map(_is_up, self._shards.values()))
+            await asyncio.sleep(TICK_S)
 
     def subscribe(self, channel: bytes, on_message: OnMessage, on_ready: OnReady | None = None) -> None:
         """As ``Channels.subscribe``."""

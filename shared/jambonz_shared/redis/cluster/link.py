@@ -6,9 +6,10 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 from jambonz_shared.redis import script as lua
+from jambonz_shared.redis.cluster.group import run_with_group
 from jambonz_shared.redis.cluster.slots import SLOTS, Address, SlotTable, routed, slot_of
 from jambonz_shared.redis.cluster.topology import KeyEndpoint, Topology
 from jambonz_shared.redis.errors import LinkDown, ResponseError
@@ -70,10 +71,7 @@ class ClusterLink(Link):
     async def run(self) -> None:
         """Keep the links to all masters up until cancelled; follows fail-overs and slots that move."""
         try:
-            async with asyncio.TaskGroup() as self._group:
-                while True:
-                    await self._come_up()
-                    await self._stay_up()
+            await run_with_group(self._keep_up)
         finally:
             self._go_down()
 
@@ -190,26 +188,35 @@ class ClusterLink(Link):
 
     # Up and down.
 
+    async def _keep_up(self, group: asyncio.TaskGroup) -> NoReturn:
+        self._group = group
+        while True:
+            await self._come_up()
+            await self._stay_up()
+
     async def _come_up(self) -> None:
-        while not self.is_up:
-            try:
-                await self._ask()
-            except WEATHER as error:
-                self._failures += 1
-                if self._failures % FAILURES_PER_LINE == 1:
-                    log.warning(
-                        "redis cluster is not whole",
-                        extra={"connection": self._name, "redis": self._topology.name, "reason": type(error).__name__},
-                    )
-                # Jitter: processes that lost the same server must not all ask in the same millisecond.
-                await asyncio.sleep(_ASK_EVERY_S * random.uniform(0.5, 1.0))  # noqa: S311
-                continue
-            self._failures = 0
-            self.is_up = True
-            self.connects += 1
-            self._up_event.set()
-            log.info("redis cluster link is up", extra={"connection": self._name, "connects": self.connects})
-            self._tell(self._up_listeners)
+        while not await self._is_whole():
+            # Jitter: processes that lost the same server must not all ask in the same millisecond.
+            await asyncio.sleep(_ASK_EVERY_S * random.uniform(0.5, 1.0))  # noqa: S311
+        self._failures = 0
+        self.is_up = True
+        self.connects += 1
+        self._up_event.set()
+        log.info("redis cluster link is up", extra={"connection": self._name, "connects": self.connects})
+        self._tell(self._up_listeners)
+
+    async def _is_whole(self) -> bool:
+        try:
+            await self._ask()
+        except WEATHER as error:
+            self._failures += 1
+            if self._failures % FAILURES_PER_LINE == 1:
+                log.warning(
+                    "redis cluster is not whole",
+                    extra={"connection": self._name, "redis": self._topology.name, "reason": type(error).__name__},
+                )
+            return False
+        return True
 
     async def _stay_up(self) -> None:
         while self.is_up:
