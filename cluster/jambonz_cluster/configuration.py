@@ -40,8 +40,8 @@ Made by `jambonz-cluster config env --format markdown` from `shared/jambonz_shar
 
 A flag of the command line wins over the variable, the variable over the default. `jambonz-cluster gateway --help` and
 `worker --help` list the flags. A variable marked *file* may also be given as `<VARIABLE>_FILE`: the name of a file that
-holds the value. `jambonz-cluster config check` lists all bad settings; `config print` shows what counts, and where it
-comes from.
+holds the value. A duration or size without a unit is in seconds or bytes. `jambonz-cluster config check` lists all bad
+settings; `config print` shows what counts, and where it comes from.
 """
 
 
