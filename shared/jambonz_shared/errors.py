@@ -18,12 +18,16 @@ class CallLost(ClusterError):
 
     Raised in background work of a worker that was too slow (fencing). Stop the work: the
     new owner goes on with the committed state.
+
+    Attributes:
+        owner: The worker that owns it; empty if none does yet, or nobody here knows which.
     """
 
     def __init__(self, call_sid: str, owner: str) -> None:
         self.call_sid = call_sid
         self.owner = owner
-        super().__init__(f"call {call_sid!r} now belongs to worker {owner!r}; this worker may no longer act on it")
+        whose = f"now belongs to worker {owner!r}" if owner else "is no longer this worker's"
+        super().__init__(f"call {call_sid!r} {whose}; this worker may no longer act on it")
 
 
 class CallTransferred(CallLost):
@@ -37,15 +41,6 @@ class CallTransferred(CallLost):
         super().__init__(call_sid, owner)
         self.app = app
         self.args = (f"call {call_sid!r} was handed to the app {app!r}; this app may no longer act on it",)
-
-
-class CommandRefused(ClusterError):
-    """The gateway did not write a command to the websocket, and says why."""
-
-    def __init__(self, call_sid: str, reason: str) -> None:
-        self.call_sid = call_sid
-        self.reason = reason
-        super().__init__(f"command for call {call_sid!r} was refused: {reason}")
 
 
 class MessageTooBig(ClusterError, ValueError):

@@ -48,11 +48,11 @@ class Keys:
         return f"{self.prefix}gateways"
 
     def worker(self, worker_id: str) -> str:
-        """Hash; what a worker says of itself: app, host, pid, calls, capacity, started_at_ms. TTL: lease."""
+        """Hash; what a worker says of itself (architecture.md section 5); adopters read. TTL: 24 h, renewed."""
         return f"{self.prefix}worker:{{{worker_id}}}"
 
     def gateway(self, gateway_id: str) -> str:
-        """Hash; what a gateway says of itself: host, pid, calls, capacity, started_at_ms. TTL: lease."""
+        """Hash; what a gateway says of itself: host, pid, calls, capacity, started_at_ms. TTL: lease, renewed."""
         return f"{self.prefix}gateway:{{{gateway_id}}}"
 
     def owned(self, worker_id: str) -> str:
@@ -60,7 +60,7 @@ class Keys:
         return f"{self.prefix}owned:{{{worker_id}}}"
 
     def held(self, gateway_id: str) -> str:
-        """Set; call_sids whose websocket a gateway holds. The gateway writes, lists read. TTL: 24 h, renewed."""
+        """Set; call_sids whose websocket a gateway holds. The gateway writes, adopters read. TTL: 24 h, renewed."""
         return f"{self.prefix}held:{{{gateway_id}}}"
 
     def alive(self, worker_id: str) -> str:

@@ -45,14 +45,10 @@ class Kind:
     Attributes:
         name: jambonz's own ``type`` string.
         fallback: What is acked when no worker has answered in time; ``NONE`` for a Notice.
-        deadline_s: Seconds after its arrival at which the fallback goes out; 0 for Notices.
-        is_commercial: Exists only in the 10.x/11.x line (PROTOCOL.md 2.12).
     """
 
     name: str
     fallback: Fallback = Fallback.NONE
-    deadline_s: float = 0.0
-    is_commercial: bool = False
 
     @property
     def is_hook(self) -> bool:
@@ -60,12 +56,12 @@ class Kind:
         return self.fallback is not Fallback.NONE
 
 
-SESSION_NEW: Final = Kind("session:new", Fallback.START, ACK_DEADLINE_S)
-SESSION_RECONNECT: Final = Kind("session:reconnect", Fallback.AT_ONCE, ACK_DEADLINE_S)
-SESSION_REDIRECT: Final = Kind("session:redirect", Fallback.EMPTY, ACK_DEADLINE_S)
-SESSION_ADULTING: Final = Kind("session:adulting", Fallback.AT_ONCE, ACK_DEADLINE_S)
-VERB_HOOK: Final = Kind("verb:hook", Fallback.NO_DATA, ACK_DEADLINE_S)
-DIAL_CONFIRM: Final = Kind("dial:confirm", Fallback.DECLINE, ACK_DEADLINE_S)
+SESSION_NEW: Final = Kind("session:new", Fallback.START)
+SESSION_RECONNECT: Final = Kind("session:reconnect", Fallback.AT_ONCE)
+SESSION_REDIRECT: Final = Kind("session:redirect", Fallback.EMPTY)
+SESSION_ADULTING: Final = Kind("session:adulting", Fallback.AT_ONCE)
+VERB_HOOK: Final = Kind("verb:hook", Fallback.NO_DATA)
+DIAL_CONFIRM: Final = Kind("dial:confirm", Fallback.DECLINE)
 CALL_STATUS: Final = Kind("call:status")
 
 KINDS: Final[dict[str, Kind]] = {
@@ -84,8 +80,9 @@ KINDS: Final[dict[str, Kind]] = {
         Kind("llm:tool-call"),
         Kind("tts:tokens-result"),
         Kind("tts:streaming-event"),
-        Kind("agent:event", is_commercial=True),
-        Kind("agent:tool-call", is_commercial=True),
+        # Only the commercial line has these (PROTOCOL.md 2.12).
+        Kind("agent:event"),
+        Kind("agent:tool-call"),
     )
 }
 """All kinds by name. ``queue:status`` is missing on purpose: it never comes over a websocket (PROTOCOL.md 2.2)."""

@@ -8,7 +8,6 @@ from jambonz_shared.errors import (
     CallGone,
     CallLost,
     ClusterError,
-    CommandRefused,
     MessageTooBig,
 )
 
@@ -18,7 +17,7 @@ from jambonz_shared.errors import (
     [
         pytest.param(CallGone("a"), ["'a'", "nothing was sent"], id="call_gone"),
         pytest.param(CallLost("a", "w2"), ["'a'", "'w2'"], id="call_lost"),
-        pytest.param(CommandRefused("a", "too big"), ["'a'", "too big"], id="command_refused"),
+        pytest.param(CallLost("a", ""), ["'a'", "no longer this worker's"], id="call_lost_to_nobody"),
         pytest.param(MessageTooBig("reply", 25_000, 24_000), ["reply", "25000", "24000", "shorten"], id="too_big"),
     ],
 )
@@ -29,13 +28,12 @@ def test_text_says_what_happened_and_to_what(error: ClusterError, words: list[st
 
 def test_facts_are_attributes() -> None:
     """Callers never parse text."""
-    lost, refused, big = CallLost("a", "w2"), CommandRefused("a", "why"), MessageTooBig("reply", 2, 1)
+    lost, big = CallLost("a", "w2"), MessageTooBig("reply", 2, 1)
     assert (CallGone("a").call_sid, lost.call_sid, lost.owner) == ("a", "a", "w2")
-    assert (refused.call_sid, refused.reason) == ("a", "why")
     assert (big.what, big.size_bytes, big.limit_bytes) == ("reply", 2, 1)
 
 
-@pytest.mark.parametrize("kind", [CallGone, CallLost, CommandRefused, MessageTooBig, BadFrame, BadFormat])
+@pytest.mark.parametrize("kind", [CallGone, CallLost, MessageTooBig, BadFrame, BadFormat])
 def test_one_name_catches_them_all(kind: type[Exception]) -> None:
     """An application may not care which."""
     assert issubclass(kind, ClusterError)

@@ -48,7 +48,6 @@ def test_recorded_answers_fit_the_table() -> None:
 def test_deadline_leaves_room_for_the_wire() -> None:
     """Jambonz gives up after 5 s (PROTOCOL.md 2.3, P7)."""
     assert ACK_DEADLINE_S < 5.0
-    assert {kind.deadline_s for kind in KINDS.values() if kind.is_hook} == {ACK_DEADLINE_S}
 
 
 def test_unknown_type_is_a_notice() -> None:
