@@ -2,6 +2,7 @@
 
 from jambonz_shared.errors import CallGone, CallLost, CallTransferred, ClusterError, MessageTooBig
 from jambonz_shared.outcome import Outcome, OutcomeKind
+from jambonz_shared.redis.errors import LinkDown
 from jambonz_workers.app import App, Router
 from jambonz_workers.call import Call
 from jambonz_workers.calls import Calls, RemoteCall
@@ -27,6 +28,7 @@ __all__ = [
     "Event",
     "Interrupted",
     "InvalidVerbs",
+    "LinkDown",
     "MessageTooBig",
     "NotCreated",
     "Outcome",

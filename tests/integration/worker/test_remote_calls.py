@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from jambonz_cluster.embedded_redis import EmbeddedRedis
 from jambonz_shared.directive import Close, Command
 from jambonz_shared.outcome import Outcome, OutcomeKind
-from jambonz_workers import App, Call, CallGone, Calls
+from jambonz_workers import App, Call, CallGone, Calls, LinkDown
 from tests.conditions import until
 from tests.integration.worker.conftest import Start
 from tests.integration.worker.gateway_double import GatewayDouble
@@ -194,6 +195,19 @@ async def test_handlers_can_ask_for_other_calls(start: Start, gateway: GatewayDo
     await running.stop()
     with pytest.raises(RuntimeError, match=r"Calls\.connect"):
         _ = app.calls
+
+
+async def test_while_redis_is_away_the_error_tells_whether_to_try_again(redis_server: EmbeddedRedis) -> None:
+    """A supervisor must know that nobody has heard it."""
+    async with Calls.connect(redis_server.url) as calls:
+        redis_server.kill()
+
+        async def is_known() -> bool:
+            with pytest.raises(LinkDown) as caught:
+                await calls.exists("a")
+            return not caught.value.sent
+
+        await until(is_known, "the link knows that it is down")
 
 
 async def test_connecting_to_nothing_fails_in_time() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import jambonz_workers
 from examples import conformance, hello, ivr
 from jambonz_workers import App, Calls, testing
 from jambonz_workers.controls import Controls
@@ -62,6 +63,15 @@ async def test_the_tutorials_menu_and_its_test_work(menu: ModuleType, monkeypatc
 def test_the_tutorials_supervisor_is_importable() -> None:
     """It needs a Redis to run; tests of ``Calls`` do that."""
     assert asyncio.iscoroutinefunction(module_of(blocks(TUTORIAL)[4], "supervisor").main)
+
+
+def test_the_reference_has_a_row_for_every_error_that_applications_can_catch() -> None:
+    """Whoever writes `except` looks there for what there is."""
+    offered = (getattr(jambonz_workers, name) for name in jambonz_workers.__all__)
+    errors = {it.__name__ for it in offered if isinstance(it, type) and issubclass(it, Exception)}
+    table = REFERENCE.read_text().split("\n## Errors\n")[1].split("\n## ")[0]
+    rows = [re.match(r"\| (`.*?`) \|", line) for line in table.splitlines()]
+    assert {name for row in rows if row for name in re.findall(r"`(\w+)`", row[1])} == errors
 
 
 @pytest.mark.parametrize("kind", [App, Controls, Durable, Calls, testing.AppClient])
