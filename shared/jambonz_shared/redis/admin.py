@@ -43,16 +43,6 @@ def connect(url: str) -> Redis:
     )
 
 
-async def server_findings(client: Redis) -> list[Finding]:
-    """Return what speaks against this server; empty if nothing does.
-
-    Raises:
-        redis.RedisError: If it does not answer.
-    """
-    info = await client.info("everything")
-    return findings_of(info)
-
-
 def parse_info(raw: bytes) -> dict[str, object]:
     """Return the fields of an ``INFO`` reply; those that are whole numbers as such."""
     fields = (line.partition(":") for line in raw.decode(errors="replace").splitlines() if not line.startswith("#"))
@@ -73,7 +63,10 @@ async def why_unreachable(url: str, key: str) -> str:
 
 
 def findings_of(info: dict[str, object]) -> list[Finding]:
-    """Judge the fields of ``INFO``. A managed Redis may leave some out; nothing is said of those."""
+    """Return what the fields of ``INFO`` say against a server; empty if nothing.
+
+    A managed Redis may leave some out; nothing is said of those.
+    """
     findings: list[Finding] = []
     version = str(info.get("redis_version", ""))
     if _version_of(version) < MINIMUM_VERSION:
