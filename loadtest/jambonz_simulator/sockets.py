@@ -67,7 +67,6 @@ class Socket(asyncio.Protocol):
         # A server may reset before `wait_open` is reached: then nobody asks for the exception.
         self._opened.add_done_callback(lambda opened: opened.cancelled() or opened.exception())
         self._pieces: list[bytes | bytearray | memoryview] = []
-        self._opcode = Opcode.TEXT
         self._close_timer: asyncio.TimerHandle | None = None
         self._is_aborted = False
         self._is_released = False
@@ -167,7 +166,6 @@ class Socket(asyncio.Protocol):
 
     def _take_frame(self, frame: Frame) -> None:
         if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
-            self._opcode = frame.opcode
             self._pieces = [frame.data]
         elif frame.opcode is Opcode.CONT:
             self._pieces.append(frame.data)
