@@ -1,0 +1,184 @@
+"""Background work of a call: started, watched and cancelled with it. Through AppClient."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from jambonz_workers import App, Call, CallGone, OutcomeKind
+from jambonz_workers.testing import AppClient
+
+SAY = {"verb": "say", "text": "Hi"}
+
+
+async def test_background_work_starts_after_the_commit_and_acts_at_once() -> None:
+    """So it can never overtake the ack of the handler that started it."""
+    app = App()
+    order: list[str] = []
+
+    async def tick(call: Call) -> None:
+        order.append("work")
+        assert (await call.redirect(SAY, queue=True)).kind is OutcomeKind.QUEUED
+        call.state["ticks"] = 1
+
+    @app.hook("/a")
+    async def hook(call: Call) -> object:
+        work = call.spawn(tick(call), name="ticker")
+        assert (work.name, work.is_done) == ("ticker", False)
+        await asyncio.sleep(0)
+        order.append("handler")
+        return SAY
+
+    async with AppClient(app) as client:
+        assert (await client.hook("/a")).commands == []
+        assert [frame["queueCommand"] for frame in await client.settle()] == [True]
+        assert client.state == {"ticks": 1}
+    assert order == ["handler", "work"]
+
+
+async def test_background_work_can_start_more_of_it() -> None:
+    """It starts at once there."""
+    app = App()
+
+    async def inner(call: Call) -> None:
+        await call.hangup()
+
+    async def outer(call: Call) -> None:
+        call.spawn(inner(call))
+
+    @app.hook("/a")
+    async def hook(call: Call) -> None:
+        call.spawn(outer(call))
+
+    async with AppClient(app) as client:
+        await client.hook("/a")
+        assert [frame["command"] for frame in await client.settle()] == ["call:status"]
+
+
+async def test_background_work_is_cancelled_with_the_call() -> None:
+    """Nobody is left to hear it."""
+    app = App()
+    seen: list[str] = []
+
+    async def forever(call: Call) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            with pytest.raises(CallGone):
+                call.hangup()
+            with pytest.raises(CallGone):
+                await call.mute()
+            raise
+
+    @app.hook("/a")
+    async def hook(call: Call) -> None:
+        call.spawn(forever(call))
+
+    @app.on_end
+    async def ended(call: Call) -> None:
+        seen.append(f"ended with {dict(call.state)}")
+
+    async with AppClient(app) as client:
+        await client.hook("/a")
+        await asyncio.sleep(0)
+        await client.end()
+        await client.settle()
+        with pytest.raises(CallGone):
+            await client.call.hangup()
+    assert seen == ["ended with {}", "cancelled"]
+
+
+async def test_work_can_be_cancelled_by_its_handle(caplog: pytest.LogCaptureFixture) -> None:
+    """Before it starts and after; again does nothing."""
+    app = App()
+    ran: list[int] = []
+
+    async def forever(number: int) -> None:
+        ran.append(number)
+        await asyncio.Event().wait()
+
+    @app.hook("/a")
+    async def hook(call: Call) -> None:
+        early, late = call.spawn(forever(1)), call.spawn(forever(2))
+        early.cancel()
+        early.cancel()
+        assert early.is_done
+        await early.wait()
+        works.append(late)
+
+    works: list[Any] = []
+    async with AppClient(app) as client:
+        await client.hook("/a")
+        await asyncio.sleep(0)
+        assert not works[0].is_done
+        works[0].cancel()
+        await works[0].wait()
+        assert works[0].is_done
+    assert ran == [2]
+    assert caplog.records == []
+
+
+async def test_failing_work_is_logged_and_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """Its bad state is not saved, either."""
+    app = App()
+
+    async def fail(call: Call) -> None:
+        call.state["bad"] = []
+        call.state["bad"].append({1})
+        raise RuntimeError("broken")
+
+    @app.hook("/a")
+    async def hook(call: Call) -> None:
+        call.spawn(fail(call), name="failing")
+
+    async with AppClient(app) as client:
+        await client.hook("/a")
+        await client.settle()
+        assert client.state == {}
+    assert [record.__dict__["work"] for record in caplog.records] == ["failing"]
+
+
+async def test_only_coroutines_can_be_spawned() -> None:
+    """A function that was not called would never run."""
+    app = App()
+
+    @app.on("call:status")
+    async def status(call: Call) -> None:
+        job: Any = status
+        with pytest.raises(TypeError, match="expects a coroutine"):
+            call.spawn(job)
+
+    async with AppClient(app) as client:
+        await client.send("call:status")
+
+
+async def test_state_of_a_running_handler_is_not_saved_by_background_work() -> None:
+    """Half of a handler's effects must never be seen."""
+    app = App()
+    client = AppClient(app)
+    go, sent = asyncio.Event(), asyncio.Event()
+
+    async def act(call: Call) -> None:
+        await go.wait()
+        await call.mute()
+        sent.set()
+
+    @app.hook("/start")
+    async def start(call: Call) -> None:
+        call.spawn(act(call))
+
+    @app.hook("/a")
+    async def hook(call: Call) -> None:
+        call.state["half"] = 1
+        go.set()
+        await sent.wait()
+        assert client.state == {}
+        del call.state["half"]
+        call.state["whole"] = 1
+
+    async with client:
+        await client.hook("/start")
+        await client.hook("/a")
+        assert client.state == {"whole": 1}
+        assert len(client.commands) == 1

@@ -1,0 +1,127 @@
+"""What becomes of a hook whose handler fails, or returns what cannot be sent. Through AppClient."""
+
+import pytest
+
+from jambonz_workers import App, Call, Event, MessageTooBig
+from jambonz_workers.testing import AppClient, Reaction
+
+SAY = {"verb": "say", "text": "Hi"}
+
+
+async def test_a_failed_handler_leaves_nothing_behind_but_an_ack(caplog: pytest.LogCaptureFixture) -> None:
+    """Effects are all or nothing; the caller must not wait for the deadline."""
+    app = App()
+    ran: list[str] = []
+
+    async def never() -> None:
+        ran.append("work")
+
+    @app.hook("/crash")
+    async def hook(call: Call) -> object:
+        call.state["tries"] = 1
+        call.mute()
+        call.spawn(never())
+        raise RuntimeError("broken")
+
+    async with AppClient(app) as client:
+        assert await client.hook("/crash") == Reaction([])
+        await client.settle()
+        assert (client.state, ran) == ({}, [])
+    record = next(record for record in caplog.records if record.message == "handler failed")
+    assert record.exc_info is not None
+    assert record.__dict__["hook"] == "/crash"
+
+
+async def test_a_failed_start_declines_the_call() -> None:
+    """An empty application would be refused in silence (PROTOCOL.md 2.4)."""
+    app = App()
+
+    @app.session("/")
+    async def crash(call: Call) -> None:
+        raise RuntimeError("broken")
+
+    async with AppClient(app) as client:
+        assert (await client.session_new()).verbs == [{"verb": "sip:decline", "status": 500}]
+        assert (await client.session_new("/unknown")).verbs == [{"verb": "sip:decline", "status": 404}]
+
+
+async def test_the_error_handler_may_answer() -> None:
+    """It sees the call, the event and the error."""
+    app = App()
+
+    @app.hook("/crash")
+    async def hook(call: Call) -> None:
+        raise LookupError("broken")
+
+    @app.on_error
+    async def failed(call: Call, event: Event, error: Exception) -> object:
+        call.state["failed"] = event.hook
+        return [{"verb": "say", "text": type(error).__name__}]
+
+    async with AppClient(app) as client:
+        assert (await client.hook("/crash")).verbs == [{"verb": "say", "text": "LookupError"}]
+        assert client.state == {"failed": "/crash"}
+
+
+async def test_an_error_handler_that_fails_cannot_stop_the_ack(caplog: pytest.LogCaptureFixture) -> None:
+    """Both errors are logged."""
+    app = App()
+
+    @app.hook("/crash")
+    async def hook(call: Call) -> None:
+        raise LookupError("broken")
+
+    @app.on_error
+    async def failed(call: Call, event: Event, error: Exception) -> object:
+        raise RuntimeError("broken, too")
+
+    async with AppClient(app) as client:
+        assert (await client.hook("/crash")).verbs == []
+    assert [record.message for record in caplog.records] == ["handler failed", "error handler failed"]
+
+
+@pytest.mark.parametrize(
+    ("result", "error"),
+    [
+        pytest.param("text", TypeError, id="no_verbs"),
+        pytest.param([{"verb": "say", "text": "x" * 30_000}], MessageTooBig, id="verb_too_big"),
+    ],
+)
+async def test_a_result_that_cannot_be_sent_is_an_error_of_the_handler(result: object, error: type[Exception]) -> None:
+    """Its author is told; the hook is acked."""
+    app = App()
+    seen: list[Exception] = []
+
+    @app.hook("/a")
+    async def hook(call: Call) -> object:
+        call.state["tries"] = 1
+        return result
+
+    @app.on_error
+    async def failed(call: Call, event: Event, error: Exception) -> None:
+        seen.append(error)
+
+    async with AppClient(app) as client:
+        assert (await client.hook("/a")).verbs == []
+        assert client.state == {}
+    assert [type(it) for it in seen] == [error]
+
+
+async def test_a_state_json_cannot_hold_is_an_error_of_the_handler() -> None:
+    """It is named, and nothing is committed."""
+    app = App()
+    seen: list[str] = []
+
+    @app.hook("/a")
+    async def hook(call: Call) -> object:
+        call.state.setdefault("seen", []).append({1})
+        return SAY
+
+    @app.on_error
+    async def failed(call: Call, event: Event, error: Exception) -> None:
+        seen.append(str(error))
+
+    async with AppClient(app) as client:
+        assert (await client.hook("/a")).verbs == []
+        assert client.state == {}
+    assert "call.state['seen']" in seen[0]
