@@ -64,6 +64,11 @@ class Apps:
     def __contains__(self, name: str) -> bool:
         return name in self._apps
 
+    @property
+    def names(self) -> list[str]:
+        """Their names, in order."""
+        return sorted(self._apps)
+
     def named(self, name: str) -> KnownApp:
         """Return the app, or one without any wishes if no manifest is known."""
         return self._apps.get(name) or KnownApp(name)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, assert_never
 
 from jambonz_gateway.apps import Apps, KnownApp, app_of, apps_at_any_path
+from jambonz_gateway.bucket import Bucket
 from jambonz_gateway.connection import Connection
 from jambonz_gateway.handshake import HEADERS, Answer, Decision, UnknownPath, Welcome, decide, not_found
 from jambonz_gateway.logins import Denied, Granted, Logins, Unproven, Waiting
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 _MANIFEST_LIMIT_S: Final = 0.5
 # One slow hash takes some 50 ms: who comes later than this many would be answered too late.
 _PROOFS_MAX: Final = 20
+# An operator looks into the log for a misspelt path; a scanner that tries thousands must not fill it.
+_UNKNOWN_PATHS_PER_S: Final = 0.1
+_UNKNOWN_PATHS_AT_ONCE: Final = 10
 
 
 class Reception:
@@ -58,6 +62,7 @@ class Reception:
         self._prover: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proof")
         self._proofs: Final[dict[bytes, asyncio.Event]] = {}
         self._tasks: Final[set[asyncio.Task[None]]] = set()
+        self._unknown_paths: Final = Bucket(_UNKNOWN_PATHS_PER_S, _UNKNOWN_PATHS_AT_ONCE, self._loop.time())
         self.read_credentials()
 
     def read_credentials(self) -> None:
@@ -179,7 +184,20 @@ class Reception:
             async with asyncio.timeout(_MANIFEST_LIMIT_S):
                 await self.refresh_apps()
         decision = self._decision(visit, login, self.apps or apps_at_any_path(login.apps))
-        self._carry_out(visit, not_found(decision.path) if isinstance(decision, UnknownPath) else decision)
+        if isinstance(decision, UnknownPath):
+            self._tell_unknown(visit, decision.path)
+            decision = not_found(decision.path)
+        self._carry_out(visit, decision)
+
+    def _tell_unknown(self, visit: "_Visit", path: str) -> None:
+        """Log it, unless there were many lately; without the path, which may hold secrets."""
+        if self._unknown_paths.take(self._loop.time()) > 0:
+            self._unknown_paths.give_back()
+            return
+        log.warning(
+            "no app takes the path of a request: it gets 404",
+            extra={"address": visit.connection.address, "path_length": len(path), "apps": ", ".join(self.apps.names)},
+        )
 
     def _decision(self, visit: "_Visit", login: Granted | Denied, apps: Apps) -> Decision:
         return decide(visit.asked.method, visit.asked.target, visit.headers, apps=apps, login=login)

@@ -66,6 +66,21 @@ async def test_manifest_decides_which_paths_exist(redis_url: str, worker: Worker
         assert await refused(running, "/other") == 404
 
 
+async def test_unknown_path_is_logged_with_what_is_known_and_not_for_ever(
+    redis_url: str, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who has misspelt a URL finds out; the path itself may hold secrets, and a scanner must not fill the log."""
+    await publish_manifest(worker.redis)
+    async with gateway(redis_url) as running:
+        for _ in range(30):
+            assert await refused(running, "/secret") == 404
+    told = [record for record in caplog.records if "no app takes the path" in record.getMessage()]
+    assert 0 < len(told) < 30
+    known = told[0].__dict__
+    assert (known["path_length"], known["apps"], known["address"]) == (7, "default", "127.0.0.1")
+    assert "secret" not in str(known)
+
+
 async def test_app_deployed_a_moment_ago_is_found(redis_url: str, worker: Worker) -> None:
     """The gateway asks Redis again before it says 404."""
     await publish_manifest(worker.redis)
