@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,14 @@ class LiveCall:
     sent: dict[int, int] = field(default_factory=dict)
     is_inherited: bool = False
     renew_at_s: float = 0.0
+
+    def wake_at(self, at_s: float, loop: asyncio.AbstractEventLoop, wake: "Callable[[LiveCall], None]") -> None:
+        """Call ``wake`` at ``at_s``, unless it is called earlier anyway."""
+        if self.timer is not None:
+            if self.timer.when() <= at_s:
+                return
+            self.timer.cancel()
+        self.timer = loop.call_at(at_s, wake, self)
 
     def confirm(self, epoch: int, n: int) -> None:
         """Note that Redis has this event; its epoch is below zero for effects outside of events."""

@@ -10,6 +10,11 @@ from jambonz_workers.delivery import Delivery
 # milliseconds; after a second it is lost, and the caller must not wait longer in silence.
 GAP_S: Final = 1.0
 
+# Before the first event that is run here, the missing one may be in the hands of a worker that took it from dispatch
+# and died: found out after a lease (2 s), which a worker that has just started waits before it judges others. Not
+# longer, because at 4 s the gateway answers the hooks that wait (kinds.ACK_DEADLINE_S).
+FIRST_GAP_S: Final = 3.0
+
 _UNNUMBERED: Final = -1
 """Lane of Envelopes without an n (our own kinds); they keep the order of their arrival."""
 
@@ -22,11 +27,13 @@ class _Lane:
         next_n: The number that may run next; all below are done or running.
         waiting: Deliveries by n, each with the position of its arrival.
         gap_since_s: Since when ``next_n`` is missing while later ones wait.
+        gap_s: How long it is waited for.
     """
 
     next_n: int
     waiting: dict[int, tuple[int, Delivery]] = field(default_factory=dict)
     gap_since_s: float | None = None
+    gap_s: float = FIRST_GAP_S
 
 
 class Mailbox:
@@ -72,7 +79,7 @@ class Mailbox:
         """Return the delivery that may run now, or None; ``finish`` it before the next."""
         if self._is_running or not self._waiting:
             return None
-        lane = self._first_ready() or self._skip_oldest_gap(now_s)
+        lane = self._first_ready() or self._skip_gap(now_s)
         if lane is None:
             return None
         self._waiting -= 1
@@ -102,9 +109,9 @@ class Mailbox:
         first = None
         for lane in self._lanes.values():
             since_s = lane.gap_since_s
-            if since_s is not None and (first is None or since_s < first):
-                first = since_s
-        return None if first is None else first + GAP_S
+            if since_s is not None and (first is None or since_s + lane.gap_s < first):
+                first = since_s + lane.gap_s
+        return first
 
     def undone(self) -> list[Delivery]:
         """Return what waits, in order, and forget it."""
@@ -121,9 +128,9 @@ class Mailbox:
                 first, arrived = lane, found[0]
         return first
 
-    def _skip_oldest_gap(self, now_s: float) -> _Lane | None:
+    def _skip_gap(self, now_s: float) -> _Lane | None:
         for lane in self._lanes.values():
-            if lane.gap_since_s is not None and now_s - lane.gap_since_s >= GAP_S:
+            if lane.gap_since_s is not None and now_s - lane.gap_since_s >= lane.gap_s:
                 found = min(lane.waiting)
                 self.gaps += found - lane.next_n
                 lane.next_n = found
@@ -132,5 +139,6 @@ class Mailbox:
 
     def _advance(self, lane: _Lane, now_s: float) -> None:
         lane.next_n += 1
+        lane.gap_s = GAP_S
         waiting = lane.waiting
         lane.gap_since_s = now_s if waiting and lane.next_n not in waiting else None

@@ -203,8 +203,8 @@ class Office:
 
     def _wait(self, call_sid: str, at_s: float) -> None:
         live = self.live.get(call_sid)
-        if live and live.timer is None:
-            live.timer = self._loop.call_at(at_s, self._waited, live)
+        if live:
+            live.wake_at(at_s, self._loop, self._waited)
 
     def _waited(self, live: LiveCall) -> None:
         live.timer = None

@@ -8,7 +8,7 @@ from jambonz_shared.envelope import Envelope
 from jambonz_shared.kinds import DETACHED, TAKEOVER, TIMER, TRANSFERRED
 from jambonz_workers.delivery import Delivery, Entry, Source
 from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Overhear, Ready, Settle, Wait
-from jambonz_workers.mailbox import GAP_S
+from jambonz_workers.mailbox import FIRST_GAP_S
 
 
 def delivery(n: int, call_sid: str = "c1", epoch: int = 1) -> Delivery:
@@ -49,7 +49,7 @@ def test_a_claim_that_brings_nothing_to_do_is_quiet() -> None:
     dispatcher = Dispatcher(10)
     waits = delivery(2)
     dispatcher.receive(waits, 5.0)
-    assert dispatcher.claimed("c1", {}, 5.0) == [Wait("c1", 5.0 + GAP_S)]
+    assert dispatcher.claimed("c1", {}, 5.0) == [Wait("c1", 5.0 + FIRST_GAP_S)]
 
 
 def test_an_event_of_an_owned_call_makes_it_ready() -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from jambonz_shared.envelope import Envelope
 from jambonz_workers.delivery import Delivery, Entry, Source
-from jambonz_workers.mailbox import GAP_S, Mailbox
+from jambonz_workers.mailbox import FIRST_GAP_S, GAP_S, Mailbox
 
 
 def delivery(n: int, epoch: int = 1) -> Delivery:
@@ -20,6 +20,14 @@ def taken(mailbox: Mailbox, now_s: float = 0.0) -> list[tuple[int, int]]:
         numbers.append((found.envelope.epoch, found.envelope.n))
         mailbox.finish()
     return numbers
+
+
+def begun() -> Mailbox:
+    """Return a mailbox that has handed out the first event of epoch 1."""
+    mailbox = Mailbox()
+    mailbox.put(delivery(1), 0.0)
+    assert taken(mailbox) == [(1, 1)]
+    return mailbox
 
 
 def test_events_run_in_the_order_of_their_numbers() -> None:
@@ -62,24 +70,47 @@ def test_an_event_that_waits_or_ran_is_a_duplicate() -> None:
 
 def test_a_gap_is_waited_for() -> None:
     """The missing event takes the long way; it must still run first."""
-    mailbox = Mailbox()
-    mailbox.put(delivery(2), 10.0)
+    mailbox = begun()
+    mailbox.put(delivery(3), 10.0)
     assert mailbox.wake_at_s() == 10.0 + GAP_S
     assert taken(mailbox, 10.0 + GAP_S / 2) == []
-    mailbox.put(delivery(1), 10.0 + GAP_S / 2)
-    assert taken(mailbox, 10.0 + GAP_S / 2) == [(1, 1), (1, 2)]
+    mailbox.put(delivery(2), 10.0 + GAP_S / 2)
+    assert taken(mailbox, 10.0 + GAP_S / 2) == [(1, 2), (1, 3)]
     assert mailbox.wake_at_s() is None
     assert mailbox.gaps == 0
 
 
+def test_a_gap_before_the_first_event_is_waited_for_until_a_death_is_found_out() -> None:
+    """A worker that had taken the missing ones from dispatch may have died with them."""
+    mailbox = Mailbox({1: 4})
+    mailbox.put(delivery(7), 10.0)
+    assert mailbox.wake_at_s() == 10.0 + FIRST_GAP_S
+    assert taken(mailbox, 10.0 + GAP_S) == []
+    mailbox.put(delivery(5), 12.4)
+    mailbox.put(delivery(6), 12.4)
+    assert taken(mailbox, 12.4) == [(1, 5), (1, 6), (1, 7)]
+    mailbox.put(delivery(9), 20.0)
+    assert mailbox.wake_at_s() == 20.0 + GAP_S
+
+
+def test_the_gap_that_ends_first_is_woken_for() -> None:
+    """It may have begun later than another one."""
+    mailbox = begun()
+    mailbox.put(delivery(2, epoch=2), 10.0)
+    mailbox.put(delivery(3), 11.0)
+    assert mailbox.wake_at_s() == 11.0 + GAP_S
+    assert taken(mailbox, 11.0 + GAP_S) == [(1, 3)]
+    assert mailbox.wake_at_s() == 10.0 + FIRST_GAP_S
+
+
 def test_a_gap_that_lasts_too_long_is_skipped_with_a_counter() -> None:
     """A lost event must not silence a call."""
-    mailbox = Mailbox()
-    mailbox.put(delivery(4), 10.0)
-    mailbox.put(delivery(5), 10.9)
-    assert taken(mailbox, 10.0 + GAP_S) == [(1, 4), (1, 5)]
+    mailbox = begun()
+    mailbox.put(delivery(5), 10.0)
+    mailbox.put(delivery(6), 10.9)
+    assert taken(mailbox, 10.0 + GAP_S) == [(1, 5), (1, 6)]
     assert mailbox.gaps == 3
-    assert not mailbox.put(delivery(2), 12.0)
+    assert not mailbox.put(delivery(3), 12.0)
 
 
 def test_a_gap_behind_the_running_event_is_waited_for_from_then_on() -> None:
@@ -97,7 +128,7 @@ def test_only_a_connection_with_a_gap_is_waited_for() -> None:
     mailbox.put(delivery(1), 0.0)
     assert taken(mailbox, 0.0) == [(1, 1)]
     mailbox.put(delivery(2, epoch=2), 7.0)
-    assert mailbox.wake_at_s() == 7.0 + GAP_S
+    assert mailbox.wake_at_s() == 7.0 + FIRST_GAP_S
 
 
 def test_epochs_run_in_the_order_of_arrival() -> None:
