@@ -9,13 +9,44 @@ from redis.asyncio import Redis
 
 from jambonz_shared.config import WorkerSettings
 from jambonz_shared.runtime.signals import Shutdown
-from jambonz_workers import App, Call, CallGone, CallLost
+from jambonz_workers import App, Call, CallGone, CallLost, Event
 from jambonz_workers.worker import run
 from tests.conditions import until
 from tests.integration.worker.conftest import Start
 from tests.integration.worker.gateway_double import GatewayDouble
 
 SAY = {"verb": "say", "text": "Hello"}
+
+
+async def test_an_error_of_one_call_is_not_the_context_of_anothers(start: Start, gateway: GatewayDouble) -> None:
+    """Compiled code that waited while it handled an exception would show it to every other call (ADR 0013)."""
+    app, is_waiting, may_go_on = App(), asyncio.Event(), asyncio.Event()
+    app.on("session:new")(_welcome)
+    seen: list[Exception] = []
+
+    @app.hook("/{name}")
+    async def fail(call: Call, event: Event) -> object:
+        raise LookupError(event.hook)
+
+    @app.on_error
+    async def failed(call: Call, event: Event, error: Exception) -> None:
+        seen.append(error)
+        if event.hook == "/first":
+            is_waiting.set()
+            await may_go_on.wait()
+
+    await start(app)
+    first, second = await gateway.open(), await gateway.open()
+    await first.start()
+    await second.start()
+    msgid = await first.send("verb:hook", hook="/first")
+    await is_waiting.wait()
+    await second.hook("/second")
+    may_go_on.set()
+    await first.answer(msgid)
+    await first.end()
+    await second.end()
+    assert [(str(error), error.__context__) for error in seen] == [("/first", None), ("/second", None)]
 
 
 async def test_a_handler_is_cancelled_when_its_call_is_lost(start: Start, gateway: GatewayDouble, redis: Redis) -> None:
