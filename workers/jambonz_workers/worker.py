@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
@@ -49,6 +49,10 @@ _GIVE_UP_S: Final = 2.0
 _LEAVE_S: Final = 1.0
 
 
+class ToldToEnd(Exception):
+    """The process was told to end while it waited for Redis."""
+
+
 async def serve(app: App, settings: WorkerSettings, *, process_index: int = 0) -> None:
     """Run one worker until SIGTERM or SIGINT; a second signal hastens its end.
 
@@ -68,10 +72,14 @@ async def run(app: App, settings: WorkerSettings, shutdown: Shutdown, *, process
             await stack.enter_async_context(
                 internal_http(settings.host, port, worker.checks(shutdown), worker.metrics.registry)
             )
-        await stack.enter_async_context(worker.connected())
-        if app.lifespan:
-            await stack.enter_async_context(app.lifespan(app))
-        await stack.enter_async_context(worker.reading())
+        try:
+            await stack.enter_async_context(worker.connected(shutdown.drain))
+            if app.lifespan:
+                await stack.enter_async_context(app.lifespan(app))
+            await stack.enter_async_context(worker.reading(shutdown.drain))
+        except ToldToEnd:
+            log.info("worker was told to end before Redis answered", extra={"worker": worker.id})
+            return
         log.info("worker is ready", extra={"worker": worker.id, "app": app.name})
         await shutdown.drain.wait()
         await worker.drain(shutdown)
@@ -148,14 +156,18 @@ class Worker:
         self.metrics.works.set_function(lambda: sum(len(live.call.works.running) for live in self.office.live.values()))
 
     @asynccontextmanager
-    async def connected(self) -> AsyncIterator[None]:
-        """Keep connections to Redis while the block runs; ``app.calls`` works inside."""
+    async def connected(self, told: asyncio.Event) -> AsyncIterator[None]:
+        """Keep connections to Redis while the block runs; ``app.calls`` works inside.
+
+        Raises:
+            ToldToEnd: If ``told`` is set before Redis has answered.
+        """
         tasks = [
             self._loop.create_task(self._link.run(), name="link"),
             self._loop.create_task(self._channels.run(), name="channels"),
         ]
         try:
-            await self._link.wait_up()
+            await _unless(told, self._link.wait_up())
             self._app.calls = self._calls
             with blockages_told(self._settings.handler_block_s, self.metrics.blocked):
                 yield
@@ -165,9 +177,13 @@ class Worker:
             await _cancelled(tasks)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[None]:
-        """Be there for calls while the block runs."""
-        await self._subscribe()
+    async def reading(self, told: asyncio.Event) -> AsyncIterator[None]:
+        """Be there for calls while the block runs.
+
+        Raises:
+            ToldToEnd: As ``connected``.
+        """
+        await _unless(told, self._subscribe())
         await self._presence.announce(self._app.manifest())
         beats = self._loop.create_task(self._presence.run(), name="presence")
         vigil = self._loop.create_task(self._vigil.run(), name="vigil")
@@ -284,6 +300,18 @@ class Worker:
                 await self._presence.leave()
         except (TimeoutError, LinkError):
             log.warning("left without saying goodbye: Redis is away", extra={"worker": self.id})
+
+
+async def _unless(told: asyncio.Event, start: Coroutine[Any, Any, None]) -> None:
+    """Wait for a step of the start; who is told to end meanwhile must not wait for Redis, perhaps for ever."""
+    tasks: list[asyncio.Task[Any]] = [asyncio.create_task(start), asyncio.create_task(told.wait())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            raise ToldToEnd
+        tasks[0].result()
+    finally:
+        await _cancelled(tasks)
 
 
 async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:

@@ -60,7 +60,7 @@ async def _running(app: App, settings: WorkerSettings) -> AsyncIterator[Running]
     worker = Worker(app, settings)
 
     async def live() -> None:
-        async with worker.connected(), worker.reading():
+        async with worker.connected(shutdown.drain), worker.reading(shutdown.drain):
             ready.set()
             await shutdown.drain.wait()
             await worker.drain(shutdown)

@@ -54,6 +54,18 @@ async def is_ready(port: int) -> bool:
         return False
 
 
+async def test_a_worker_that_waits_for_redis_ends_when_it_is_told_to() -> None:
+    """It has no call to look after: nobody should have to kill it, or to wait for the end of its grace period."""
+    port = free_port()
+    async with worker("examples.ivr:app", "redis://127.0.0.1:1/0", port) as process:
+        await until(lambda: _is_unready(port), "the worker is up, and without Redis")
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            _, errors = await process.communicate()
+        assert process.returncode == 0
+        assert "told to end before Redis answered" in errors.decode()
+
+
 async def test_a_worker_process_answers_calls_and_leaves_with_exit_code_0(
     redis_url: str, redis: Redis, gateway: GatewayDouble
 ) -> None:
@@ -85,7 +97,10 @@ async def test_a_worker_process_answers_calls_and_leaves_with_exit_code_0(
 
 
 async def _is_unready(port: int) -> bool:
-    return (await page(port, "/readyz"))[0] == 503
+    try:
+        return (await page(port, "/readyz"))[0] == 503
+    except aiohttp.ClientError:
+        return False
 
 
 async def supervisor(redis_url: str, *arguments: str) -> tuple[int, str]:
