@@ -177,6 +177,16 @@ def test_longer_drains_of_the_chart_make_longer_grace_periods(tools: None) -> No
     test_grace_periods_outlast_the_drain(objects_of(helmed("--set", values)))
 
 
+def test_roll_out_may_bring_all_new_pods_first(tools: None) -> None:
+    """So that hardly a call moves to a pod that is still to go."""
+    objects = objects_of(helmed("--set", "gateway.maxSurge=100%,worker.maxSurge=50%"))
+    surges = [named(objects, "Deployment", f"jambonz-{name}")["spec"]["strategy"] for name in ("gateway", "worker")]
+    assert [one["rollingUpdate"] for one in surges] == [
+        {"maxSurge": "100%", "maxUnavailable": 0},
+        {"maxSurge": "50%", "maxUnavailable": 0},
+    ]
+
+
 def assert_variables_are_settings(objects: list[Object]) -> None:
     models: dict[str, type[CommonSettings]] = {
         "gateway": GatewaySettings,
