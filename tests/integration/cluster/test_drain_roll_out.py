@@ -12,6 +12,9 @@ from tests.chaos.scene import Scene, scene
 from tests.cluster_fixture import ClusterFactory, Member
 from tests.conditions import until
 
+# Outages last seconds by their nature: these run in `make check`.
+pytestmark = pytest.mark.long
+
 RATE = float(os.environ.get("RATE", "10"))
 LIFE_S = 8.0
 EVERY_S = 0.7

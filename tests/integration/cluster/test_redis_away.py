@@ -20,6 +20,9 @@ from tests.chaos.scene import Scene, nothing_left, own_redis, scene
 from tests.cluster_fixture import ClusterFactory
 from tests.conditions import until
 
+# Outages last seconds by their nature: these run in `make check`.
+pytestmark = pytest.mark.long
+
 AWAY_S = 3.0
 # All calls are played by this one process: many of them have to talk less.
 EVERY_S = max(0.7, calls(40) / 150)

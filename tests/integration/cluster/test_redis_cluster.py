@@ -17,7 +17,8 @@ from tests.chaos.scene import nothing_left, scene
 from tests.cluster_fixture import ClusterFactory
 from tests.redis_cluster import RedisCluster, Server, can_run, move_slot
 
-pytestmark = pytest.mark.skipif(not can_run(), reason="needs redis-server 7.0 on PATH")
+# Outages last seconds by their nature: these run in `make check`.
+pytestmark = [pytest.mark.long, pytest.mark.skipif(not can_run(), reason="needs redis-server 7.0 on PATH")]
 
 FAST = CallOptions(speed=20)
 THROUGH_THE_MENU = Script(steps=(StaySilent(), Press("1"), Press("2")))

@@ -9,6 +9,9 @@ from tests.chaos.fail_over import play
 from tests.cluster_fixture import ClusterFactory
 from tests.redis_sentinel import SentinelRedis
 
+# Outages last seconds by their nature: these run in `make check`.
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def redis_with_sentinels() -> Iterator[SentinelRedis]:
