@@ -1,4 +1,4 @@
-"""The calls that live in a worker process: claimed, run in order, committed, forwarded, given up."""
+"""The calls that live in a worker process: taken in, run in order, let go."""
 
 import asyncio
 import itertools
@@ -14,7 +14,6 @@ import orjson
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFrame, CallGone, CallLost, CallTransferred, ClusterError
 from jambonz_shared.kinds import DETACHED, ENDED, TAKEOVER, TRANSFERRED
-from jambonz_shared.redis import script
 from jambonz_shared.redis.scripts import (
     CallKeys,
     CallRecord,
@@ -26,24 +25,19 @@ from jambonz_shared.redis.scripts import (
     OwnedBy,
     Ownership,
     StillLive,
-    claim_args,
-    claim_reply,
-    end_args,
-    end_reply,
-    orphan_args,
 )
 from jambonz_workers.call import Call
 from jambonz_workers.claimed_call import ClaimedCall
+from jambonz_workers.claims import ClaimAnswer, Claims
 from jambonz_workers.committer import Committer
 from jambonz_workers.delivery import Delivery, Entry, Source
 from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Overhear, Ready, Settle, Wait
-from jambonz_workers.effects import DECLINE_FAILED, Commit, bare_ack, is_inbound_start
+from jambonz_workers.effects import Commit, bare_ack
 from jambonz_workers.event import Event, event_of
 from jambonz_workers.forwarder import Forwarder
 from jambonz_workers.handling import OnCommitted
 from jambonz_workers.live import LiveCall, started
 from jambonz_workers.outbox import Outbox
-from jambonz_workers.presence import OWNED_TTL_MS
 from jambonz_workers.recovery import Recovery
 from jambonz_workers.redelivery import notice
 from jambonz_workers.runner import Runner
@@ -53,9 +47,6 @@ from jambonz_workers.terms import Terms
 from jambonz_workers.transfer import CONSENT_S, consented_app
 
 log = logging.getLogger(__name__)
-
-# After Redis was away its gateways may need so long to tell it of a call.
-_CLAIM_AGAIN_S: Final = 0.2
 
 
 class Office:
@@ -67,8 +58,6 @@ class Office:
         self.dispatcher = dispatcher
         self.live: dict[str, LiveCall] = {}
         self._terms = terms
-        self._keys = terms.keys
-        self._outbox = outbox
         self._sweeper = sweeper
         self._forwarder = Forwarder(terms, outbox, sweeper)
         self._runner = runner
@@ -81,6 +70,7 @@ class Office:
         self.recovery: Final = Recovery(
             outbox.link, self, owned_key=terms.keys.owned(terms.process_id), grace_s=terms.grace_s
         )
+        self._claims: Final = Claims(terms, outbox, self.recovery, self._claimed)
         self._tally: Final = terms.metrics.tally
         self._committer: Final = Committer(outbox, self._tally, self)
 
@@ -115,7 +105,7 @@ class Office:
                 case Ready(call_sid):
                     self._wake(call_sid)
                 case Claim(call_sid):
-                    self._claim(call_sid)
+                    self._claims.claim(call_sid, is_first=not self.live)
                 case Settle(delivery, reason):
                     self._metrics.skipped.labels(reason).inc()
                     self._sweeper.settle(delivery)
@@ -135,48 +125,24 @@ class Office:
         elif live:
             self._runner.overhear(live.call, envelope)
 
-    # Claims.
-
-    def _claim(self, call_sid: str) -> None:
-        # First the set, then the claim, in one flush: whoever adopts our calls must find this one.
-        owned = self._keys.owned(self.process_id)
-        self._outbox.send(_ignore, b"SADD", owned, call_sid)
-        if not self.live:
-            # The first call makes the set; from then on heartbeats renew it.
-            self._outbox.send(_ignore, b"PEXPIRE", owned, OWNED_TTL_MS)
-        names, is_young = CallKeys.of(self._keys, call_sid), self._outbox.link.is_young
-        keys, args = claim_args(names, self.process_id, self._terms.app, is_young=is_young)
-        self._outbox.script(partial(self._claim_answered, call_sid), script.CLAIM, keys, args)
-
-    def _claim_answered(self, call_sid: str, reply: Any) -> None:
-        answer = Gone() if isinstance(reply, Exception) else claim_reply(reply)
+    def _claimed(self, call_sid: str, answer: ClaimAnswer) -> None:
         match answer:
             case Claimed(fence, record):
-                self._metrics.claims.labels("ok").inc()
                 self._begin(call_sid, fence, record)
+                return
             case OwnedBy(owner):
-                self._metrics.claims.labels("owned").inc()
-                self._disown(call_sid)
                 self._apply(self.dispatcher.is_elsewhere(call_sid, owner))
-                self._terms.on_room()
             case OtherApp(app):
-                self._metrics.claims.labels("app").inc()
-                self._disown(call_sid)
                 self._apply(self.dispatcher.is_foreign(call_sid, app))
-                self._terms.on_room()
-            case Gone() if self.recovery.may_come_back:
-                self._loop.call_later(_CLAIM_AGAIN_S, self._claim, call_sid)
             case Gone():
-                self._metrics.claims.labels("gone").inc()
-                self._disown(call_sid)
                 self._apply(self.dispatcher.gone(call_sid))
-                self._terms.on_room()
             case other:
                 assert_never(other)
+        self._terms.on_room()
 
     def _begin(self, call_sid: str, fence: int, record: CallRecord) -> None:
         claimed = ClaimedCall.of(fence, record)
-        ownership = Ownership(CallKeys.of(self._keys, call_sid), self.process_id, fence, self._terms.call_ttl_ms)
+        ownership = Ownership(CallKeys.of(self._terms.keys, call_sid), self.process_id, fence, self._terms.call_ttl_ms)
         live = self.live[call_sid] = LiveCall(Call(call_sid, self, claimed), ownership)
         live.committed.update(record.committed)
         live.is_inherited = claimed.has_begun
@@ -187,9 +153,6 @@ class Office:
         if consented_app(live.call.state, time.time_ns() // 1_000_000):
             self.expect_transfer(live.call)
         self._apply(self.dispatcher.claimed(call_sid, record.committed, self._loop.time()))
-
-    def _disown(self, call_sid: str) -> None:
-        self._outbox.send(_ignore, b"SREM", self._keys.owned(self.process_id), call_sid)
 
     # Running events.
 
@@ -258,7 +221,7 @@ class Office:
                 live.is_inherited = False
             event = event_of(envelope)
             if envelope.is_quarantined:
-                self._commit_quarantined(call, event, on_committed)
+                self._runner.quarantined(call, event, on_committed)
                 return
             run = self._runner.takeover if envelope.kind == TAKEOVER else self._runner.handle
             if envelope.deaths:
@@ -280,12 +243,6 @@ class Office:
         acks = [bare_ack(event, (), self.new_id)] if event.is_hook else []
         call.commit_event(event, acks, [], on_committed)
 
-    def _commit_quarantined(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
-        """Ack a Hook whose handler kills workers without running it."""
-        verbs = DECLINE_FAILED if is_inbound_start(event) else ()
-        acks = [bare_ack(event, verbs, self.new_id)] if event.is_hook else []
-        call.commit_event(event, acks, [], on_committed)
-
     def _handled(self, delivery: Delivery, error: ClusterError | None) -> None:
         if isinstance(error, CallLost):
             self._forwarder.forward(error.owner, delivery)
@@ -297,14 +254,13 @@ class Office:
     async def _end(self, live: LiveCall, delivery: Delivery) -> None:
         """Run what the application does at the end, then remove the call from Redis."""
         call = live.call
-        if await self._has_sockets(live):
+        if await self._claims.has_sockets(live.ownership):
             # A Connection came back meanwhile; its gateway tells again when it has left.
             self._sweeper.settle(delivery)
             return
         call.cancel_works()
         await self._runner.end(call, _bare_event(delivery.envelope))
-        reply = await self._outbox.script_call(script.END, *end_args(live.ownership))
-        match Gone() if isinstance(reply, Exception) else end_reply(reply):
+        match await self._claims.end(live.ownership):
             case Ended() | Gone():
                 self._sweeper.settle(delivery)
                 self.over(live)
@@ -315,10 +271,6 @@ class Office:
                 self._sweeper.settle(delivery)
             case other:
                 assert_never(other)
-
-    async def _has_sockets(self, live: LiveCall) -> bool:
-        reply = await self._outbox.call(b"HGET", live.ownership.call.call, b"live")
-        return isinstance(reply, bytes) and int(reply) > 0
 
     def end(self, live: LiveCall) -> None:
         """Run the end of a call behind what waits in its mailbox, as if its gateway had told it."""
@@ -366,7 +318,7 @@ class Office:
         live.call.release(reason)
         if live.timer:
             live.timer.cancel()
-        self._disown(sid)
+        self._claims.disown(sid)
         if live.task and live.task is not asyncio.current_task():
             self._stopping.add(live.task)
             live.task.add_done_callback(self._stopping.discard)
@@ -382,10 +334,7 @@ class Office:
         live = self.live.get(call_sid)
         if live is None:
             return
-        self._outbox.script(_ignore, script.ORPHAN, *orphan_args(live.ownership.call, self.process_id))
-        # Somebody owns it again at once, so that background work goes on and commands find their handler.
-        takeover = notice(call_sid, TAKEOVER, 0)
-        self._outbox.send(_ignore, b"XADD", self._keys.dispatch(self._terms.app), b"*", b"e", takeover.encode())
+        self._claims.orphan(call_sid)
         if self._release(live, CallLost(call_sid, "")):
             self._apply(self.dispatcher.lost(call_sid, ""))
 
@@ -393,7 +342,3 @@ class Office:
 def _bare_event(envelope: Envelope) -> Event:
     """Return the event without its data, which are ours or unreadable."""
     return event_of(replace(envelope, body=b"{}"))
-
-
-def _ignore(_: object) -> None:
-    """The reply tells nothing that matters."""

@@ -90,6 +90,12 @@ class Runner:
             return
         await self._run(call, event, self._app.takeover_handler, "redirect", on_committed)
 
+    def quarantined(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
+        """Ack a Hook whose handler kills workers without running it."""
+        verbs = DECLINE_FAILED if is_inbound_start(event) else ()
+        acks = [bare_ack(event, verbs, call.new_id)] if event.is_hook else []
+        call.commit_event(event, acks, [], on_committed)
+
     async def end(self, call: Call, event: Event) -> None:
         """Run the app's end handler; its commands and state have nobody left to take them."""
         handler = self._app.end_handler
