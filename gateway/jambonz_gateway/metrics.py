@@ -63,6 +63,10 @@ class Metrics(Collector):
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
+    def count_failure(self) -> None:
+        """Count an error of our own that was caught elsewhere."""
+        self.failures += 1
+
     def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """Show what ``read`` returns at each scrape as ``jambonz_gateway_<name>``."""
         self._gauges[name] = meaning, read

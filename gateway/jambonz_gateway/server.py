@@ -79,6 +79,7 @@ class _Server:
             self._link, f"{keys.prefix}canary:{{{gateway_id}}}", self._resubscribed
         )
         self.gateway: Final = Gateway(settings, identity, self._link, self._channels)
+        self._link.on_failure = self.gateway.metrics.count_failure
         self._files: Final = FollowedFiles(reload, self._reload_failed)
         self._files.follow([settings.credentials_file], self.gateway.reception.read_credentials)
         certificate = self._certificate()

@@ -66,6 +66,7 @@ class Forwarder:
 
     def _written(self, delivery: Delivery, reply: Any) -> None:
         if isinstance(reply, Exception):
+            self._terms.metrics.failures.inc()
             log.error("an event could not be forwarded", exc_info=reply)
         self._sweeper.settle(delivery)
 

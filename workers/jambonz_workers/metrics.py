@@ -17,7 +17,10 @@ class WorkerMetrics:
         prefix = "jambonz_worker_"
         self.tally = Tally(prefix)
         registry.register(self.tally)
-        self.failures = Counter(prefix + "handler_failures", "Handlers that raised.", registry=registry)
+        self.handler_failures = Counter(prefix + "handler_failures", "Handlers that raised.", registry=registry)
+        self.failures = Counter(
+            prefix + "failures", "Errors of our own that were caught at an edge.", registry=registry
+        )
         self.blocked = Counter(prefix + "blocked", "Times a handler held up the event loop.", registry=registry)
         self.unhandled = Counter(
             prefix + "unhandled", "Events that no handler takes, by kind.", ["kind"], registry=registry

@@ -234,6 +234,7 @@ class Office:
             self._commit_bare(call, envelope, on_committed)
         except Exception:
             # Our own fault: the event would block its call for ever, so it counts as handled.
+            self._metrics.failures.inc()
             log.exception("event could not be handled", extra={"call_sid": call.sid, "kind": envelope.kind})
             self._commit_bare(call, envelope, on_committed)
         self._tally.handler(self._loop.time() - started_s)

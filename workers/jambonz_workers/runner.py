@@ -105,7 +105,7 @@ class Runner:
         try:
             await self._invoke(handler, call, event)
         except Exception:
-            self._metrics.failures.inc()
+            self._metrics.handler_failures.inc()
             log.exception("end handler failed", extra={"call_sid": call.sid, "handler": handler.name})
         finally:
             call.abandon(handling)
@@ -124,7 +124,7 @@ class Runner:
             if failure is not None:
                 failure.add_note(f"in the handler {handler.place}")
                 call.abandon(handling)
-                self._metrics.failures.inc()
+                self._metrics.handler_failures.inc()
                 await self._failed(handling, failure, handler, on_committed)
         except BaseException:
             call.abandon(handling)

@@ -51,6 +51,7 @@ class Vigil:
                 log.warning("watching other processes failed; trying again", extra={"why": type(error).__name__})
             except Exception:
                 # Our own fault, and a worker that no longer watches would only be missed when another one dies.
+                self._metrics.failures.inc()
                 log.exception("watching other processes failed; trying again")
 
     async def _poll(self) -> None:

@@ -31,11 +31,10 @@ class Channels:
 
     Messages may be lost while the connection is down, which nobody can see but from the log of what was said:
     ``on_resubscribed`` is called once after each reconnect, when all channels are subscribed again. Handlers may
-    subscribe and unsubscribe. One that raises is logged and counted, and stops nobody else.
+    subscribe and unsubscribe. One that raises is logged and told the ``link``, and stops nobody else.
 
     Attributes:
         is_up: Whether the connection stands; False also before the first.
-        failed_callbacks: Callbacks that raised.
         connects: Times the connection came up.
     """
 
@@ -57,7 +56,6 @@ class Channels:
     ) -> None:
         """Publish the canary on the ``link``, into the channel ``canary``, which nobody else may use."""
         self.is_up = False
-        self.failed_callbacks = 0
         self.connects = 0
         self._endpoint = endpoint
         self._link = link
@@ -185,7 +183,7 @@ class Channels:
 
     def _callback_failed(self) -> None:
         # Called from an except clause. The traceback shows code, never the payload, which may hold speech of callers.
-        self.failed_callbacks += 1
+        self._link.on_failure()
         log.exception("handler of a pub/sub message failed", extra={"connection": self._name})  # noqa: LOG004
 
     async def _serve(self, wire: Wire) -> NoReturn:

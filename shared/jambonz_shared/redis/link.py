@@ -38,14 +38,15 @@ class Link:
 
     Replies and failures alike go to plain callbacks, in the order of the commands: the reply value, or an instance of
     ``ResponseError`` (Redis refused the command), ``LinkDown`` or ``LinkFull`` (no reply; see ``sent``). A callback
-    is never called from inside ``send``. One that raises is logged and counted, and stops nobody else. No blocking
+    is never called from inside ``send``. One that raises is logged and told, and stops nobody else. No blocking
     commands, please: they would hold up everybody, and after 1.5 s the connection is given up.
 
     Attributes:
         is_up: Whether commands are taken now.
         last_reply_at_s: Loop time of the last bytes from Redis; minus infinity before the first. Redis is asked
             every 0.25 s when nothing else is.
-        failed_callbacks: Callbacks that raised.
+        on_failure: Called when a callback has raised, of this link or of channels and readers beside it, to be counted.
+            Set it before ``run``.
         connects: Times the link came up.
         commands: Commands written.
         linger_s: Least time between two writes: while many commands come, they wait so long for others, which spares
@@ -62,7 +63,7 @@ class Link:
     ) -> None:
         self.is_up = False
         self.last_reply_at_s = float("-inf")
-        self.failed_callbacks = 0
+        self.on_failure: Callable[[], object] = _nobody_counts
         self.connects = 0
         self._up_at_s = float("-inf")
         self.commands = 0
@@ -229,7 +230,7 @@ class Link:
             self._callback_failed()
 
     def _callback_failed(self) -> None:
-        self.failed_callbacks += 1
+        self.on_failure()
         # Called from an except clause. The traceback shows code, never the reply.
         log.exception("callback of a redis reply failed", extra={"connection": self._name})  # noqa: LOG004
 
@@ -307,6 +308,10 @@ class Link:
 
 def _load_command(script: Script) -> bytes:
     return pack_command((b"SCRIPT", b"LOAD", script.source))
+
+
+def _nobody_counts() -> None:
+    """A command line has no metrics."""
 
 
 def _settle(future: "asyncio.Future[Reply]", reply: Reply) -> None:

@@ -69,7 +69,7 @@ class StreamReader:
     """Hands the entries of a stream to a callback, in order. Make it inside the running loop.
 
     The callback gets ``[(entry id, [field values])]``, and nothing else is read until it returns. If it raises, that
-    is logged and counted, and its entries are not delivered again.
+    is logged and told the ``link``, and its entries are not delivered again.
 
     Alone (the inbox), every entry comes once as long as Redis keeps its data, over any number of lost connections:
     the reader goes on after the last id it has seen. If Redis has lost data, so that ids now end before that one, it
@@ -80,7 +80,6 @@ class StreamReader:
     Attributes:
         is_up: Whether the connection stands.
         last_reply_at_s: Loop time of the last reply; minus infinity before the first.
-        failed_callbacks: Callbacks that raised.
         entries: Entries handed on.
         client_id: Number that Redis has given the newest connection; 0 before the first.
     """
@@ -91,7 +90,6 @@ class StreamReader:
         """Use the ``link`` to end a blocked read when the reader is stopped."""
         self.is_up = False
         self.last_reply_at_s = float("-inf")
-        self.failed_callbacks = 0
         self.entries = 0
         self._endpoint = endpoint
         self._link = link
@@ -204,7 +202,7 @@ class StreamReader:
         try:
             self._on_entries(present)
         except Exception:
-            self.failed_callbacks += 1
+            self._link.on_failure()
             log.exception("handler of stream entries failed", extra={"connection": self._name})
 
     # The life of a connection.

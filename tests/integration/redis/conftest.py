@@ -55,6 +55,13 @@ async def link(redis_url: str, client: "redis.asyncio.Redis", running: Running) 
     return link
 
 
+def failures_of(link: Link) -> list[None]:
+    """Return what grows by one when a callback raises, of a link or of channels and readers beside it."""
+    failures: list[None] = []
+    link.on_failure = lambda: failures.append(None)
+    return failures
+
+
 @pytest.fixture
 async def own_server() -> AsyncIterator[EmbeddedRedis]:
     """A server for this test alone, to be killed, stopped and emptied. It forgets everything at a restart."""

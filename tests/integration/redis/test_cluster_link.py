@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script
+from jambonz_shared.redis.cluster.channels import ClusterChannels
 from jambonz_shared.redis.cluster.link import ClusterLink
 from jambonz_shared.redis.cluster.topology import Topology
 from jambonz_shared.redis.errors import LinkDown
@@ -26,7 +28,7 @@ from jambonz_shared.redis.scripts import (
     commit_reply,
 )
 from tests.conditions import until
-from tests.integration.redis.conftest import Running
+from tests.integration.redis.conftest import Running, failures_of
 from tests.redis_cluster import RedisCluster, can_run, move_slot
 
 pytestmark = pytest.mark.skipif(not can_run(), reason="needs redis-server 7.0 on PATH")
@@ -97,6 +99,35 @@ async def test_ping_comes_behind_everything(link: ClusterLink) -> None:
         link.send(replies.append, b"SET", KEYS.call(f"c{i}"), i, b"PX", 60_000)
     assert await link.call(b"PING") == b"PONG"
     assert replies == [b"OK"] * 50
+
+
+async def test_callbacks_that_raise_are_told_whichever_server_called(
+    redis_cluster: RedisCluster, running: Running
+) -> None:
+    """Of all servers and of their channels: who counts them need not know that there are many."""
+    topology = Topology(redis_cluster.url)
+    link = ClusterLink(topology)
+    failures = failures_of(link)
+    running(link.run())
+    await asyncio.wait_for(link.wait_up(), 10)
+
+    def fail(_: object) -> None:
+        raise LookupError
+
+    sids = [f"c{i}" for i in range(30)]
+    for sid in sids:
+        link.send(fail, b"SET", KEYS.call(sid), sid, b"PX", 60_000)
+    await link.call(b"PING")
+    assert len(failures) == 30
+    channels = ClusterChannels(topology, link, "jc:canary:{p}")
+    running(channels.run())
+    ready: list[str] = []
+    for sid in sids:
+        channels.subscribe(KEYS.chan(sid).encode(), fail, partial(ready.append, sid))
+    await until(lambda: len(ready) == 30, "all are subscribed")
+    for sid in sids:
+        await link.call(b"PUBLISH", KEYS.chan(sid), b"x")
+    await until(lambda: len(failures) == 60, "the failures of all channels are told")
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ async def test_synchronous_handlers_take_bounded_threads_and_nobody_elses_time(
         assert await line.answer(msgid) == [SAY]
     for line in lines:
         await line.end()
-    assert running.worker.metrics.failures._value.get() == 0
+    assert running.worker.metrics.handler_failures._value.get() == 0
 
 
 async def test_calls_take_turns_however_many_events_one_of_them_sends(start: Start, gateway: GatewayDouble) -> None:

@@ -253,6 +253,7 @@ class ClusterLink(Link):
     def _linked(self, address: Address) -> Link:
         server = Link(self._topology.endpoint(address), name=self._name, scripts=self._scripts)
         server.linger_s = self.linger_s
+        server.on_failure = self.on_failure
         self._servers[address] = server
         server.on_down(partial(self._server_down, address, server))
         self._tasks[server] = self._group.create_task(server.run())

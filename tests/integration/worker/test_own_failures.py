@@ -1,0 +1,85 @@
+"""Errors of a worker's own: each is counted, and stops nothing else."""
+
+from typing import NoReturn
+
+import pytest
+from redis.asyncio import Redis
+
+from jambonz_shared.envelope import Envelope
+from jambonz_workers import App, Call
+from jambonz_workers.vigil import Vigil
+from tests.conditions import until
+from tests.integration.worker.conftest import Running, Start
+from tests.integration.worker.gateway_double import GATEWAY_ID, GatewayDouble
+
+SAY = {"verb": "say", "text": "Hello"}
+
+
+def greeter() -> App:
+    app = App()
+
+    @app.on("session:new")
+    async def welcome(call: Call) -> object:
+        return SAY
+
+    return app
+
+
+def counted(running: Running, name: str = "failures") -> float | None:
+    return running.worker.metrics.registry.get_sample_value(f"jambonz_worker_{name}_total")
+
+
+async def test_event_that_the_worker_itself_cannot_handle_is_acked_and_counted(
+    start: Start, gateway: GatewayDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a fault of the application, so it is not among those of its handlers."""
+    app = greeter()
+    running = await start(app)
+    assert counted(running) == 0
+    line = await gateway.open()
+    assert await line.start() == [SAY]
+    with monkeypatch.context() as patched:
+        patched.setattr(app, "resolve", _fail)
+        assert await line.hook("/x") == []
+    assert (counted(running), counted(running, "handler_failures")) == (1, 0)
+    await line.end()
+
+
+async def test_entries_that_cannot_be_taken_in_are_counted(start: Start, gateway: GatewayDouble) -> None:
+    """A callback of Redis that raises costs what it was called with, and has to show; as a notice of nonsense does."""
+    running = await start(greeter())
+    line = await gateway.open()
+    await line.start()
+    notice = Envelope(line.sid, 0, 0, "cluster:transferred", "", 0, GATEWAY_ID, False, b"?")
+    await gateway.redis.xadd(gateway.keys.inbox(line.owner), {"e": notice.encode()})
+    await until(lambda: counted(running) == 1, "the failure is counted")
+    assert await line.hook("/x") == []
+    await line.end()
+
+
+async def test_event_that_cannot_be_forwarded_is_counted(start: Start, gateway: GatewayDouble, redis: Redis) -> None:
+    """It is lost: a stream of the wrong type stands for whatever no repetition would cure."""
+    running = await start(greeter())
+    sales = GatewayDouble(redis, "sales")
+    line = await sales.open()
+    await redis.set(gateway.keys.dispatch("sales"), "no stream")
+    await redis.xadd(gateway.keys.inbox(running.worker.id), {"e": line.envelope("verb:hook", b"{}", "m", 1)})
+    await until(lambda: counted(running) == 1, "the failure is counted")
+    await redis.delete(gateway.keys.dispatch("sales"))
+    await line.forget()
+    await gateway.nothing_waits()
+
+
+async def test_failing_watch_over_other_processes_is_counted_and_goes_on(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it would be missed when another worker dies."""
+    running = await start(greeter())
+    with monkeypatch.context() as patched:
+        patched.setattr(Vigil, "_poll", _fail)
+        await until(lambda: (counted(running) or 0) >= 2, "it has failed and tried again")
+    assert counted(running, "handler_failures") == 0
+
+
+def _fail(*_: object) -> NoReturn:
+    raise LookupError
