@@ -93,7 +93,11 @@ class Pace:
         """
         if self._account is None:
             self._account = self._accounts.join(_account_in(message), now_s)
-        account_s = self._accounts.take(self._account, now_s)
+        return self.take_frame(now_s)
+
+    def take_frame(self, now_s: float) -> float:
+        """Do the same for what is no message: a ping, a pong, a part of one."""
+        account_s = self._accounts.take(self._account, now_s) if self._account else 0.0
         call_s = self._bucket.take(now_s)
         if account_s <= call_s:
             return call_s

@@ -1,18 +1,17 @@
 """One websocket: bytes to messages for its Session, and the Session's effects to bytes."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Final, cast
 
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import Protocol, Side, State
+from websockets.protocol import Protocol, State
 from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
+from jambonz_gateway.core import NOT_ASKED, asked_of, core_of_any, core_of_usual
 from jambonz_gateway.effects import Effect
-from jambonz_gateway.frames import PING, PONG, frame_length, text_frame, text_of
+from jambonz_gateway.frames import FRAMES_PER_TURN, HEADER_BYTES, PING, PONG, frame_length, text_frame, text_of
 from jambonz_gateway.handshake import Answer, Welcome
 from jambonz_gateway.policy import NEVER
 from jambonz_gateway.route import Attachment, Known
@@ -21,7 +20,6 @@ from jambonz_gateway.switchboard import Cut, Switchboard
 from jambonz_gateway.upgrade import Asked, switching, usual_upgrade
 from jambonz_shared.directive import ChannelMessage
 from jambonz_shared.envelope import Envelope
-from jambonz_shared.wire import SUBPROTOCOL
 
 # jambonz gives up a handshake after 1.5 s (PROTOCOL.md 1.1); who has not sent one in 10 s is no jambonz.
 _HANDSHAKE_LIMIT_S: Final = 10.0
@@ -30,8 +28,6 @@ _CLOSE_LIMIT_S: Final = 2.0
 # What may wait for one peer that does not read: ten times the largest message we send (PROTOCOL.md 1.1).
 _WRITE_LIMIT_BYTES: Final = 256 * 1024
 _ABNORMAL: Final = 1006
-# The most that a frame has before its payload: two bytes, a 64-bit length, a mask (RFC 6455 5.2).
-_HEADER_BYTES: Final = 14
 
 
 class Connection(asyncio.Protocol):
@@ -54,7 +50,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, board: Switchboard, loop: asyncio.AbstractEventLoop, address: str = "") -> None:
         self._board: Final = board
         self._loop: Final = loop
-        self._ws: Protocol = _NOT_ASKED
+        self._ws: Protocol = NOT_ASKED
         self._transport: asyncio.Transport | None = None
         # The beginning of a frame whose rest has not come; the core has not seen it.
         self._partial = b""
@@ -93,9 +89,10 @@ class Connection(asyncio.Protocol):
             self._take(self._frames)
 
     def arrive(self) -> None:
-        """Take what has come before the websocket was open, now that it is this Connection's turn."""
+        """Take what has come, now that it is this Connection's turn."""
         if self._partial:
-            self._take(self._asked if self._ws is _NOT_ASKED else self._to_core)
+            before = self._asked if self._ws is NOT_ASKED else self._to_core
+            self._take(self._frames if self.session else before)
 
     def eof_received(self) -> bool:
         """Let the core see the end, then close. A peer that has not waited for its turn gets no answer."""
@@ -232,8 +229,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return None
         if now_s >= self._listens_at_s:
-            self._listens_at_s = NEVER
-            self._transport.resume_reading()
+            self._go_on()
         if now_s >= self._ping_at_s:
             self._ping(now_s)
         if self.session is not None and now_s >= self.session.wake_at_s:
@@ -249,23 +245,29 @@ class Connection(asyncio.Protocol):
             self.close(1011, "internal error")
 
     def _frames(self, data: bytes) -> None:
-        """Take the messages in ``data``; keep the frame that is not whole."""
-        at, size = 0, len(data)
+        """Take the messages in ``data``; keep the frame that is not whole, and what must wait."""
+        at, size, left = 0, len(data), FRAMES_PER_TURN
         while at < size:
             end = at + (length := frame_length(data, at))
-            # A close frame of ours, or one that is too long, makes the core refuse what comes: it sees the rest itself.
-            if self._ws.state is not State.OPEN or length > self._board.max_event_bytes + _HEADER_BYTES:
+            # The core discards what follows a close frame of the peer, or a frame that is too long.
+            if self._ws.eof_sent or length > self._board.max_event_bytes + HEADER_BYTES:
                 self._to_core(data[at:])
                 return
-            if not length or end > size:
+            if not length or end > size or not left or self._listens_at_s != NEVER:
                 self._partial = data[at:]
+                if not left and self._listens_at_s == NEVER and self._transport is not None:
+                    self._transport.pause_reading()
+                    self._loop.call_soon(self._go_on)
                 return
+            left -= 1
             # Within a fragmented message only the core knows what may come.
             message = text_of(data, at, end) if self._ws.current_size is None else None
             if message is not None:
                 self._message(message)
-            elif data[at] != PONG:
-                self._to_core(data[at:end])
+            else:
+                self._slow_down(self.pace.take_frame(self._heard_at_s))
+                if data[at] != PONG:
+                    self._to_core(data[at:end])
             at = end
 
     def _asked(self, data: bytes) -> None:
@@ -273,10 +275,10 @@ class Connection(asyncio.Protocol):
         max_size = self._board.max_event_bytes
         asked = usual_upgrade(data)
         if asked is None:
-            self._ws = ServerProtocol(subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=max_size, logger=_QUIET)
+            self._ws = core_of_any(max_size)
             self._to_core(data)
         else:
-            self._ws = Protocol(Side.SERVER, state=State.CONNECTING, max_size=max_size, logger=_QUIET)
+            self._ws = core_of_usual(max_size)
             self._board.requested(self, asked)
 
     def _accept(self, asked: Asked) -> int:
@@ -303,7 +305,7 @@ class Connection(asyncio.Protocol):
                 self._frame(event)
             elif isinstance(event, Request):
                 self._request = event
-                self._board.requested(self, _asked_of(event))
+                self._board.requested(self, asked_of(event))
         self._flush()
 
     def _frame(self, frame: Frame) -> None:
@@ -323,18 +325,28 @@ class Connection(asyncio.Protocol):
         if self.session is None:
             return
         self._board.heard(self)
-        if pause_s := self.pace.take(message, self._heard_at_s):
-            self._listen_later(pause_s)
+        self._slow_down(self.pace.take(message, self._heard_at_s))
         effects = self.session.receive(message, self._heard_at_s, self._board.now_ms())
         self._board.perform(self, effects)
         self._ask()
 
-    def _listen_later(self, pause_s: float) -> None:
+    def _slow_down(self, pause_s: float) -> None:
         """Leave a flood in the kernel's buffer: its call, or account, waits; nothing is lost, nobody else notices."""
-        if self._listens_at_s == NEVER and self._transport is not None:
-            self._board.throttled(self)
-            self._transport.pause_reading()
-        self._listens_at_s = self._heard_at_s + pause_s
+        if pause_s:
+            if self._listens_at_s == NEVER and self._transport is not None:
+                self._board.throttled(self)
+                self._transport.pause_reading()
+            self._listens_at_s = self._heard_at_s + pause_s
+            self._ask()
+
+    def _go_on(self) -> None:
+        """Listen again, and take what has waited."""
+        self._listens_at_s = NEVER
+        if self._transport is not None:
+            self._heard_at_s = self._loop.time()
+            self._transport.resume_reading()
+            if self._partial:
+                self._take(self._frames)
 
     def _perform(self, effects: list[Effect]) -> None:
         if effects:
@@ -386,15 +398,3 @@ class Connection(asyncio.Protocol):
     def _next_wake_s(self) -> float:
         session_s = self.session.wake_at_s if self.session else NEVER
         return min(self._close_by_s, self._ping_at_s, self._listens_at_s, session_s)
-
-
-def _asked_of(request: Request) -> Asked:
-    headers = {name.lower(): ", ".join(request.headers.get_all(name)) for name in request.headers}
-    return Asked(request.method, request.path, headers)
-
-
-# websockets logs each handshake and close at INFO; our own lines say the same with the call's id.
-_QUIET: Final = logging.getLogger("jambonz_gateway.websockets")
-_QUIET.setLevel(logging.WARNING)
-# Stands for the core of a peer that has not asked for anything yet.
-_NOT_ASKED: Final = Protocol(Side.SERVER, state=State.CONNECTING, logger=_QUIET)

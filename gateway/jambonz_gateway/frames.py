@@ -14,6 +14,12 @@ _MASKED: Final = 0x80
 _LENGTH_16: Final = 126
 _LENGTH_64: Final = 127
 
+HEADER_BYTES: Final = 14
+"""The most that a frame has before its payload: two bytes, a 64-bit length, a mask (RFC 6455 5.2)."""
+
+FRAMES_PER_TURN: Final = 64
+"""So many of one peer are taken, then all others have their turn: one read may hold 40,000 pings, a second's work."""
+
 PING: Final = b"\x89\x00"
 """A ping without data, as a server sends it."""
 

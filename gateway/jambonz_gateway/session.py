@@ -152,7 +152,7 @@ class Session:
         """Take note of a message that jambonz never sends; a peer that goes on is shut out."""
         self._bad_frames += 1
         effects: list[Effect] = [Count("bad_frame")]
-        if not self.line or self._bad_frames > _BAD_FRAMES_TOLERATED:
+        if not self._delivery.is_closing and (not self.line or self._bad_frames > _BAD_FRAMES_TOLERATED):
             effects.append(self._close(1008, reason))
         return effects
 

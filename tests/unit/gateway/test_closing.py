@@ -316,6 +316,14 @@ def test_nonsense_within_a_call_is_tolerated_for_a_while() -> None:
     assert close_codes(bench.hears(b"hello")) == [1008]
 
 
+def test_nonsense_behind_our_close_closes_no_second_time() -> None:
+    """A flood of it would fill the log with one line each."""
+    bench = Bench()
+    first, *later = (bench.hears(b"nonsense") for _ in range(20))
+    assert close_codes(first) == [1008]
+    assert [(close_codes(effects), counted(effects)) for effects in later] == [([], ["bad_frame"])] * 19
+
+
 def test_reserved_kind_never_reaches_a_worker() -> None:
     """Only gateways say that a Call has ended (P9)."""
     bench = running_call()

@@ -1,0 +1,165 @@
+"""One socket that says much and means nothing: others are served meanwhile, and what it does mean is heard."""
+
+import asyncio
+from typing import Final
+
+import orjson
+import pytest
+from websockets.frames import Frame, Opcode
+
+from jambonz_gateway.accounts import Accounts
+from jambonz_gateway.apps import KnownApp
+from jambonz_gateway.connection import Connection
+from jambonz_gateway.effects import Effect
+from jambonz_gateway.frames import FRAMES_PER_TURN
+from jambonz_gateway.handshake import Welcome
+from jambonz_gateway.session import Session
+from jambonz_gateway.switchboard import Cut
+from jambonz_gateway.turns import Turns
+from jambonz_gateway.upgrade import Asked
+from jambonz_gateway.wheel import Wheel
+from tests.conditions import until
+from tests.integration.gateway.gateways import KEYS, WORKER, Caller, Worker, caller, gateway
+from tests.integration.gateway.test_calls import begun, finished
+from tests.integration.gateway.test_http import SUBPROTOCOL, UPGRADE
+
+NOTICE: Final = orjson.dumps({"type": "llm:event", "msgid": "m", "call_sid": "call-1", "data": {"call_sid": "call-1"}})
+
+
+def frame(opcode: Opcode, payload: bytes = b"", *, is_last: bool = True) -> bytes:
+    return Frame(opcode, payload, is_last).serialize(mask=True)
+
+
+def in_fragments(message: bytes) -> bytes:
+    """Return a message byte by byte: as many frames."""
+    first, *middle, last = (message[at : at + 1] for at in range(len(message)))
+    return b"".join(
+        [
+            frame(Opcode.TEXT, first, is_last=False),
+            *(frame(Opcode.CONT, part, is_last=False) for part in middle),
+            frame(Opcode.CONT, last),
+        ]
+    )
+
+
+class Wire(asyncio.Transport):
+    """Takes what is written, and knows whether anybody listens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.listens = True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def pause_reading(self) -> None:
+        self.listens = False
+
+    def resume_reading(self) -> None:
+        self.listens = True
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+
+class Board:
+    """A switchboard for one Connection that counts what it hears."""
+
+    ping_interval_s = 25.0
+    max_event_bytes = 1 << 20
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.wheel = Wheel(loop, on_error=lambda error: pytest.fail(repr(error)))
+        self.turns = Turns(loop)
+        self.accounts = Accounts(call_rate=1000, account_rate=1000)
+        self.heard_count = 0
+
+    def requested(self, connection: Connection, asked: Asked) -> None:
+        connection.welcome(Welcome(KnownApp("default"), "/", ""), asked)
+
+    def opened(self, connection: Connection, welcome: Welcome) -> Session:
+        del connection, welcome
+        return Session("gw-1", now_s=asyncio.get_running_loop().time())
+
+    def perform(self, connection: Connection, effects: list[Effect]) -> None:
+        pass
+
+    def heard(self, connection: Connection) -> None:
+        del connection
+        self.heard_count += 1
+
+    def throttled(self, connection: Connection) -> None:
+        pass
+
+    def gone(self, connection: Connection, code: int | None) -> None:
+        pass
+
+    def cut(self, connection: Connection, why: Cut) -> None:
+        pass
+
+    def failed(self, connection: Connection, error: Exception) -> None:
+        raise error
+
+    def now_ms(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.TEXT], ids=["pings", "messages"])
+async def test_one_read_of_many_frames_is_taken_in_turns(opcode: Opcode) -> None:
+    """A read may hold 40,000 pings, a second's work: hooks of other calls must not wait for them all."""
+    board, wire = Board(), Wire()
+    connection = Connection(board, asyncio.get_running_loop(), "192.0.2.7")
+    connection.connection_made(wire)
+    connection.data_received(UPGRADE.format(path="/", more=SUBPROTOCOL).replace("\n", "\r\n").encode())
+    await asyncio.sleep(0)
+    answers = len(wire.written)
+
+    def taken() -> int:
+        return board.heard_count if opcode is Opcode.TEXT else (len(wire.written) - answers) // 2
+
+    connection.data_received(frame(opcode, NOTICE if opcode is Opcode.TEXT else b"") * 150)
+    assert (taken(), wire.listens) == (FRAMES_PER_TURN, False)
+    await asyncio.sleep(0)
+    assert (taken(), wire.listens) == (2 * FRAMES_PER_TURN, False)
+    await asyncio.sleep(0)
+    assert (taken(), wire.listens) == (150, True)
+    connection.connection_lost(None)
+    board.wheel.stop()
+
+
+async def shouts(jambonz: Caller, data: bytes) -> None:
+    """Write frames that no library would."""
+    jambonz.socket.transport.write(data)
+
+
+@pytest.mark.parametrize(
+    ("flood", "messages"),
+    [(frame(Opcode.PING) * 115, 0), (frame(Opcode.PONG) * 115, 0), (in_fragments(NOTICE + b" " * 30), 1)],
+    ids=["pings", "pongs", "fragments"],
+)
+async def test_frames_that_are_no_messages_count_against_the_rate_of_their_call(
+    redis_url: str, worker: Worker, flood: bytes, messages: int
+) -> None:
+    """They cost as much as messages; limited are they all, and what comes behind them is heard."""
+    async with (
+        gateway(redis_url, max_call_event_rate=10) as running,
+        caller(running.url + "/", "call-1") as loud,
+        caller(running.url + "/", "call-2") as quiet,
+    ):
+        for jambonz in (loud, quiet):
+            await begun(jambonz, worker)
+        await shouts(loud, flood)
+
+        async def is_throttled() -> bool:
+            return await running.metric("jambonz_gateway_throttled_total") >= 1
+
+        await until(is_throttled, "the flood is not listened to for a while")
+        hook = await quiet.says("verb:hook")
+        assert hook in {envelope.msgid for envelope in await worker.takes(KEYS.inbox(WORKER))}
+        await loud.says("verb:status", "behind")
+        heard = await worker.takes(KEYS.inbox(WORKER), messages + 1)
+        assert heard[-1].msgid == "behind"
+        for jambonz in (loud, quiet):
+            await finished(jambonz, worker)
