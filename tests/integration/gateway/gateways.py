@@ -13,17 +13,20 @@ from websockets.typing import Subprotocol
 from jambonz_cluster.embedded_redis import free_port
 from jambonz_gateway.server import serve_until
 from jambonz_shared.config import GatewaySettings
-from jambonz_shared.directive import Directive, encode_batch
+from jambonz_shared.directive import Ack, Command, Directive, encode_batch
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script, scripts
 from jambonz_shared.redis.scripts import CallKeys
 from jambonz_shared.runtime.signals import Shutdown
+from jambonz_shared.wire import redirect_frame
 from tests.conditions import LIMIT_S, until
 
 KEYS: Final = Keys()
 WORKER: Final = "worker-1"
 TTL_MS: Final = 60_000
+DISPATCH: Final = KEYS.dispatch("default")
+SAY: Final = b'[{"verb":"say","text":"hi"}]'
 # Through a script: redis-py's dict of fields would keep one Envelope of an entry only.
 _ENTRIES: Final = "return redis.call('XRANGE', KEYS[1], '-', '+')"
 
@@ -187,5 +190,40 @@ class Worker:
             return bool(reply[0] in {b"ok", b"gone"})
 
         await until(is_gone, f"call {sid} has no Connection left")
-        for key in (KEYS.inbox(WORKER), KEYS.dispatch("default")):
+        for key in (KEYS.inbox(WORKER), DISPATCH):
             await self.redis.xtrim(key, maxlen=0)
+
+
+async def begun(jambonz: Caller, worker: Worker, **data: str) -> None:
+    """Bring a call to where it is owned, acked and talking."""
+    msgid = await jambonz.says("session:new", direction="inbound", **data)
+    await worker.takes(DISPATCH)
+    await worker.claims(jambonz.sid)
+    await worker.sends(jambonz.sid, Ack("a", 1, msgid, SAY))
+    assert await jambonz.hears() == {"type": "ack", "msgid": msgid, "data": [{"verb": "say", "text": "hi"}]}
+    await jambonz.says("call:status", call_status="trying")
+    await worker.takes(KEYS.inbox(WORKER))
+
+
+async def finished(jambonz: Caller, worker: Worker) -> None:
+    """End the call as jambonz and its worker do."""
+    await jambonz.says("call:status", call_status="completed")
+    await jambonz.socket.close(1000)
+    await worker.ends(jambonz.sid)
+
+
+async def log_is_empty(worker: Worker, sid: str) -> None:
+    async def is_empty() -> bool:
+        return await worker.redis.xlen(KEYS.log(sid)) == 0
+
+    await until(is_empty, "all batches have been delivered and deleted")
+
+
+def redirect(sid: str) -> Command:
+    return Command("c", redirect_frame(SAY, call_sid=sid))
+
+
+async def killed_links(worker: Worker) -> None:
+    """Cut every connection of gateways to Redis, as a fail-over or a firewall does."""
+    for kind in ("normal", "pubsub"):
+        await worker.redis.client_kill_filter(_type=kind, skipme=True)

@@ -19,8 +19,7 @@ from jambonz_gateway.turns import Turns
 from jambonz_gateway.upgrade import Asked
 from jambonz_gateway.wheel import Wheel
 from tests.conditions import until
-from tests.integration.gateway.gateways import KEYS, WORKER, Caller, Worker, caller, gateway
-from tests.integration.gateway.test_calls import begun, finished
+from tests.integration.gateway.gateways import KEYS, WORKER, Caller, Worker, begun, caller, finished, gateway
 from tests.integration.gateway.test_http import SUBPROTOCOL, UPGRADE
 
 NOTICE: Final = orjson.dumps({"type": "llm:event", "msgid": "m", "call_sid": "call-1", "data": {"call_sid": "call-1"}})

@@ -4,8 +4,7 @@ import gc
 from collections import Counter
 
 from tests.conditions import until
-from tests.integration.gateway.gateways import Worker, caller, gateway
-from tests.integration.gateway.test_calls import begun, finished
+from tests.integration.gateway.gateways import Worker, begun, caller, finished, gateway
 
 # What a gateway makes for a call, websockets' own objects among it.
 MADE = frozenset({"Connection", "Session", "Route", "Delivery", "OwedAcks", "Protocol", "_Place", "_Followed"})

@@ -18,8 +18,7 @@ from jambonz_shared.redis.endpoint import UrlEndpoint
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import CallKeys
 from tests.conditions import until
-from tests.integration.gateway.gateways import KEYS, TTL_MS, Worker, caller, gateway
-from tests.integration.gateway.test_calls import begun, finished, killed_links
+from tests.integration.gateway.gateways import KEYS, TTL_MS, Worker, begun, caller, finished, gateway, killed_links
 
 GRACE_MS = 30_000
 

@@ -6,8 +6,7 @@ import pytest
 
 from jambonz_gateway import server
 from tests.conditions import until
-from tests.integration.gateway.gateways import KEYS, WORKER, Worker, caller, gateway
-from tests.integration.gateway.test_calls import begun, finished
+from tests.integration.gateway.gateways import KEYS, WORKER, Worker, begun, caller, finished, gateway
 
 
 async def test_callback_of_redis_that_raises_is_counted(

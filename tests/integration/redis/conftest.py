@@ -11,6 +11,7 @@ from jambonz_cluster.embedded_redis import EmbeddedRedis
 from jambonz_shared.redis.admin import connect
 from jambonz_shared.redis.endpoint import UrlEndpoint
 from jambonz_shared.redis.link import Link
+from tests.integration.redis.readers import Heard
 from tests.redis_servers import available
 
 Running = Callable[[Coroutine[Any, Any, object]], "asyncio.Task[object]"]
@@ -49,7 +50,12 @@ async def client(redis_url: str) -> AsyncIterator["redis.asyncio.Redis"]:
 @pytest.fixture
 async def link(redis_url: str, client: "redis.asyncio.Redis", running: Running) -> Link:
     """A Link that is up."""
-    link = Link(UrlEndpoint(redis_url))
+    return await up(redis_url, running)
+
+
+async def up(url: str, running: Running, limit_bytes: int = 1 << 25) -> Link:
+    """Return a Link that is up."""
+    link = Link(UrlEndpoint(url), limit_bytes=limit_bytes)
     running(link.run())
     await link.wait_up()
     return link
@@ -78,3 +84,8 @@ async def durable_server() -> AsyncIterator[EmbeddedRedis]:
     await server.start_async()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()

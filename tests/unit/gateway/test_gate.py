@@ -16,6 +16,7 @@ from tests.unit.gateway.sessions import (
     commands,
     hook,
     outcomes,
+    running_call,
     session_new,
     status,
 )
@@ -120,3 +121,12 @@ def test_outbound_call_has_no_gate() -> None:
     bench.hears(session_new(direction="outbound"))
     bench.attached()
     assert commands(bench.batch(1, command("c1"))) == ["hi"]
+
+
+def test_repeated_msgid_of_another_kind_does_not_shut_the_gate() -> None:
+    """P4: with nothing owed that could open it, commands would wait for ever."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    bench.hears(session_new("m1"))
+    bench.batch(2, ack("d1", "m1"))
+    assert commands(bench.batch(3, command("c1"))) == ["hi"]

@@ -1,0 +1,111 @@
+"""Calls of a gateway that is cut off from Redis, or whose Redis is full or has forgotten them."""
+
+from jambonz_shared.directive import Ack
+from tests.conditions import until
+from tests.integration.gateway.gateways import (
+    DISPATCH,
+    KEYS,
+    SAY,
+    WORKER,
+    Worker,
+    begun,
+    caller,
+    finished,
+    gateway,
+    killed_links,
+    log_is_empty,
+    redirect,
+)
+
+
+async def test_cut_link_loses_no_event_and_no_command(redis_url: str, worker: Worker) -> None:
+    """P4, P6: events of the gap arrive once, so do commands; what was delivered is not delivered again."""
+    async with gateway(redis_url) as running, caller(running.url + "/", "call-1") as jambonz:
+        await begun(jambonz, worker)
+        await worker.sends("call-1", redirect("call-1"))
+        assert (await jambonz.hears())["command"] == "redirect"
+        await log_is_empty(worker, "call-1")
+        await killed_links(worker)
+        msgid = await jambonz.says("verb:hook")
+        await worker.sends("call-1", Ack("a", 1, msgid, SAY))
+        assert (await jambonz.hears())["msgid"] == msgid
+        assert {it.n for it in await worker.takes(KEYS.inbox(WORKER))} == {3}
+        await finished(jambonz, worker)
+
+
+async def test_redis_that_comes_back_empty_is_refilled(redis_url: str, worker: Worker) -> None:
+    """P6: the call, its numbers and its owner are known again, and its next event reaches that owner."""
+    async with gateway(redis_url) as running, caller(running.url + "/", "call-1") as jambonz:
+        await begun(jambonz, worker)
+        await worker.redis.flushall()
+        await worker.opens_inbox()
+        await killed_links(worker)
+
+        async def is_refilled() -> bool:
+            return bool(await worker.redis.hget(KEYS.call("call-1"), "owner") == WORKER.encode())
+
+        await until(is_refilled, "the gateway has attached its call again")
+        assert await worker.redis.hget(KEYS.call("call-1"), "acked") == b"1"
+        msgid = await jambonz.says("verb:hook")
+        # It comes twice if the heartbeat attaches once more meanwhile; workers know it by its numbers.
+        assert {(it.epoch, it.n) for it in await worker.takes(KEYS.inbox(WORKER))} == {(1, 3)}
+        await worker.sends("call-1", Ack("a", 1, msgid, SAY))
+        assert (await jambonz.hears())["msgid"] == msgid
+        await finished(jambonz, worker)
+
+
+async def test_batch_after_a_lost_second_is_delivered_though_the_gateway_has_not_attached_again(
+    redis_url: str, worker: Worker
+) -> None:
+    """P4: its worker is back first; Redis gives numbers again that the gateway has delivered already."""
+    async with gateway(redis_url) as running, caller(running.url + "/", "call-1") as jambonz:
+        await begun(jambonz, worker)
+        for _ in range(3):
+            await worker.sends("call-1", redirect("call-1"))
+            assert (await jambonz.hears())["command"] == "redirect"
+        await log_is_empty(worker, "call-1")
+        # As an append-only file has it that was written a second ago.
+        await worker.redis.hset(KEYS.call("call-1"), "seq", 1)
+        await worker.redis.delete(KEYS.log("call-1"))
+        await worker.restores("call-1")
+        msgid = await jambonz.says("verb:hook")
+        await worker.sends("call-1", Ack("a", 1, msgid, SAY))
+        # Not the gateway's own ack at the deadline.
+        assert (await jambonz.hears())["data"] == [{"verb": "say", "text": "hi"}]
+        await worker.takes(KEYS.inbox(WORKER))
+        await finished(jambonz, worker)
+
+
+async def test_redis_without_memory_is_waited_for(redis_url: str, worker: Worker) -> None:
+    """A call that comes while Redis refuses writes is attached, and its events published, as soon as it takes them."""
+    async with gateway(redis_url) as running, caller(running.url + "/", "call-1") as jambonz:
+        await worker.redis.config_set("maxmemory", 1)
+        try:
+            msgid = await jambonz.says("session:new", direction="inbound")
+
+            async def has_tried() -> bool:
+                return await running.metric("jambonz_gateway_failures_total") >= 2
+
+            await until(has_tried, "attaching has been refused, and tried again")
+        finally:
+            await worker.redis.config_set("maxmemory", 0)
+        [envelope] = await worker.takes(DISPATCH)
+        assert (envelope.n, envelope.msgid) == (1, msgid)
+        await worker.claims("call-1")
+        await worker.sends("call-1", Ack("a", 1, msgid, SAY))
+        assert (await jambonz.hears())["msgid"] == msgid
+        await jambonz.says("call:status", call_status="trying")
+        await worker.takes(KEYS.inbox(WORKER))
+        await worker.redis.config_set("maxmemory", 1)
+        try:
+            await jambonz.says("verb:status", event="finished")
+
+            async def is_kept() -> bool:
+                return await running.metric("jambonz_gateway_backlog_bytes") > 0
+
+            await until(is_kept, "the event waits for Redis")
+        finally:
+            await worker.redis.config_set("maxmemory", 0)
+        [envelope] = await worker.takes(KEYS.inbox(WORKER))
+        assert (envelope.n, envelope.kind) == (3, "verb:status")
+        await finished(jambonz, worker)
