@@ -5,6 +5,7 @@ from typing import Final
 import orjson
 
 from jambonz_gateway.bucket import Bucket
+from jambonz_shared.wire import decode_json
 
 # A call may use so many seconds of its rate at once, an account too: an LLM or a token stream talks in bursts.
 _BURST_S: Final = 10.0
@@ -114,7 +115,7 @@ class Pace:
 def _account_in(message: bytes) -> str:
     """Return ``data.account_sid``; all who do not tell one share the empty one."""
     try:
-        sid = orjson.loads(message)["data"]["account_sid"]
+        sid = decode_json(message)["data"]["account_sid"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return ""
     return sid if isinstance(sid, str) and len(sid) <= _SID_MAX else ""

@@ -9,6 +9,7 @@ import orjson
 
 from jambonz_gateway.policy import NEVER
 from jambonz_shared.kinds import Fallback, Kind
+from jambonz_shared.wire import decode_json
 
 # A worker's late answer comes within seconds; after that many newer lapses it is of no use to a caller.
 _LAPSED_KEPT: Final = 64
@@ -142,7 +143,7 @@ def path_pattern(path: str) -> re.Pattern[str]:
 def fallback_data(owed: OwedAck, fallbacks: Fallbacks) -> bytes:
     """Return the ``data`` of the ack nobody gave (JSON; empty = without data)."""
     try:
-        message = orjson.loads(owed.frame)
+        message = decode_json(owed.frame)
     except orjson.JSONDecodeError:
         # Only the head was read when it came (wire.read_head).
         message = {}

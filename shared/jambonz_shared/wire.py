@@ -31,6 +31,11 @@ _COMMON_HEAD: Final = re.compile(
     rb'\s*,\s*"data"\s*:\s*\{\s*"call_sid"\s*:\s*"([A-Za-z0-9_.:@-]{1,128})"'
 )
 
+# An escape in a JSON text: of a surrogate pair, or else of half a pair, or any other.
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+
 # Their meaning needs more of the body than the head: direction, status, the leg's parent.
 _KINDS_DECODED: Final = frozenset({b"session:new", b"call:status"})
 
@@ -57,6 +62,28 @@ class Head:
     is_final: bool = False
 
 
+def decode_json(text: bytes) -> Any:
+    """Return what a JSON text of jambonz says; half of a surrogate pair comes out as U+FFFD.
+
+    jambonz is JavaScript, which cuts texts between the halves, and writes one half as an escape (ECMA-262
+    JSON.stringify): in what a recognizer or a model has heard, an emoji is enough. orjson takes such a text for broken.
+
+    Raises:
+        orjson.JSONDecodeError: If it is no JSON.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        mended = _ESCAPE.sub(_whole, text)
+        if mended == text:
+            raise
+        return orjson.loads(mended)
+
+
+def _whole(escape: re.Match[bytes]) -> bytes:
+    return b"\\ufffd" if escape[1] else escape[0]
+
+
 def read_head(frame: bytes) -> Head:
     """Return the head of one jambonz message (UTF-8 JSON text).
 
@@ -75,7 +102,7 @@ def read_head(frame: bytes) -> Head:
 
 def _decoded_head(frame: bytes) -> Head:
     try:
-        message = orjson.loads(frame)
+        message = decode_json(frame)
     except orjson.JSONDecodeError as error:
         raise BadFrame(f"expected a JSON object, got {len(frame)} bytes that are not JSON: {error.msg}") from None
     if not isinstance(message, dict):
@@ -104,7 +131,7 @@ def is_call_sid(text: str) -> bool:
 
 def _sid_in(member: dict[str, Any]) -> str:
     sid = member.get("call_sid")
-    if sid is None:
+    if sid is None or sid == "":
         return ""
     if not isinstance(sid, str) or not _SID.match(sid):
         raise BadFrame("expected 'call_sid' to be 1 to 128 letters, digits or one of _ . : @ -")

@@ -9,6 +9,7 @@ import orjson
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFrame
 from jambonz_shared.kinds import kind_of
+from jambonz_shared.wire import decode_json
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ def event_of(envelope: Envelope) -> Event:
         BadFrame: If the body is no JSON object, or a member has the wrong type.
     """
     try:
-        message = orjson.loads(envelope.body)
+        message = decode_json(envelope.body)
     except orjson.JSONDecodeError as error:
         raise BadFrame(f"expected a JSON object, got {len(envelope.body)} bytes: {error.msg}") from None
     if not isinstance(message, dict):

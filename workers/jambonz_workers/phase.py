@@ -13,6 +13,7 @@ import orjson
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import ClusterError
 from jambonz_shared.kinds import DETACHED, FINAL_STATUSES
+from jambonz_shared.wire import decode_json
 from jambonz_workers.events.members import NOTHING, mapping_in, text_in
 
 _BREAKS: Final = frozenset({"session:reconnect", DETACHED})
@@ -160,7 +161,7 @@ class Phase:
 def data_in(body: bytes) -> Mapping[str, Any]:
     """Return the data of a message; none if it cannot be read."""
     try:
-        message = orjson.loads(body) if body else {}
+        message = decode_json(body) if body else {}
     except orjson.JSONDecodeError:
         return NOTHING
     return mapping_in(message, "data") if isinstance(message, dict) else NOTHING

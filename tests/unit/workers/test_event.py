@@ -24,6 +24,11 @@ def test_an_event_is_what_jambonz_sent() -> None:
     assert event == Event("verb:hook", "c1", {"digits": "2"}, "/menu", "m1", {}, 2, 7, 1234, is_hook=True)
 
 
+def test_half_an_emoji_is_no_reason_to_lose_an_event() -> None:
+    """A model streams its text in pieces; where it cuts is nobody's choice."""
+    assert event_of(envelope(rb'{"data":{"call_sid":"c1","speech":"ok \ud83d"}}')).data["speech"] == "ok \ufffd"
+
+
 @pytest.mark.parametrize(
     ("kind", "is_acked", "is_hook"),
     [("verb:hook", False, True), ("session:reconnect", True, False), ("call:status", False, False)],
