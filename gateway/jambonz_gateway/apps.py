@@ -9,10 +9,9 @@ import orjson
 
 from jambonz_gateway.owed import Fallbacks, path_pattern
 from jambonz_shared.manifest import Manifest
+from jambonz_shared.paths import lookup_paths
 
 DEFAULT_APP: Final = "default"
-# jambonz appends the text to the application's URL, once per adulting (PROTOCOL.md 2.7, P36).
-_ADULTING: Final = re.compile(r"(?:/adulting)+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +76,19 @@ class Apps:
         """Return the app that takes a Connection at ``path`` (without query), or ``None``.
 
         The first segment may name the app; the rest, or else the whole path, must be one of its sessions.
-        Adulting suffixes do not count. Only apps in ``allowed`` are looked at, so credentials tell apps with the same
-        path apart.
+        See ``lookup_paths`` for what of it counts. Only apps in ``allowed`` are looked at, so credentials tell apps
+        with the same path apart.
         """
         apps = self._apps if allowed is None else {name: app for name, app in self._apps.items() if name in allowed}
-        plain = _ADULTING.sub("", path) or "/"
-        first, _, rest = plain[1:].partition("/")
-        if (named := apps.get(first)) and (named.takes(f"/{rest}") or named.takes(plain)):
-            return named
-        candidates = [apps[DEFAULT_APP]] if DEFAULT_APP in apps else list(apps.values())
-        return next((app for app in candidates if app.takes(plain)), None)
+        return next((app for plain in lookup_paths(path) if (app := _find(apps, plain))), None)
+
+
+def _find(apps: Mapping[str, KnownApp], plain: str) -> KnownApp | None:
+    first, _, rest = plain[1:].partition("/")
+    if (named := apps.get(first)) and (named.takes(f"/{rest}") or named.takes(plain)):
+        return named
+    candidates = [apps[DEFAULT_APP]] if DEFAULT_APP in apps else list(apps.values())
+    return next((app for app in candidates if app.takes(plain)), None)
 
 
 def apps_at_any_path(names: Collection[str] | None) -> Apps:

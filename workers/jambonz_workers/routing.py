@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_type_hints
 
 from jambonz_shared.kinds import CLUSTER_PREFIX
+from jambonz_shared.paths import lookup_paths
 from jambonz_workers.event import Event
 
 Late = Literal["redirect", "drop"]
 """What happens to verbs that come after the gateway's deadline: still played by a redirect, or dropped."""
-
-ADULTING_SUFFIX: Final = "/adulting"
-"""jambonz appends it to the application's url, each time once more (PROTOCOL.md 2.7)."""
 
 _PATH: Final = re.compile(
     r"/(?:[^/{}\s?#]+|\{[A-Za-z_][A-Za-z0-9_]*\})?(?:/(?:[^/{}\s?#]+|\{[A-Za-z_][A-Za-z0-9_]*\}))*\Z"
@@ -149,11 +147,13 @@ def path_of(address: str) -> str:
 
 def session_paths(path: str, app: str) -> list[str]:
     """Return the paths under which a Connection's session route is looked up, best first."""
-    plain = path_of(path)
-    while plain.endswith(ADULTING_SUFFIX):
-        plain = plain.removesuffix(ADULTING_SUFFIX) or "/"
-    name, _, rest = plain.removeprefix("/").partition("/")
-    return [plain, f"/{rest}"] if name == app else [plain]
+    found = []
+    for plain in lookup_paths(path_of(path)):
+        found.append(plain)
+        name, _, rest = plain.removeprefix("/").partition("/")
+        if name == app:
+            found.append(f"/{rest}")
+    return found
 
 
 def checked_kind(kind: object) -> str:

@@ -121,7 +121,13 @@ def test_app_without_a_manifest_has_no_wishes() -> None:
         pytest.param("/menu/7/8", None, id="too_long"),
         pytest.param("/menu/7/adulting", "default", id="adulting"),
         pytest.param("/adulting/adulting", "default", id="adulting_twice_at_the_root"),
+        pytest.param("/menu/7//adulting/", "default", id="adulting_behind_a_slash"),
+        pytest.param("/menu/7/", "default", id="trailing_slash"),
+        pytest.param("//", "default", id="nothing_but_slashes"),
+        pytest.param("/%6Denu/7", "default", id="percent_encoded"),
+        pytest.param("/gr%C3%BC%C3%9Fe", "default", id="not_ascii"),
         pytest.param("/sales", "sales", id="first_segment_names_the_app"),
+        pytest.param("/s%61les/direct/", "sales", id="percent_encoded_app"),
         pytest.param("/sales/direct", "sales", id="session_below_the_app"),
         pytest.param("/sales/sales/whole", "sales", id="session_that_begins_with_the_app_s_name"),
         pytest.param("/sales/nothing", None, id="app_without_that_session"),
@@ -131,7 +137,7 @@ def test_app_without_a_manifest_has_no_wishes() -> None:
 )
 def test_path_finds_its_app(path: str, name: str | None) -> None:
     """One gateway serves many apps; jambonz knows only URLs (DESIGN.md section 6)."""
-    apps = Apps([app("default", "/", "/menu/{step}"), app("sales", "/", "/direct", "/sales/whole")])
+    apps = Apps([app("default", "/", "/menu/{step}", "/grüße"), app("sales", "/", "/direct", "/sales/whole")])
     assert found(apps, path) == name
 
 

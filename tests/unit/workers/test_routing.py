@@ -46,6 +46,9 @@ def test_a_hook_is_matched_by_its_path(hook: str, path: str) -> None:
     [
         pytest.param("/ivr", ["/ivr"], id="path"),
         pytest.param("/ivr/adulting", ["/ivr"], id="adulting"),
+        pytest.param("/ivr//adulting/", ["/ivr"], id="adulting_behind_a_slash"),
+        pytest.param("/%69vr/", ["/%69vr", "/ivr"], id="percent_encoded"),
+        pytest.param("/sh%6Fp/ivr", ["/sh%6Fp/ivr", "/shop/ivr", "/ivr"], id="percent_encoded_app"),
         pytest.param("/ivr/adulting/adulting", ["/ivr"], id="adulting_twice"),
         pytest.param("/adulting", ["/"], id="adulting_at_the_root"),
         pytest.param("/shop/ivr", ["/shop/ivr", "/ivr"], id="app_name"),
