@@ -1,7 +1,7 @@
 """Events on their way to Redis streams: packed per tick, kept while Redis is away, never reordered."""
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from functools import partial
 from typing import Final, Protocol
 
@@ -50,7 +50,11 @@ class Uplink:
         self._loop: Final = asyncio.get_running_loop()
         # By app and worker id; the names of the streams are made once per tick.
         self._gathered: dict[tuple[str, str], list[Item]] = {}
-        self._backlog: deque[Item] = deque()
+        # By the order of coming, Notices once more: after a long outage there are tens of thousands, and each event that
+        # comes then makes one go.
+        self._backlog: OrderedDict[int, Item] = OrderedDict()
+        self._notices: deque[int] = deque()
+        self._kept = 0
         self._retry: asyncio.TimerHandle | None = None
         self.in_flight = 0
         self.backlog_bytes = 0
@@ -73,8 +77,9 @@ class Uplink:
     def resume(self) -> None:
         """Send what has waited, because Redis is back; call it after the calls are attached again."""
         self._retry = None
-        backlog, self._backlog, self.backlog_bytes = self._backlog, deque(), 0
-        for item in backlog:
+        backlog, self._backlog, self.backlog_bytes = self._backlog, OrderedDict(), 0
+        self._notices.clear()
+        for item in backlog.values():
             self.publish(*item)
 
     @property
@@ -126,12 +131,14 @@ class Uplink:
             self._retry = self._loop.call_later(_RETRY_S, self.resume)
 
     def _keep(self, item: Item) -> None:
-        self._backlog.append(item)
+        self._kept += 1
+        self._backlog[self._kept] = item
+        if _is_notice(item[2]):
+            self._notices.append(self._kept)
         self.backlog_bytes += len(item[2].body)
         while self.backlog_bytes > self._limit_bytes:
-            oldest = next((kept for kept in self._backlog if _is_notice(kept[2])), self._backlog[0])
-            self._backlog.remove(oldest)
-            self.backlog_bytes -= len(oldest[2].body)
+            dropped = self._backlog.pop(self._notices.popleft() if self._notices else next(iter(self._backlog)))
+            self.backlog_bytes -= len(dropped[2].body)
             self._metrics.sessions["event_dropped"] += 1
 
 

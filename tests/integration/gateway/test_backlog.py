@@ -1,0 +1,64 @@
+"""Events that wait for Redis: within their limit, in order, and cheap however many there are."""
+
+import asyncio
+import time
+from typing import Final
+
+from jambonz_gateway.metrics import Metrics
+from jambonz_gateway.uplink import Uplink
+from jambonz_shared.envelope import Envelope
+from jambonz_shared.redis.endpoint import UrlEndpoint
+from jambonz_shared.redis.link import Link
+from tests.integration.gateway.gateways import KEYS, WORKER, Worker
+
+BODY: Final = b"x" * 100
+
+
+class Origin:
+    """Who has published; here nobody's inbox is ever gone."""
+
+    app_name = "default"
+
+    def returned(self, worker_id: str, envelope: Envelope) -> None:
+        raise AssertionError((worker_id, envelope.n))
+
+
+def event(number: int, kind: str) -> Envelope:
+    return Envelope("call-1", 1, number, kind, f"m{number}", 0, "gw-1", is_acked=False, body=BODY)
+
+
+async def test_long_outage_drops_the_oldest_notices_first_and_then_the_oldest_hooks(
+    redis_url: str, worker: Worker
+) -> None:
+    """What is left is published in its order when Redis is back."""
+    link, metrics = Link(UrlEndpoint(redis_url)), Metrics()
+    uplink = Uplink(link, KEYS, metrics, limit_bytes=4 * len(BODY))
+    for number, kind in enumerate(["verb:hook", "llm:event", "verb:hook", "llm:event", "verb:hook", "verb:hook"], 1):
+        uplink.publish(Origin(), WORKER, event(number, kind))
+    assert (uplink.backlog_bytes, metrics.sessions["event_dropped"]) == (4 * len(BODY), 2)
+    uplink.publish(Origin(), WORKER, event(7, "verb:hook"))
+    uplink.publish(Origin(), WORKER, event(8, "llm:event"))
+    running = asyncio.create_task(link.run())
+    await link.wait_up()
+    uplink.resume()
+    assert uplink.backlog_bytes == 0
+    assert [envelope.n for envelope in await worker.takes(KEYS.inbox(WORKER), 4)] == [3, 5, 6, 7]
+    running.cancel()
+
+
+async def test_full_backlog_costs_no_more_than_an_empty_one(redis_url: str) -> None:
+    """64 MiB are 100,000 hooks; looked through for each further one, nothing else would be done (P1)."""
+    uplink = Uplink(Link(UrlEndpoint(redis_url)), KEYS, Metrics(), limit_bytes=20_000 * len(BODY))
+    origin = Origin()
+
+    def cost_s(first: int, kind: str) -> float:
+        before_s = time.process_time()
+        for number in range(first, first + 10_000):
+            uplink.publish(origin, WORKER, event(number, kind))
+        return time.process_time() - before_s
+
+    empty_s = cost_s(1, "verb:hook")
+    cost_s(10_001, "verb:hook")
+    assert uplink.backlog_bytes == 20_000 * len(BODY)
+    assert cost_s(20_001, "verb:hook") < 20 * empty_s
+    assert cost_s(30_001, "llm:event") < 20 * empty_s
