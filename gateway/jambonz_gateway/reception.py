@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -206,7 +206,8 @@ class Reception:
         if isinstance(decision, Welcome):
             self._metrics.handshakes[visit.connection.welcome(decision, visit.asked)] += 1
         else:
-            visit.connection.answer(decision)
+            # RFC 9110 9.3.2: some balancers look with HEAD whether anybody is there.
+            visit.connection.answer(replace(decision, body=b"") if visit.asked.method == "HEAD" else decision)
             self._metrics.handshakes[decision.status] += 1
 
     def _read(self, raw: bytes) -> KnownApp | None:

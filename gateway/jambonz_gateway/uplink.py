@@ -50,8 +50,8 @@ class Uplink:
         self._loop: Final = asyncio.get_running_loop()
         # By app and worker id; the names of the streams are made once per tick.
         self._gathered: dict[tuple[str, str], list[Item]] = {}
-        # By the order of coming, Notices once more: after a long outage there are tens of thousands, and each event that
-        # comes then makes one go.
+        # In the order of coming, and which of them are Notices: after a long outage there are tens of thousands, and
+        # each event that comes then makes one go.
         self._backlog: OrderedDict[int, Item] = OrderedDict()
         self._notices: deque[int] = deque()
         self._kept = 0

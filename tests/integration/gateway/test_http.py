@@ -131,6 +131,14 @@ async def test_odd_request_gets_a_plain_answer(redis_url: str, text: str, status
         assert await running.metric("jambonz_gateway_failures_total") == 0
 
 
+async def test_answer_to_head_has_no_body(redis_url: str) -> None:
+    """RFC 9110 9.3.2; a balancer that looks whether anybody is there may take a body for the next answer."""
+    async with gateway(redis_url) as running:
+        answer = await running.request("HEAD / HTTP/1.1\nHost: x\n\n")
+        assert answer.startswith(b"HTTP/1.1 426 ")
+        assert answer.endswith(b"\r\n\r\n")
+
+
 @pytest.mark.parametrize(
     "text",
     [
