@@ -182,8 +182,10 @@ class Line:
 
     async def leave(self) -> None:
         """Stop listening; may be repeated."""
-        self._reader.cancel()
-        await asyncio.wait([self._reader])
+        # redis-py sends through ``asyncio.wait_for``, which swallows some cancellations in Python 3.11.
+        while not self._reader.done():
+            self._reader.cancel()
+            await asyncio.wait([self._reader], timeout=0.05)
         await self._pubsub.aclose()  # type: ignore[no-untyped-call]
 
     async def _listen(self) -> None:
