@@ -246,13 +246,15 @@ class Call(Durable):
 
         Raises:
             TypeError: If ``verbs`` are none, or JSON cannot hold a field of the state. Nothing is committed.
-            MessageTooBig: If one verb alone is too big. Nothing is committed.
+            MessageTooBig: See ``effects.answer``. Nothing is committed.
         """
         event, office = handling.event, self._office
         changes = self.state.changes()
         directives: list[Directive] = []
         if event.is_hook and not handling.is_acked:
-            directives = answer(event, verbs, handling.late, office.new_id, office.process_id)
+            directives = answer(
+                event, verbs, handling.late, office.new_id, office.process_id, has_own_socket=self.has_own_socket
+            )
             if verbs:
                 self.phase.change()
         directives += handling.directives

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from jambonz_shared.directive import Ack, Command, Directive
-from jambonz_shared.wire import redirect_frame
+from jambonz_shared.errors import MessageTooBig
+from jambonz_shared.wire import MAX_VERBS_BYTES, redirect_frame
 from jambonz_workers.event import Event
 from jambonz_workers.routing import Late
 from jambonz_workers.state import StateChanges
@@ -22,6 +23,10 @@ DECLINE_UNKNOWN: Final = ({"verb": "sip:decline", "status": 404},)
 
 # Verbs of these hooks make no sense in another place: they are for the callee who is not bridged yet.
 _KINDS_NEVER_REDIRECTED: Final = frozenset({"dial:confirm"})
+# Nor do those of enqueue's waitHook and dial's onHoldHook, which are played inside of the running verb (PROTOCOL.md
+# 2.8): as a redirect they would end it. jambonz asks both again. A conference's waitHook shows no sign of what it is.
+_IN_A_QUEUE: Final = "queue_position"
+_ON_HOLD: Final = "hold_detail"
 
 
 def is_inbound_start(event: Event) -> bool:
@@ -29,19 +34,31 @@ def is_inbound_start(event: Event) -> bool:
     return event.kind == "session:new" and event.data.get("direction") == "inbound"
 
 
-def answer(event: Event, verbs: object, late: Late, new_id: NewId, reply_to: str) -> list[Directive]:
+def answer(
+    event: Event, verbs: object, late: Late, new_id: NewId, reply_to: str, *, has_own_socket: bool = True
+) -> list[Directive]:
     """Return the Ack of a Hook, then the appends with what did not fit into it.
 
-    ``None`` is an empty ack; for an inbound ``session:new`` it is ``HOLD``.
+    ``None`` is an empty ack; for an inbound ``session:new`` it is ``HOLD``. A leg that shares its parent's websocket
+    has nothing but the ack: jambonz looks at no leg of a ``redirect`` and would do it to the parent (PROTOCOL.md 3.2).
 
     Raises:
         TypeError: If ``verbs`` are none.
-        MessageTooBig: If one verb alone is too big.
+        MessageTooBig: If one verb alone is too big, or all together where nothing can be appended.
     """
     if verbs is None and is_inbound_start(event):
         verbs = HOLD
     first, *rest = verb_arrays(verbs)
-    may_redirect = late == "redirect" and first != b"[]" and event.kind not in _KINDS_NEVER_REDIRECTED
+    can_redirect = (
+        has_own_socket
+        and event.kind not in _KINDS_NEVER_REDIRECTED
+        and _IN_A_QUEUE not in event.data
+        and _ON_HOLD not in event.data
+    )
+    if rest and not can_redirect:
+        size_bytes = sum(map(len, (first, *rest)))
+        raise MessageTooBig(f"answer to {event.hook or event.kind}", size_bytes, MAX_VERBS_BYTES)
+    may_redirect = can_redirect and late == "redirect" and first != b"[]"
     directives: list[Directive] = [Ack(new_id(), event.epoch, event.msgid, first, may_redirect)]
     frames = [redirect_frame(array, call_sid=event.call_sid, queue=True) for array in rest]
     return directives + [Command(new_id(), frame, reply_to) for frame in frames]

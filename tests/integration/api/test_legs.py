@@ -2,6 +2,7 @@
 
 from typing import Final
 
+import aiohttp
 import pytest
 
 from jambonz_simulator import CallOptions, Dial, LiveCall, Script, live_call
@@ -40,6 +41,26 @@ async def test_a_callee_accepts_or_declines(cluster: ClusterFactory, digit: str)
         call.hang_up()
         result = await call.wait_for_end()
         assert result.is_good, result.anomalies
+
+
+async def test_a_late_answer_of_a_callee_does_not_hang_up_the_caller(cluster: ClusterFactory) -> None:
+    """jambonz would do a redirect to the caller, whichever leg it names (PROTOCOL.md 2.9, 3.2)."""
+    running = await cluster("tests.apps.screening:app", settings={"JAMBONZ_CLUSTER_ACK_DEADLINE": "0.2s"})
+    async with live_call(f"{running.url}/screening", Script(dials=(Dial(talk_s=None),)), FAST) as call:
+        pressed = await call.wait_for_hook("/pressed")
+        assert pressed.verbs == [], "the gateway's own ack"
+        await connected(call)
+
+        metrics = f"http://127.0.0.1:{running.gateways[0].internal_port}/metrics"
+
+        async def has_come_late() -> bool:
+            async with aiohttp.ClientSession() as client, client.get(metrics) as response:
+                return 'session_events_total{event="late_ack"} 1.0' in await response.text()
+
+        await until(has_come_late, "the answer has come, too late")
+        assert call.commands == []
+        call.hang_up()
+        assert not (await call.wait_for_end()).commands
 
 
 async def test_a_leg_gets_a_life_of_its_own(cluster: ClusterFactory, redis_url: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from jambonz_shared.directive import Ack, Command
 from jambonz_shared.envelope import Envelope
-from jambonz_shared.errors import BadFrame
+from jambonz_shared.errors import BadFrame, MessageTooBig
 from jambonz_workers.effects import HOLD, answer, bare_ack, is_inbound_start
 from jambonz_workers.event import Event, event_of
 from jambonz_workers.facts import BEGUN, decode_facts, encode_facts, facts_after, status_of
@@ -128,6 +128,7 @@ def ids() -> Any:
 
 
 HOOK = Event("verb:hook", "c1", {}, "/menu", "m1", epoch=2, is_hook=True)
+WAITING = Event("verb:hook", "c1", {"queue_position": 0}, "/wait", "m1", is_hook=True)
 SAY = {"verb": "say", "text": "Hi"}
 
 
@@ -142,10 +143,14 @@ def test_verbs_are_acked_and_may_still_be_played_late() -> None:
         pytest.param(HOOK, SAY, "drop", id="route_says_drop"),
         pytest.param(HOOK, None, "redirect", id="nothing_to_play"),
         pytest.param(Event("dial:confirm", "c1", {}, "/c", "m1", is_hook=True), SAY, "redirect", id="confirm"),
+        pytest.param(WAITING, SAY, "redirect", id="in_a_queue"),
+        pytest.param(
+            Event("verb:hook", "c1", {"hold_detail": {}}, "/h", "m1", is_hook=True), SAY, "redirect", id="on_hold"
+        ),
     ],
 )
 def test_some_answers_are_worthless_when_late(event: Event, verbs: object, late: Any) -> None:
-    """An empty redirect would even stop what runs; a confirm's verbs are for the callee only."""
+    """An empty redirect would even stop what runs; a confirm's verbs are for the callee, a queue's for those in it."""
     (ack,) = answer(event, verbs, late, ids(), "w1")
     assert isinstance(ack, Ack)
     assert not ack.may_redirect
@@ -159,6 +164,23 @@ def test_an_answer_that_is_too_long_goes_on_in_appends() -> None:
     frames = [orjson.loads(it.frame) for it in rest if isinstance(it, Command) and it.reply_to == "w1"]
     assert [frame["queueCommand"] for frame in frames] == [True, True]
     assert orjson.loads(ack.data) + [verb for frame in frames for verb in frame["data"]] == verbs
+
+
+def test_a_leg_has_nothing_but_its_ack() -> None:
+    """jambonz would take a redirect for one of the parent's: a leg that declines late would hang up the caller."""
+    (ack,) = answer(HOOK, SAY, "redirect", ids(), "w1", has_own_socket=False)
+    assert isinstance(ack, Ack)
+    assert not ack.may_redirect
+
+
+@pytest.mark.parametrize(("event", "has_own_socket"), [(HOOK, False), (WAITING, True)], ids=["leg", "in_a_queue"])
+def test_an_answer_that_is_too_long_is_refused_where_nothing_can_be_appended(
+    event: Event, *, has_own_socket: bool
+) -> None:
+    """What does not fit would be appended to the parent's verbs, or played when the queue has been left (P10)."""
+    verbs = [{"verb": "say", "text": "x" * 10_000} for _ in range(5)]
+    with pytest.raises(MessageTooBig, match="answer to /"):
+        answer(event, verbs, "redirect", ids(), "w1", has_own_socket=has_own_socket)
 
 
 def test_an_inbound_call_is_held_when_its_session_returns_nothing() -> None:
