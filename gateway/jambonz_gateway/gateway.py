@@ -26,7 +26,7 @@ from jambonz_gateway.effects import (
 )
 from jambonz_gateway.handshake import Welcome
 from jambonz_gateway.leftovers import Leftovers
-from jambonz_gateway.metrics import Metrics
+from jambonz_gateway.metrics import Metrics, close_label
 from jambonz_gateway.policy import SessionPolicy
 from jambonz_gateway.reception import Reception
 from jambonz_gateway.session import Session
@@ -142,7 +142,7 @@ class Gateway:
         self.connections.discard(connection)
         if code is not None:
             self.calls -= 1
-            self.metrics.closes[code] += 1
+            self.metrics.closes[close_label(code)] += 1
         self._drop_if_finished(connection)
         self.on_gone()
 

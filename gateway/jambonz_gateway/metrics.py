@@ -24,13 +24,18 @@ SESSION_EVENTS: Final = {
 """Every name a Session may ``Count``, with its meaning."""
 
 
+def close_label(code: int) -> int:
+    """Return a close code; of those that anybody may make up (RFC 6455 7.4.2) the thousand: labels have few values."""
+    return code if code < 3000 else code // 1000 * 1000
+
+
 class Metrics(Collector):
     """Counters of one gateway process.
 
     Attributes:
         sessions: By name of ``SESSION_EVENTS``.
         handshakes: By HTTP status answered.
-        closes: By close code.
+        closes: By ``close_label``.
         events: Messages from jambonz.
         sends: Messages to jambonz.
         published: Envelopes appended to streams.

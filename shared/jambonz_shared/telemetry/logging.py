@@ -129,5 +129,6 @@ def _dropped_record(count: int) -> logging.LogRecord:
 
 
 def _field_text(value: object) -> str:
+    """Return a value without anything that ends a line, or tells a terminal to do something."""
     text = str(value)
-    return repr(text) if not text or any(character.isspace() for character in text) else text
+    return text if text and text.isprintable() and " " not in text else repr(text)

@@ -64,6 +64,16 @@ def test_text_line_shows_fields_after_the_sentence() -> None:
     assert line.endswith(".250 INFO    ack sent call_sid=c1 why='too late'")
 
 
+@pytest.mark.parametrize("character", ["\n", "\x1b", "\x9b", "\u2028", "\u202e", "\x00", " "])
+def test_text_line_shows_no_field_as_something_else(character: str) -> None:
+    """A hook is whatever its sender makes it: no second line, no command for the terminal that shows it."""
+    stream = io.StringIO()
+    with logging_to(stream, style="text"):
+        log.info("event", extra={"hook": f"/menu{character}[2J"})
+    assert f"hook={f'/menu{character}[2J'!r}" in stream.getvalue()
+    assert stream.getvalue().count("\n") == 1
+
+
 def test_colour_is_for_terminals_only() -> None:
     """A log file holds no escape sequences."""
     terminal, file = Terminal(), io.StringIO()
