@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from jambonz_gateway.accounts import Accounts
 from jambonz_gateway.apps import Apps
+from jambonz_gateway.bucket import Bucket
 from jambonz_gateway.connection import Connection
 from jambonz_gateway.downlink import Downlink, Identity
 from jambonz_gateway.effects import (
@@ -76,6 +77,7 @@ class Gateway:
         self.is_draining = False
         self.on_gone: Callable[[], None] = _nothing
         self._loop: Final = loop
+        self._throttling_told: Final = Bucket(1, 10, loop.time())
         self._policy: Final = SessionPolicy(
             max_held_bytes=settings.max_held_call_bytes, ack_deadline_s=settings.ack_deadline_s
         )
@@ -130,10 +132,14 @@ class Gateway:
         self.metrics.events += 1
 
     def throttled(self, connection: Connection) -> None:
-        """Count and log a call that floods, or whose account does."""
+        """Count a call that floods, or whose account does; log it, once per second at most after the first ten."""
         is_account = connection.pace.is_account_over
         self.metrics.throttled += not is_account
         self.metrics.throttled_accounts += is_account
+        if self._throttling_told.take(self._loop.time()) > 0:
+            # Each flood is told of several times a second; the counters tell how often.
+            self._throttling_told.give_back()
+            return
         call_sid = connection.session.primary if connection.session else ""
         log.warning("call throttled: too many messages", extra={"call_sid": call_sid, "address": connection.address})
 

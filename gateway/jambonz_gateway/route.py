@@ -9,6 +9,9 @@ from jambonz_shared import kinds
 from jambonz_shared.directive import ConnectionAttached, ConnectionLeft
 from jambonz_shared.envelope import Envelope
 
+HELD_MAX: Final = 2048
+"""So many events of one call wait for an owner, however small: each further one looks through them for a Notice."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
@@ -109,7 +112,7 @@ class Route:
         return max(self._fence, 0)
 
     def add(self, event: Event, gateway_id: str, limit_bytes: int) -> list[Effect]:
-        """Take the next event of the Call; over ``limit_bytes`` of held events the oldest Notices are dropped."""
+        """Take the next event of the Call; over ``limit_bytes`` or ``HELD_MAX`` the oldest held Notices are dropped."""
         if self.owner and not self._held and not self._returned:
             return [Publish(self.owner, self._numbered(event, gateway_id))]
         self._held.append(event)
@@ -243,7 +246,7 @@ class Route:
         return envelope
 
     def _shrink(self, limit_bytes: int) -> Iterator[Effect]:
-        while self.held_bytes > limit_bytes and self._held:
+        while self._held and (self.held_bytes > limit_bytes or len(self._held) > HELD_MAX):
             oldest = next((event for event in self._held if event.kind not in kinds.HOOKS), self._held[0])
             self._held.remove(oldest)
             self.held_bytes -= len(oldest.body)

@@ -162,3 +162,16 @@ async def test_frames_that_are_no_messages_count_against_the_rate_of_their_call(
         assert heard[-1].msgid == "behind"
         for jambonz in (loud, quiet):
             await finished(jambonz, worker)
+
+
+async def test_flood_does_not_fill_the_log(redis_url: str, worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    """It is slowed down many times a second; the operator is told, and the counters tell how often."""
+    async with gateway(redis_url, max_call_event_rate=10) as running, caller(running.url + "/", "call-1") as loud:
+        await begun(loud, worker)
+        await shouts(loud, frame(Opcode.PONG) * 130)
+        await loud.says("verb:status", "behind")
+        await worker.takes(KEYS.inbox(WORKER))
+        told = [record for record in caplog.records if record.message.startswith("call throttled")]
+        assert await running.metric("jambonz_gateway_throttled_total") >= 25
+        assert 10 <= len(told) <= 20
+        await finished(loud, worker)

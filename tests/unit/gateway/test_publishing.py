@@ -2,6 +2,7 @@
 
 from jambonz_gateway.effects import Attach, Publish
 from jambonz_gateway.policy import SessionPolicy
+from jambonz_gateway.route import HELD_MAX
 from jambonz_shared.envelope import Envelope
 from tests.unit.gateway.sessions import (
     CALL,
@@ -146,6 +147,20 @@ def test_held_bytes_drop_the_oldest_notices_first() -> None:
     effects = bench.hears(message("verb:status", "new", pad="y" * 250))
     assert counted(effects) == ["event_dropped"]
     assert [event.msgid for event in published(bench.owner("worker-2", fence=3))] == ["m1", "new"]
+
+
+def test_held_events_are_bounded_however_small_they_are() -> None:
+    """A call that floods while no worker lives must not make the gateway count through 25,000 of them for each more."""
+    bench = attached_call()
+    bench.owner("", fence=2)
+    bench.hears(status("trying", "offered"))
+    bench.hears(hook("first"))
+    dropped = [
+        name for number in range(HELD_MAX) for name in counted(bench.hears(message("verb:status", f"n{number}")))
+    ]
+    assert dropped == ["event_dropped"]
+    held = [event.msgid for event in published(bench.owner("worker-2", fence=3))]
+    assert held == ["first", *(f"n{number}" for number in range(1, HELD_MAX))]
 
 
 def test_held_hooks_are_dropped_when_nothing_else_is_left() -> None:
