@@ -228,11 +228,11 @@ class ClusterFactory:
         folder.mkdir()
         cluster = Cluster(application, self._redis_url, folder, settings or {})
         self.clusters.append(cluster)
-        # Workers first: a gateway that finds their manifest at its start knows the paths of the application at once.
+        # All at once: a gateway that is asked for a path before it has read the workers' manifest looks again.
         for add, count in ((cluster.add_worker, workers), (cluster.add_gateway, gateways)):
             for _ in range(count):
                 add()
-            await cluster.wait_ready()
+        await cluster.wait_ready()
         return cluster
 
     async def stop(self) -> None:
