@@ -47,7 +47,7 @@ class Sample:
     Attributes:
         tasks: Of all event loops.
         waiting: Entries that no worker has taken yet.
-        stream_entries: Entries of all inboxes and call logs.
+        stream_entries: Entries of all inboxes, and batches of calls that are not delivered yet.
     """
 
     at_s: float
@@ -112,7 +112,7 @@ class Local:
             tasks=sum(map(_tasks_of, self._internal_ports)),
             keys=self.client.dbsize(),
             waiting=self._entries("jc:dispatch:*"),
-            stream_entries=self._entries("jc:inbox:*") + self._entries("jc:log:*"),
+            stream_entries=self._entries("jc:inbox:*") + self._undelivered(),
             redis_mib=info["used_memory"] / 2**20,
         )
 
@@ -134,6 +134,13 @@ class Local:
         for key in keys:
             pipeline.xlen(key)
         return sum(pipeline.execute())
+
+    def _undelivered(self) -> int:
+        assert self.client is not None, "start() comes first"
+        pipeline = self.client.pipeline(transaction=False)
+        for key in self.client.scan_iter("jc:call:*", count=1000):
+            pipeline.hkeys(key)
+        return sum(name.startswith(b"b:") for names in pipeline.execute() for name in names)
 
     def _start(self, role: str, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         with (self._folder / f"{role}.log").open("wb") as log:

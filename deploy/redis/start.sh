@@ -13,7 +13,7 @@ password_sha256="$(printf %s "$REDIS_PASSWORD" | sha256sum | cut -d' ' -f1)"
         "+ping +auth +hello +select +client|setname +client|unblock +client|kill +client|id +time +info +role" \
         "+eval +evalsha +script|load +multi +exec +scan" \
         "+get +mget +set +del +unlink +exists +rename +renamenx +expire +pexpire +pttl" \
-        "+hget +hmget +hgetall +hkeys +hset +hdel +hincrby +sadd +srem +smembers" \
+        "+hget +hmget +hgetall +hkeys +hlen +hset +hdel +hincrby +sadd +srem +smembers" \
         "+zadd +zrem +zrange +zrangebyscore +zscore" \
         "+xadd +xdel +xack +xlen +xrange +xread +xreadgroup +xgroup +xpending +xinfo|stream" \
         "+publish +subscribe +unsubscribe +pubsub|numsub"

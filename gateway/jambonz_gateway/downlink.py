@@ -1,4 +1,4 @@
-"""The gateway's side of call hashes, logs and channels: attach, follow, read, delete, detach."""
+"""The gateway's side of call hashes and channels: attach, follow, read, delete, detach."""
 
 import asyncio
 import logging
@@ -160,7 +160,8 @@ class Downlink:
         followed = self._calls.get(wanted.call_sid)
         if followed:
             on_reply = partial(self._log_read, holder, wanted)
-            self._link.send(on_reply, b"XRANGE", followed.keys.log, f"({wanted.after_seq}-0", b"+")
+            keys, args = scripts.undelivered_args(followed.keys, wanted.after_seq)
+            self._link.script(on_reply, script.UNDELIVERED, keys, args)
 
     def delivered(self, call_sid: str, seq: int) -> None:
         """Delete a batch from the log in a moment, with others."""
@@ -220,8 +221,7 @@ class Downlink:
     def renew(self) -> None:
         """Prolong the life of every Call that has a Connection here; call it several times per TTL."""
         for followed in self._calls.values():
-            for key in (followed.keys.call, followed.keys.log):
-                self._link.send(_ignore, b"PEXPIRE", key, self._identity.call_ttl_ms)
+            self._link.send(_ignore, b"PEXPIRE", followed.keys.call, self._identity.call_ttl_ms)
 
     def _all(self) -> Iterator[tuple[str, Holder]]:
         for call_sid, followed in self._calls.items():
@@ -326,9 +326,7 @@ class Downlink:
             # If the link is down everything is attached again when it is back, and then the log is read.
             self._try_again("read_log", reply, partial(self.read_log, holder, wanted))
             return
-        assert isinstance(reply, list)
-        entries = [(int(entry_id.partition(b"-")[0]), fields[1]) for entry_id, fields in reply]
-        holder.log_read(wanted.call_sid, entries, wanted.covers)
+        holder.log_read(wanted.call_sid, scripts.undelivered_reply(reply), wanted.covers)
 
     def _flush_deletes(self) -> None:
         deleting, self._deleting = self._deleting, {}
@@ -338,8 +336,8 @@ class Downlink:
                 continue
             for place in followed.places.values():
                 place.seq = max(place.seq, seqs[-1])
-            ids = [f"{seq}-0" for seq in seqs]
-            self._link.send(partial(_deleted, followed, seqs), b"XDEL", followed.keys.log, *ids)
+            fields = map(scripts.batch_field, seqs)
+            self._link.send(partial(_deleted, followed, seqs), b"HDEL", followed.keys.call, *fields)
 
     def _say_detach(self, followed: _Followed, place: _Place) -> None:
         if self._link.is_up and place.detach:

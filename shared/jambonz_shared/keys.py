@@ -26,12 +26,8 @@ class Keys:
         return f"{self.prefix}inbox:{{{worker_id}}}"
 
     def call(self, call_sid: str) -> str:
-        """Hash; one Call, fields in architecture.md section 5. Scripts only. TTL: call_ttl, or the grace time."""
+        """Hash; one Call and its log: architecture.md section 5. Scripts, gateways. TTL: call_ttl, or grace time."""
         return f"{self.prefix}call:{{{call_sid}}}"
-
-    def log(self, call_sid: str) -> str:
-        """Stream; batches not yet delivered, id ``<seq>-0``. Workers append, gateways delete. TTL: as the hash."""
-        return f"{self.prefix}log:{{{call_sid}}}"
 
     def chan(self, call_sid: str) -> str:
         """Channel of a Call: batches and notices live. Scripts publish, gateways subscribe."""

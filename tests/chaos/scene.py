@@ -84,9 +84,8 @@ async def nothing_left(redis_url: str, limit_s: float = 2 * GRACE_S) -> None:
 
 async def leftovers(redis: Redis | RedisCluster) -> AsyncIterator[str]:
     """Yield the keys that calls have left."""
-    for pattern in ("jc:call:*", "jc:log:*"):
-        async for key in redis.scan_iter(pattern, count=1000):
-            yield key
+    async for key in redis.scan_iter("jc:call:*", count=1000):
+        yield key
     async for key in redis.scan_iter("jc:dispatch:*"):
         if await redis.xlen(key):
             yield key

@@ -20,7 +20,7 @@ from jambonz_shared.redis import script
 from jambonz_shared.redis.channels import Channels
 from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.link import Link
-from jambonz_shared.redis.scripts import CallKeys, CallRecord, Gone, call_record, send_args, send_reply
+from jambonz_shared.redis.scripts import CallKeys, CallRecord, Full, Gone, Queued, call_record, send_args, send_reply
 from jambonz_workers.capabilities import Target, checked_target
 from jambonz_workers.controls import NORMAL_CLOSURE, Controls, Sending
 from jambonz_workers.facts import decode_facts
@@ -209,8 +209,14 @@ class Calls:
         reply: "asyncio.Future[Any]",
     ) -> Outcome:
         try:
-            if isinstance(send_reply(await reply), Gone):
-                raise CallGone(call_sid)
+            match send_reply(await reply):
+                case Gone():
+                    raise CallGone(call_sid)
+                case Full(waiting):
+                    reason = f"{waiting} batches wait for the call's websocket"
+                    return Outcome(directives[0].id, OutcomeKind.REFUSED, reason)
+                case Queued():
+                    pass
             await asyncio.wait(futures, timeout=self._outcome_wait_s)
             for directive, future in zip(directives, futures, strict=True):
                 outcome = future.result() if future.done() else Outcome(directive.id, OutcomeKind.QUEUED)

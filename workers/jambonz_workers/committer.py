@@ -57,7 +57,7 @@ class Committer:
         previous = live.sent.get(commit.series, 0)
         live.sent[commit.series] = max(previous, commit.n)
         event = (commit.series, commit.n)
-        renews = live.renews(self._loop.time(), has_batch=bool(batch))
+        renews = live.renews(self._loop.time())
         keys, args = commit_args(live.ownership, event, batch, changes, previous=previous, renews=renews)
         self._outbox.script(partial(self._answered, live, event, on_committed), script.COMMIT, keys, args)
 

@@ -25,7 +25,7 @@ class LiveCall:
         sent: Highest n that was sent to Redis, by epoch.
         is_inherited: Another owner had handled events of it, and the application has not been told of the takeover.
             A notice may come without that: its first owner died before it had begun, or an adoption was repeated.
-        renew_at_s: Loop time from which on the next batch renews the time to live of the Call's keys.
+        renew_at_s: Loop time from which on the next commit renews the time to live of the Call.
     """
 
     call: Call
@@ -50,13 +50,11 @@ class LiveCall:
         """Note that Redis has this event; its epoch is below zero for effects outside of events."""
         self.committed[epoch] = max(n, self.committed.get(epoch, 0))
 
-    def renews(self, now_s: float, *, has_batch: bool) -> bool:
-        """Tell whether the next commit renews the time to live of the Call's keys, four times in its length."""
+    def renews(self, now_s: float) -> bool:
+        """Tell whether the next commit renews the time to live of the Call, four times in its length."""
         if now_s < self.renew_at_s:
             return False
-        if has_batch:
-            # Not before there is one, which makes the log.
-            self.renew_at_s = now_s + self.ownership.ttl_ms / 4000
+        self.renew_at_s = now_s + self.ownership.ttl_ms / 4000
         return True
 
 

@@ -62,8 +62,6 @@ class Recovery:
         self._own(list(self._owner.live))
         for live in list(self._owner.live.values()):
             call = live.call
-            # The log may be lost with its time to live.
-            live.renew_at_s = 0.0
             memory = Memory(
                 call.app,
                 encode_facts(call.facts) if call.facts else b"",

@@ -52,5 +52,8 @@ ABANDON: Final = _packaged("abandon")
 RESTORE: Final = _packaged("restore")
 BURY: Final = _packaged("bury")
 RETIRE: Final = _packaged("retire")
+UNDELIVERED: Final = _packaged("undelivered")
 
-ALL: Final = (ATTACH, DETACH, CLAIM, COMMIT, SEND, ACKED, END, ORPHAN, HEARTBEAT, ABANDON, RESTORE, BURY, RETIRE)
+ALL: Final = (
+    ATTACH, DETACH, CLAIM, COMMIT, SEND, UNDELIVERED, ACKED, END, ORPHAN, HEARTBEAT, ABANDON, RESTORE, BURY, RETIRE,
+)  # fmt: skip

@@ -38,7 +38,6 @@ async def keys_of_calls(redis_url: str) -> list[str]:
     """Return what is in Redis because of calls, entries of streams included."""
     async with look_into(redis_url) as client:
         found = [key async for key in client.scan_iter("jc:call:*")]
-        found += [key async for key in client.scan_iter("jc:log:*")]
         for pattern in ("jc:owned:*", "jc:held:*"):
             found += [f"{key}: {await client.smembers(key)}" async for key in client.scan_iter(pattern)]
         streams = [key async for key in client.scan_iter("jc:inbox:*")]

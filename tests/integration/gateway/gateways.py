@@ -214,7 +214,7 @@ async def finished(jambonz: Caller, worker: Worker) -> None:
 
 async def log_is_empty(worker: Worker, sid: str) -> None:
     async def is_empty() -> bool:
-        return await worker.redis.xlen(KEYS.log(sid)) == 0
+        return not await worker.run(script.UNDELIVERED, scripts.undelivered_args(CallKeys.of(KEYS, sid), 0))
 
     await until(is_empty, "all batches have been delivered and deleted")
 

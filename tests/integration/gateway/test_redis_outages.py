@@ -66,7 +66,6 @@ async def test_batch_after_a_lost_second_is_delivered_though_the_gateway_has_not
         await log_is_empty(worker, "call-1")
         # As an append-only file has it that was written a second ago.
         await worker.redis.hset(KEYS.call("call-1"), "seq", 1)
-        await worker.redis.delete(KEYS.log("call-1"))
         await worker.restores("call-1")
         msgid = await jambonz.says("verb:hook")
         await worker.sends("call-1", Ack("a", 1, msgid, SAY))

@@ -19,6 +19,7 @@ from jambonz_shared.redis.scripts import (
     Duplicate,
     Ended,
     Fenced,
+    Full,
     Gone,
     Orphaned,
     OtherApp,
@@ -30,6 +31,7 @@ from jambonz_shared.redis.scripts import (
     acked_reply,
     attach_args,
     attach_reply,
+    batch_field,
     claim_args,
     claim_reply,
     commit_args,
@@ -42,6 +44,8 @@ from jambonz_shared.redis.scripts import (
     orphan_reply,
     send_args,
     send_reply,
+    undelivered_args,
+    undelivered_reply,
 )
 from jambonz_shared.redis.wire import Reply
 
@@ -116,7 +120,7 @@ class Desk:
         args = commit_args(ownership, (epoch, n), batch, changes)
         return commit_reply(await self.link.script_call(script.COMMIT, *args))
 
-    async def send(self, batch: bytes, *, is_young: bool = False) -> Queued | Gone:
+    async def send(self, batch: bytes, *, is_young: bool = False) -> Queued | Full | Gone:
         """Send."""
         args = send_args(self.keys, TTL_MS, batch, is_young=is_young)
         return send_reply(await self.link.script_call(script.SEND, *args))
@@ -133,11 +137,15 @@ class Desk:
         """Orphan."""
         return orphan_reply(await self.link.script_call(script.ORPHAN, *orphan_args(self.keys, worker_id)))
 
-    async def log(self) -> list[tuple[bytes, bytes]]:
-        """Return ids and batches of the call log."""
-        entries = await self.link.call("XRANGE", self.keys.log, "-", "+")
-        assert isinstance(entries, list)
-        return [(entry_id, fields[1]) for entry_id, fields in entries]
+    async def log(self, after_seq: int = 0) -> list[tuple[int, bytes]]:
+        """Return the numbers and batches of the call log behind a cursor."""
+        return undelivered_reply(
+            await self.link.script_call(script.UNDELIVERED, *undelivered_args(self.keys, after_seq))
+        )
+
+    async def delivered(self, *seqs: int) -> None:
+        """Delete batches, as a gateway does."""
+        assert await self.link.call("HDEL", self.keys.call, *map(batch_field, seqs)) == len(seqs)
 
     async def field(self, name: str) -> Reply:
         """Return one field of the hash."""

@@ -90,16 +90,14 @@ async def test_attach_tells_owner_fence_seq_and_acked(desk: Desk) -> None:
     )
 
 
-async def test_last_detach_starts_the_grace_time_of_hash_and_log(desk: Desk) -> None:
+async def test_last_detach_starts_the_grace_time(desk: Desk) -> None:
     """A call whose socket never comes back goes by itself (P8)."""
     await desk.attach()
     await desk.attach(line="side")
-    assert isinstance(await desk.send(b"batch"), Queued)
     assert await desk.detach(1) == 1
     assert await desk.client.pttl(desk.keys.call) > GRACE_MS
     assert await desk.detach(2) == 0
     assert 0 < await desk.client.pttl(desk.keys.call) <= GRACE_MS
-    assert 0 < await desk.client.pttl(desk.keys.log) <= GRACE_MS
 
 
 async def test_repeated_detach_tells_nobody_and_prolongs_nothing(desk: Desk) -> None:
@@ -112,8 +110,8 @@ async def test_repeated_detach_tells_nobody_and_prolongs_nothing(desk: Desk) -> 
     assert await desk.client.pttl(desk.keys.call) <= GRACE_MS
 
 
-async def test_attach_in_the_grace_time_brings_back_hash_and_log(desk: Desk) -> None:
-    """What waits in the log must not go a minute after the socket has come back."""
+async def test_attach_in_the_grace_time_brings_back_the_call(desk: Desk) -> None:
+    """With all that waits for its delivery."""
     await desk.attach()
     await desk.send(b"batch")
     await desk.detach(1)
@@ -121,7 +119,7 @@ async def test_attach_in_the_grace_time_brings_back_hash_and_log(desk: Desk) -> 
     assert isinstance(attached, Attached)
     assert attached.existed
     assert await desk.client.pttl(desk.keys.call) > GRACE_MS
-    assert await desk.client.pttl(desk.keys.log) > GRACE_MS
+    assert await desk.log() == [(1, b"batch")]
 
 
 async def test_detach_of_a_gone_call_says_so_and_makes_none(desk: Desk) -> None:
@@ -146,7 +144,7 @@ async def test_refill_after_loss_of_data_brings_back_the_numbers(desk: Desk) -> 
     assert (refilled.epoch, refilled.existed, refilled.live_epochs) == (3, False, (3,))
     assert await desk.heard() == []
     assert await desk.send(b"batch") == Queued(refilled.seq + 1, "g1")
-    assert await desk.log() == [(b"%d-0" % (refilled.seq + 1), b"batch")]
+    assert await desk.log() == [(refilled.seq + 1, b"batch")]
 
 
 async def test_seq_of_a_refilled_call_is_beyond_what_any_gateway_has_seen(desk: Desk) -> None:
@@ -195,15 +193,3 @@ async def test_reattach_of_a_connection_counts_it_once(desk: Desk) -> None:
     assert isinstance(again, Attached)
     assert again.live_epochs == (1,)
     assert await desk.detach(1) == 0
-
-
-async def test_call_whose_hash_alone_was_lost_goes_on_behind_its_log(desk: Desk) -> None:
-    """An entry of the log keeps its id; a lower one would be refused by XADD, and the commit with it."""
-    await desk.attach()
-    for _ in range(3):
-        await desk.send(b"batch")
-    await desk.client.delete(desk.keys.call)
-    attached = await desk.attach()
-    assert isinstance(attached, Attached)
-    assert attached.seq == 3
-    assert await desk.send(b"next") == Queued(4, "g1")

@@ -8,7 +8,19 @@ import redis.asyncio
 from jambonz_shared.redis import script
 from jambonz_shared.redis.errors import ResponseError
 from jambonz_shared.redis.link import Link
-from jambonz_shared.redis.scripts import EARLY, Changes, Committed, Duplicate, Fenced, Gone, Queued, commit_args
+from jambonz_shared.redis.scripts import (
+    EARLY,
+    Changes,
+    Claimed,
+    Committed,
+    Duplicate,
+    Fenced,
+    Full,
+    Gone,
+    Queued,
+    claim_args,
+    commit_args,
+)
 from tests.integration.redis.desk import GRACE_MS, TTL_MS, Desk
 
 pytestmark = pytest.mark.both_redis
@@ -29,7 +41,7 @@ async def test_batch_is_in_the_log_and_on_the_channel(desk: Desk) -> None:
     assert await desk.commit(owner, 1, 1, batch) == Committed(1)
     assert await desk.commit(owner, 1, 2, b"second") == Committed(2)
     assert await desk.heard() == [b"D1\n" + batch, b"D2\nsecond"]
-    assert await desk.log() == [(b"1-0", batch), (b"2-0", b"second")]
+    assert await desk.log() == [(1, batch), (2, b"second")]
 
 
 async def test_commit_without_batch_keeps_the_seq(desk: Desk) -> None:
@@ -49,7 +61,7 @@ async def test_event_is_committed_once(desk: Desk) -> None:
     again = Changes(b"{}", "failed", {"a": b"2"})
     assert await desk.commit(owner, 1, 2, b"again", again) == Duplicate(1)
     assert await desk.commit(owner, 1, 1, b"earlier", again) == Duplicate(1)
-    assert await desk.log() == [(b"1-0", b"batch")]
+    assert await desk.log() == [(1, b"batch")]
     assert (await desk.field("s:a"), await desk.field("facts"), await desk.field("status")) == (b"1", None, None)
 
 
@@ -69,13 +81,11 @@ async def test_commit_waits_for_its_predecessor_that_redis_refused(desk: Desk) -
 
 async def test_refusal_inside_a_script_has_the_code_of_its_command(desk: Desk) -> None:
     """Redis 6.2 wraps it, yet a commit that memory has run out for, or that met a replica, is to be repeated."""
-    owner = await desk.owned()
-    args = commit_args(owner, (1, 1), b"batch")
-    await desk.client.set(desk.keys.log, "no stream", px=60_000)
+    args = commit_args(await desk.owned(), (1, 1), b"batch")
+    await desk.client.set(desk.keys.call, "no hash", px=60_000)
     with pytest.raises(ResponseError) as raised:
         await desk.link.script_call(script.COMMIT, *args)
     assert raised.value.code == "WRONGTYPE"
-    await desk.client.delete(desk.keys.log)
 
 
 async def test_events_are_counted_per_epoch(desk: Desk) -> None:
@@ -171,32 +181,82 @@ async def test_work_in_the_grace_time_does_not_prolong_it(desk: Desk, by: str) -
     reply = await (desk.commit(owner, 1, 1, b"batch") if by == "commit" else desk.send(b"batch"))
     assert isinstance(reply, Committed | Queued)
     assert 0 < await desk.client.pttl(desk.keys.call) <= GRACE_MS
-    assert 0 < await desk.client.pttl(desk.keys.log) <= GRACE_MS
 
 
 @pytest.mark.parametrize("by", ["commit", "send", "commit without batch"])
 async def test_work_on_a_live_call_renews_it(desk: Desk, by: str) -> None:
     """A call that outlives ``call_ttl`` stays as long as something happens on it."""
     owner = await desk.owned()
-    await desk.send(b"batch")
-    for key in (desk.keys.call, desk.keys.log):
-        await desk.client.pexpire(key, TTL_MS // 2 - 1000)
+    await desk.client.pexpire(desk.keys.call, TTL_MS // 2 - 1000)
     if by == "send":
         await desk.send(b"batch")
     else:
         await desk.commit(owner, 1, 1, b"batch" if by == "commit" else b"")
-    for key in (desk.keys.call, desk.keys.log):
-        assert await desk.client.pttl(key) > TTL_MS - 60_000
+    assert await desk.client.pttl(desk.keys.call) > TTL_MS - 60_000
 
 
-async def test_deleted_entries_do_not_come_again_and_ids_go_on(desk: Desk) -> None:
+async def test_delivered_batches_do_not_come_again_and_numbers_go_on(desk: Desk) -> None:
     """Delivered batches are deleted by the gateway; the numbers go on behind them."""
     owner = await desk.owned()
     await desk.commit(owner, 1, 1, b"a")
-    await desk.link.call("XDEL", desk.keys.log, "1-0")
+    await desk.delivered(1)
     assert await desk.commit(owner, 1, 2, b"b") == Committed(2)
-    assert await desk.log() == [(b"2-0", b"b")]
-    assert await desk.client.pttl(desk.keys.log) > 0
+    assert await desk.log() == [(2, b"b")]
+
+
+async def test_log_is_read_behind_the_cursor_in_the_order_of_numbers(desk: Desk) -> None:
+    """A gap of two batches after eight delivered ones: ten comes after nine, not before."""
+    for n in range(1, 12):
+        await desk.send(b"%d" % n)
+    await desk.delivered(9)
+    assert await desk.log(after_seq=7) == [(8, b"8"), (10, b"10"), (11, b"11")]
+    assert await desk.log(after_seq=11) == []
+
+
+async def test_log_of_a_gone_call_is_empty(link: Link, client: redis.asyncio.Redis) -> None:
+    """A gateway may ask for it late."""
+    assert await Desk(link, client).log() == []
+    assert await client.keys("*") == []
+
+
+async def test_fields_named_like_batches_do_not_mix_with_the_state(desk: Desk) -> None:
+    """Call state and log share a hash: who claims gets the state alone, who reads the log gets batches alone."""
+    owner = await desk.owned()
+    await desk.commit(owner, 1, 1, b"batch", Changes(state={"b:1": b"1", "b:x": b"2"}))
+    claimed = await desk.claim()
+    assert isinstance(claimed, Claimed)
+    assert claimed.record.state == {"b:1": b"1", "b:x": b"2"}
+    assert await desk.log() == [(1, b"batch")]
+
+
+async def test_claim_hands_no_batches_to_the_worker(desk: Desk) -> None:
+    """They may be large, and are its gateway's."""
+    await desk.send(b"batch")
+    reply = await desk.link.script_call(script.CLAIM, *claim_args(desk.keys, "w1", "ivr"))
+    assert isinstance(reply, list)
+    assert b"fence" in reply
+    assert b"b:1" not in reply
+
+
+async def test_send_is_refused_while_too_many_batches_wait(desk: Desk) -> None:
+    """A loop that sends to a call without a websocket must not fill Redis; what is delivered makes room again."""
+    await desk.detach(1)
+    for seq in range(1, 1001):
+        assert await desk.send(b"batch") == Queued(seq, "g1")
+    before = await desk.client.hgetall(desk.keys.call)
+    await desk.listen()
+    assert await desk.send(b"batch") == Full(1000)
+    assert await desk.client.hgetall(desk.keys.call) == before
+    assert await desk.heard() == []
+    await desk.delivered(1)
+    assert await desk.send(b"batch") == Queued(1001, "g1")
+
+
+async def test_state_does_not_count_as_batches_that_wait(desk: Desk) -> None:
+    """A call with thousands of fields can be commanded like any other."""
+    owner = await desk.owned()
+    await desk.commit(owner, 1, 1, changes=Changes(state={f"f{number}": b"1" for number in range(2000)}))
+    assert await desk.send(b"batch") == Queued(1, "g1")
 
 
 async def test_batches_of_many_writers_have_one_order_everywhere(desk: Desk) -> None:
@@ -206,5 +266,5 @@ async def test_batches_of_many_writers_have_one_order_everywhere(desk: Desk) -> 
     both = [desk.commit(owner, 1, n, b"c%d" % n) for n in range(1, 51)], [desk.send(b"s%d" % n) for n in range(50)]
     await asyncio.gather(*both[0], *both[1])
     log = await desk.log()
-    assert [entry_id for entry_id, _ in log] == [b"%d-0" % seq for seq in range(1, 101)]
-    assert await desk.heard() == [b"D%d\n%s" % (seq, batch) for seq, (_, batch) in enumerate(log, start=1)]
+    assert [seq for seq, _ in log] == list(range(1, 101))
+    assert await desk.heard() == [b"D%d\n%s" % entry for entry in log]

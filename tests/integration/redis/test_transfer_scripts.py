@@ -158,6 +158,19 @@ async def test_call_that_redis_has_lost_comes_back_to_the_app_of_the_newest_fenc
     assert (await desk.field("app"), await desk.field("s:given")) == (b"sales", b"2")
 
 
+@pytest.mark.parametrize("first", ["worker", "gateway"])
+async def test_nothing_stays_of_an_earlier_visit_that_redis_comes_back_to(desk: Desk, first: str) -> None:
+    """The call was with another app and is back; Redis has lost both transfers, and still has the state of before."""
+    before = await consented(desk, consent())
+    back = Ownership(desk.keys, "w3", before.fence + 4, before.ttl_ms)
+    if first == "gateway":
+        await desk.attach(epoch_known=3, line="side", owner_known="w3", fence_known=back.fence)
+    since = {"@since": b'{"epoch":3,"fence":%d}' % (before.fence + 2)}
+    await restored(desk, back, "ivr", given=b"1", **since)
+    assert (await desk.field("s:secret"), await desk.field("s:@transfer")) == (None, None)
+    assert (await desk.field("s:given"), await desk.field("s:@since")) == (b"1", since["@since"])
+
+
 async def test_gateway_tells_a_redis_that_has_lost_the_transfer(desk: Desk) -> None:
     """It attached with a newer fence than Redis remembers; the first app's state is not handed on by that."""
     first = await consented(desk, consent())

@@ -24,7 +24,15 @@ from jambonz_shared.envelope import Envelope
 from jambonz_shared.keys import GROUP, Keys
 from jambonz_shared.outcome import Outcome, OutcomeKind
 from jambonz_shared.redis import script
-from jambonz_shared.redis.scripts import Attach, Attached, CallKeys, attach_args, attach_reply, detach_args
+from jambonz_shared.redis.scripts import (
+    Attach,
+    Attached,
+    CallKeys,
+    attach_args,
+    attach_reply,
+    batch_field,
+    detach_args,
+)
 from tests.conditions import until
 
 GATEWAY_ID = "gateway-double"
@@ -177,7 +185,7 @@ class Line:
     async def forget(self) -> None:
         """Remove the call from Redis, as its TTL would."""
         keys = CallKeys.of(self.gateway.keys, self.sid)
-        await self.gateway.redis.delete(keys.call, keys.log)
+        await self.gateway.redis.delete(keys.call)
         await self.leave()
 
     async def leave(self) -> None:
@@ -200,7 +208,7 @@ class Line:
                 self.seqs.append(seq)
                 self.batches.append(decode_batch(raw))
                 redis, keys = self.gateway.redis, self.gateway.keys
-                await redis.xdel(keys.log(self.sid), f"{seq}-0")
+                await redis.hdel(keys.call(self.sid), batch_field(seq))
                 for directive in self.batches[-1]:
                     if directive.reply_to and (outcome := self.gateway.outcome(directive)):
                         await redis.publish(keys.outcomes(directive.reply_to), outcome.encode())

@@ -155,7 +155,7 @@ async def test_the_end_runs_the_end_handler_and_leaves_nothing(start: Start, gat
     assert ended.get_nowait() == [0, 1, 2]
     assert running.worker.office.live == {}
     assert await gateway.owned_by(running.worker.id) == set()
-    assert not await gateway.redis.exists(gateway.keys.call(line.sid), gateway.keys.log(line.sid))
+    assert not await gateway.redis.exists(gateway.keys.call(line.sid))
 
 
 async def test_an_end_that_comes_too_early_does_not_end_the_call(start: Start, gateway: GatewayDouble) -> None:

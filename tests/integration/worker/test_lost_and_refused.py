@@ -92,18 +92,19 @@ async def _welcome(call: Call) -> object:
 async def test_a_commit_that_redis_refuses_is_logged_and_loses_no_other_call(
     start: Start, gateway: GatewayDouble, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A log key of the wrong type stands for whatever no repetition would cure."""
+    """A key of the wrong type stands for whatever no repetition would cure."""
     app = App()
     app.on("session:new")(_welcome)
     running = await start(app)
     broken, sound = await gateway.open(), await gateway.open()
-    await redis.set(gateway.keys.log(broken.sid), "no stream")
-    await broken.send("session:new", {"direction": "inbound"})
+    assert await broken.start() == [SAY]
+    await redis.set(gateway.keys.call(broken.sid), "no hash", px=60_000)
+    await broken.send("verb:hook", hook="/any")
     await until(lambda: running.worker.metrics.tally.commits["failed"] == 1, "the refusal is counted")
     assert any(record.message == "commit refused by redis" for record in caplog.records)
     assert await sound.start() == [SAY]
-    await redis.delete(gateway.keys.log(broken.sid))
-    await broken.end()
+    await broken.forget()
+    await gateway.nothing_waits()
     await sound.end()
 
 

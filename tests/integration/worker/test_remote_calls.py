@@ -9,6 +9,7 @@ import pytest
 from jambonz_cluster.embedded_redis import EmbeddedRedis
 from jambonz_shared.directive import Close, Command
 from jambonz_shared.outcome import Outcome, OutcomeKind
+from jambonz_shared.redis.scripts import batch_field
 from jambonz_workers import App, Call, CallGone, Calls, LinkDown
 from tests.conditions import until
 from tests.integration.worker.conftest import Start
@@ -165,6 +166,24 @@ async def test_a_command_nobody_answers_for_is_queued(start: Start, gateway: Gat
         outcome = await (await calls.get(line.sid)).hangup()
     assert outcome.kind is OutcomeKind.QUEUED
     await line.wait(lambda: bool(line.frames), "the command arrives all the same")
+    await line.end()
+
+
+async def test_a_command_is_refused_while_a_thousand_wait(start: Start, gateway: GatewayDouble, calls: Calls) -> None:
+    """P4: a loop that commands a call without a websocket is told, before it fills Redis."""
+    await start(app_with())
+    line = await gateway.open()
+    await line.start()
+    remote = await calls.get(line.sid)
+    waiting = [batch_field(seq) for seq in range(1, 1001)]
+    await gateway.redis.hset(
+        gateway.keys.call(line.sid), items=[part for field in waiting for part in (field, "batch")]
+    )
+    outcome = await remote.mute()
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.REFUSED, "1000 batches wait for the call's websocket")
+    await gateway.redis.hdel(gateway.keys.call(line.sid), *waiting)
+    assert (await remote.mute()).kind is OutcomeKind.SENT
+    assert len(line.frames) == 1
     await line.end()
 
 

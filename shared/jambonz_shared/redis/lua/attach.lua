@@ -1,20 +1,20 @@
 -- A Connection attaches to a Call; the Call is made if there is none.
--- KEYS: call, log, chan.  ARGV: gateway_id, app, path, line, ttl_ms, is_reconnect (0/1), epoch_known, seq_known,
+-- KEYS: call, chan.  ARGV: gateway_id, app, path, line, ttl_ms, is_reconnect (0/1), epoch_known, seq_known,
 -- owner_known, fence_known, is_acked_known (0/1).
 -- Reply: {"app", other_app}, or {"ok", epoch, owner, fence, seq, acked, existed, live epochs as "1,2", app,
 -- is_passed_over (0/1), former owner of a Call that this Connection has taken to its app}.
 --
 -- epoch_known 0 is a new Connection. Above 0 it is one that was attached before: it comes back within the grace
 -- time, or Redis has lost its data and is refilled; numbers then never fall, so that nobody takes new for old.
--- The log is renewed with the hash: at detach both got the short grace time. Of an owner that Redis has lost, or not
--- heard of yet, the gateway tells: that worker has the Call's state in memory, which nobody else has.
+-- Of an owner that Redis has lost, or not heard of yet, the gateway tells: that worker has the Call's state in memory,
+-- which nobody else has.
 --
 -- A new Connection of another app takes the Call there if the Call's app has consented (field s:@transfer, which is
 -- used up): nobody owns it then, and nothing of its state stays but what the consent names. What was committed until
 -- then was the other app's: s:@since tells. The line main of the app that the Call has come from (s:@from) goes on, as
 -- an older line of the same Call. Once a side line is there jambonz takes commands there only (PROTOCOL.md 2.5): all
 -- others are passed over.
-local call, log, chan = KEYS[1], KEYS[2], KEYS[3]
+local call, chan = KEYS[1], KEYS[2]
 local gateway_id, app, path, line, ttl_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local is_reconnect, epoch_known, seq_known = ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8])
 
@@ -69,16 +69,6 @@ if old[1] and old[1] ~= app then
   end
 end
 local newest, seq = tonumber(old[2] or 0), tonumber(old[5] or 0)
-
-if not old[5] and redis.call('EXISTS', log) == 1 then
-  -- Only the hash was lost: entries of the log keep their ids, and XADD refuses a seq at or below the last of them.
-  local info = redis.call('XINFO', 'STREAM', log)
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then
-      seq = math.max(seq, tonumber(string.match(info[i + 1], '^%d+')))
-    end
-  end
-end
 
 if existed == 0 and epoch_known > 0 then
   -- Redis lost the Call, and other gateways may have seen more of it than this one: they would take a batch with a
@@ -149,7 +139,6 @@ if acked == 1 then
 end
 redis.call('HSET', call, unpack(set))
 redis.call('PEXPIRE', call, ttl_ms)
-redis.call('PEXPIRE', log, ttl_ms)
 if epoch_known == 0 then
   redis.call('PUBLISH', chan, 'N' .. epoch .. '\31' .. line)
 end

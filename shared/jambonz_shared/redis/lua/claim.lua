@@ -1,7 +1,7 @@
 -- A worker takes a Call that nobody else owns, and gets all that is known of it.
 -- KEYS: call, chan.  ARGV: worker_id, is_young (0/1), app of the worker.
 -- Reply: {"gone"}, {"app", other_app} of a Call that is not its app's, {"owned", owner}, or
--- {"ok", fence, field, value, ...} with the whole hash.
+-- {"ok", fence, field, value, ...} with the whole hash but the batches: those are for gateways.
 --
 -- is_young: the worker's link has just come up, Redis may have lost its last second, and the gateway may not have told
 -- yet which seq it has seen. The next one is the time in ms, beyond all of them.
@@ -37,7 +37,11 @@ if ARGV[2] == '1' and tonumber(old[3] or 0) < now_ms then
 end
 redis.call('PUBLISH', chan, 'O' .. string.format('%.0f', fence) .. '\31' .. worker_id)
 
-local reply = redis.call('HGETALL', call)
-table.insert(reply, 1, fence)
-table.insert(reply, 1, 'ok')
+local fields, reply = redis.call('HGETALL', call), {'ok', fence}
+for i = 1, #fields, 2 do
+  if string.sub(fields[i], 1, 2) ~= 'b:' then
+    reply[#reply + 1] = fields[i]
+    reply[#reply + 1] = fields[i + 1]
+  end
+end
 return reply

@@ -1,9 +1,9 @@
 -- A Connection leaves a Call; without any left, the Call lives for the grace time only.
--- KEYS: call, log, chan.  ARGV: epoch, grace_ms.
+-- KEYS: call, chan.  ARGV: epoch, grace_ms.
 -- Reply: number of Connections left, -1 if the Call is gone.
 --
 -- May be repeated: only the first one publishes and starts the grace time.
-local call, log, chan = KEYS[1], KEYS[2], KEYS[3]
+local call, chan = KEYS[1], KEYS[2]
 local epoch, grace_ms = ARGV[1], ARGV[2]
 
 if redis.call('EXISTS', call) == 0 then
@@ -16,6 +16,5 @@ local left = redis.call('HINCRBY', call, 'live', -1)
 redis.call('PUBLISH', chan, 'L' .. epoch)
 if left == 0 then
   redis.call('PEXPIRE', call, grace_ms)
-  redis.call('PEXPIRE', log, grace_ms)
 end
 return left

@@ -1,7 +1,7 @@
 -- The owner ends a Call: nothing of it stays.
--- KEYS: call, log, chan.  ARGV: worker_id, fence.
+-- KEYS: call, chan.  ARGV: worker_id, fence.
 -- Reply: {"gone"}, {"fenced", owner}, {"live"} while Connections are left, or {"ok"}.
-local call, log, chan = KEYS[1], KEYS[2], KEYS[3]
+local call, chan = KEYS[1], KEYS[2]
 
 local old = redis.call('HMGET', call, 'app', 'owner', 'fence', 'live')
 if not old[1] then
@@ -13,6 +13,6 @@ end
 if (tonumber(old[4]) or 0) > 0 then
   return {'live'}
 end
-redis.call('DEL', call, log)
+redis.call('DEL', call)
 redis.call('PUBLISH', chan, 'E')
 return {'ok'}

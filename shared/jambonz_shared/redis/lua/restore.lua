@@ -1,5 +1,5 @@
 -- The owner writes down what it remembers of a Call, because Redis may have lost some of it, or all.
--- KEYS: call, log, chan.
+-- KEYS: call, chan.
 -- ARGV: worker_id, fence, app, grace_ms, facts, status, k, k pairs of epoch and committed n, then pairs of a state
 -- field and its JSON.
 -- Reply: {"fenced", owner} if the Call was claimed or orphaned since, else {"ok", Connections attached}.
@@ -7,7 +7,10 @@
 -- Without a hash the Call is made anew for the grace time: its gateway attaches to it when it is back. Numbers never
 -- fall: what Redis kept may be newer than a worker that was stopped. The seq goes on at the time in ms, beyond all that
 -- gateways have seen: one of the second that Redis has lost they would take for delivered.
-local call, log, chan = KEYS[1], KEYS[2], KEYS[3]
+--
+-- Of the state nothing stays that the owner does not name. It names all that it has ever sent, also what is on its way
+-- here behind this; what it does not know was deleted since, or is of an app that had the Call before.
+local call, chan = KEYS[1], KEYS[2]
 local worker_id, fence, grace_ms = ARGV[1], ARGV[2], ARGV[4]
 
 local old = redis.call('HMGET', call, 'app', 'owner', 'fence', 'live', 'seq')
@@ -21,12 +24,9 @@ if not old[1] or newest_fence < tonumber(fence) then
   set[#set + 1] = 'app'
   set[#set + 1] = ARGV[3]
 end
-if old[1] and old[1] ~= ARGV[3] then
-  -- Written by the owner it had before it was taken to this app.
-  for _, field in ipairs(redis.call('HKEYS', call)) do
-    if string.sub(field, 1, 2) == 's:' then
-      redis.call('HDEL', call, field)
-    end
+for _, field in ipairs(redis.call('HKEYS', call)) do
+  if string.sub(field, 1, 2) == 's:' then
+    redis.call('HDEL', call, field)
   end
 end
 local now = redis.call('TIME')
@@ -61,7 +61,6 @@ for from = 1, #set, 4000 do
 end
 if not old[1] then
   redis.call('PEXPIRE', call, grace_ms)
-  redis.call('PEXPIRE', log, grace_ms)
 end
 -- Also when it is known: a gateway that was back first found no inbox, gave its event to dispatch, and holds the rest
 -- until it hears of an owner.

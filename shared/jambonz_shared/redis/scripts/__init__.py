@@ -23,11 +23,15 @@ from jambonz_shared.redis.scripts.batches import (
     Changes,
     Committed,
     Duplicate,
+    Full,
     Queued,
+    batch_field,
     commit_args,
     commit_reply,
     send_args,
     send_reply,
+    undelivered_args,
+    undelivered_reply,
 )
 from jambonz_shared.redis.scripts.names import GONE, CallKeys, Fenced, Gone, KeysAndArgs, OtherApp
 from jambonz_shared.redis.scripts.ownership import (
@@ -80,6 +84,7 @@ __all__ = [
     "Duplicate",
     "Ended",
     "Fenced",
+    "Full",
     "Gone",
     "Heartbeat",
     "KeysAndArgs",
@@ -97,6 +102,7 @@ __all__ = [
     "acked_reply",
     "attach_args",
     "attach_reply",
+    "batch_field",
     "bury_args",
     "bury_reply",
     "call_record",
@@ -118,4 +124,6 @@ __all__ = [
     "retire_reply",
     "send_args",
     "send_reply",
+    "undelivered_args",
+    "undelivered_reply",
 ]

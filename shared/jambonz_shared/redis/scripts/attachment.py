@@ -65,7 +65,7 @@ class Attached:
 
 def attach_args(call: CallKeys, attach: Attach) -> KeysAndArgs:
     """Return what ``attach`` needs."""
-    return (call.call, call.log, call.chan), (
+    return (call.call, call.chan), (
         attach.gateway_id,
         attach.app,
         attach.path,
@@ -107,7 +107,7 @@ def attach_reply(reply: object) -> Attached | OtherApp:
 
 def detach_args(call: CallKeys, epoch: int, grace_ms: int) -> KeysAndArgs:
     """Return what ``detach`` needs."""
-    return (call.call, call.log, call.chan), (epoch, grace_ms)
+    return (call.call, call.chan), (epoch, grace_ms)
 
 
 def detach_reply(reply: object) -> int | Gone:

@@ -1,4 +1,4 @@
-"""Batches of Directives go into the log of a Call: ``commit`` by its owner, ``send`` by anybody. Pure."""
+"""Batches of Directives: a Call's owner does ``commit``, anybody ``send``, its gateway reads ``undelivered``. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from jambonz_shared.redis.scripts.ownership import Ownership
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a commit changes beside the log.
+    """What a commit changes beside its batch.
 
     Attributes:
         facts: JSON object that replaces the facts; empty changes nothing.
@@ -58,8 +58,7 @@ def commit_args(
     Args:
         event: Epoch and n; n 0 is no event.
         previous: The n of this epoch that was sent before this one, 0 if none; see ``EARLY``.
-        renews: Renew the time to live of the Call's keys: with the first batch of an owner, whose log has none yet,
-            and when a good part of it is over.
+        renews: Renew the time to live of the Call, when a good part of it may be over.
     """
     epoch, n = event
     head = (
@@ -101,23 +100,54 @@ def commit_reply(reply: object) -> Committed | Duplicate | Fenced | Gone:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The batch is in the log; ``gateway`` holds the newest Connection."""
+    """The batch is written down; ``gateway`` holds the newest Connection."""
 
     seq: int
     gateway: str
 
 
+@dataclass(frozen=True, slots=True)
+class Full:
+    """So many batches wait for their delivery that no further one was taken."""
+
+    waiting: int
+
+
+# A batch waits for milliseconds, unless the websocket is gone; then whoever sends in a loop would fill Redis until the
+# grace time (60 s) is over. Tokens of a speech come at some 50 a second, and jambonz is back within seconds.
+_LIMIT: Final = 1000
+
+
 def send_args(call: CallKeys, ttl_ms: int, batch: bytes, *, is_young: bool = False) -> KeysAndArgs:
     """Return what ``send`` needs; ``is_young`` as ``Link.is_young``."""
-    return (call.call, call.log, call.chan), (ttl_ms, batch, int(is_young))
+    return (call.call, call.chan), (ttl_ms, batch, int(is_young), _LIMIT)
 
 
-def send_reply(reply: object) -> Queued | Gone:
+def send_reply(reply: object) -> Queued | Full | Gone:
     """Read the reply of ``send``."""
     match reply:
         case [b"ok", int(seq), bytes(gateway)]:
             return Queued(seq, gateway.decode())
+        case [b"full", int(waiting)]:
+            return Full(waiting)
         case [b"gone"]:
             return GONE
         case _:
             raise unexpected("send", reply)
+
+
+def undelivered_args(call: CallKeys, after_seq: int) -> KeysAndArgs:
+    """Return what ``undelivered`` needs: batches above ``after_seq`` are wanted."""
+    return (call.call,), (after_seq,)
+
+
+def undelivered_reply(reply: object) -> list[tuple[int, bytes]]:
+    """Read the reply of ``undelivered``: seq and batch, in the order of their numbers."""
+    if not isinstance(reply, list) or len(reply) % 2 or not all(isinstance(seq, int) for seq in reply[::2]):
+        raise unexpected("undelivered", reply)
+    return list(zip(reply[::2], reply[1::2], strict=True))
+
+
+def batch_field(seq: int) -> str:
+    """Return the field of a Call's hash that holds a batch until it is delivered."""
+    return f"b:{seq}"

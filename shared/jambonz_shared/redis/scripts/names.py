@@ -16,13 +16,12 @@ class CallKeys:
     """The names of one Call in Redis; made once per Call."""
 
     call: str
-    log: str
     chan: str
 
     @classmethod
     def of(cls, keys: Keys, call_sid: str) -> "CallKeys":
         """Return the names for a ``call_sid``."""
-        return cls(keys.call(call_sid), keys.log(call_sid), keys.chan(call_sid))
+        return cls(keys.call(call_sid), keys.chan(call_sid))
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def claim_reply(reply: object) -> Claimed | OwnedBy | OtherApp | Gone:
 
 
 def call_record(fields: Sequence[Any]) -> CallRecord:
-    """Read ``HGETALL`` of a Call: names and values in turn."""
+    """Read ``HGETALL`` of a Call: names and values in turn. Batches that wait for their delivery are passed over."""
     plain: dict[bytes, bytes] = {}
     committed: dict[int, int] = {}
     live: dict[int, tuple[str, str]] = {}
@@ -86,6 +86,8 @@ def call_record(fields: Sequence[Any]) -> CallRecord:
             case b"c:":
                 gateway, _, line = value.decode().rpartition("\x1f")
                 live[int(name[2:])] = (gateway, line)
+            case b"b:":
+                pass
             case _:
                 plain[name] = value
 
@@ -124,10 +126,10 @@ class Ownership:
     worker_id: str
     fence: int
     ttl_ms: int
-    keys: tuple[str, str, str] = field(init=False, repr=False)
+    keys: tuple[str, str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "keys", (self.call.call, self.call.log, self.call.chan))
+        object.__setattr__(self, "keys", (self.call.call, self.call.chan))
 
 
 @dataclass(frozen=True, slots=True)

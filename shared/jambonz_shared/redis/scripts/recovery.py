@@ -25,7 +25,7 @@ class Abandoned:
 
 def abandon_args(call: CallKeys, gateway_id: str, grace_ms: int, staying: Iterable[int] = ()) -> KeysAndArgs:
     """Return what ``abandon`` needs; ``staying`` are epochs of Connections that the gateway does hold."""
-    return (call.call, call.log, call.chan), (gateway_id, grace_ms, *staying)
+    return (call.call, call.chan), (gateway_id, grace_ms, *staying)
 
 
 def abandon_reply(reply: Any) -> Abandoned | Gone:

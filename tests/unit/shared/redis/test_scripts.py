@@ -22,6 +22,7 @@ from jambonz_shared.redis.scripts import (
     Duplicate,
     Ended,
     Fenced,
+    Full,
     Gone,
     Heartbeat,
     Orphaned,
@@ -34,7 +35,7 @@ from jambonz_shared.redis.scripts import (
 from jambonz_shared.redis.scripts.recovery import Abandoned, Memory, Restored
 
 CALL = CallKeys.of(Keys("x:"), "sid")
-ALL_KEYS = ("x:call:{sid}", "x:log:{sid}", "x:chan:{sid}")
+ALL_KEYS = ("x:call:{sid}", "x:chan:{sid}")
 OWNERSHIP = Ownership(CALL, "w1", 7, 1000)
 
 
@@ -58,7 +59,10 @@ OWNERSHIP = Ownership(CALL, "w1", 7, 1000)
         (scripts.commit_reply, [b"fenced", b""], Fenced("")),
         (scripts.commit_reply, [b"gone"], Gone()),
         (scripts.send_reply, [b"ok", 5, b"g1"], Queued(5, "g1")),
+        (scripts.send_reply, [b"full", 1000], Full(1000)),
         (scripts.send_reply, [b"gone"], Gone()),
+        (scripts.undelivered_reply, [4, b"one", 10, b"two"], [(4, b"one"), (10, b"two")]),
+        (scripts.undelivered_reply, [], []),
         (scripts.acked_reply, 1, True),
         (scripts.acked_reply, 0, False),
         (scripts.end_reply, [b"ok"], Ended()),
@@ -110,12 +114,20 @@ def test_unknown_reply_is_an_error_without_payload(read: Callable[[Any], object]
     assert "secret" not in str(raised.value)
 
 
+@pytest.mark.parametrize("reply", [[b"new", b"secret"], [4], None, b"ok"], ids=["words", "odd", "nil", "text"])
+def test_unknown_log_is_an_error_without_payload(reply: object) -> None:
+    """As for the others; an empty one is none."""
+    with pytest.raises(BadFormat) as raised:
+        scripts.undelivered_reply(reply)
+    assert "secret" not in str(raised.value)
+
+
 def test_record_is_read_from_all_kinds_of_fields() -> None:
-    """The hash holds single fields, and families under ``c:``, ``d:`` and ``s:``."""
+    """The hash holds single fields, and families under ``b:``, ``c:``, ``d:`` and ``s:``; batches are for gateways."""
     hash_fields = {
         b"app": b"ivr", b"path": b"/p", b"gateway": b"g1", b"epoch": b"2", b"owner": b"w1", b"fence": b"9",
         b"seq": b"4", b"acked": b"1", b"facts": b"{}", b"status": b"ringing", b"live": b"1",
-        b"c:2": b"g1\x1fmain", b"d:1": b"10", b"d:2": b"3", b"s:tries": b"1", b"s:s:x": b"2",
+        b"c:2": b"g1\x1fmain", b"d:1": b"10", b"d:2": b"3", b"s:tries": b"1", b"s:s:x": b"2", b"b:4": b"batch",
     }  # fmt: skip
     flat = [part for pair in hash_fields.items() for part in pair]
     assert scripts.call_record(flat) == CallRecord(
@@ -146,13 +158,15 @@ def test_arguments_are_in_the_order_of_the_scripts() -> None:
     attach = replace(attach, owner_known="w1", fence_known=4, is_acked_known=True)
     assert scripts.attach_args(CALL, attach) == (ALL_KEYS, ("g1", "ivr", "/p", "side", 1000, 1, 2, 3, "w1", 4, 1))
     assert scripts.detach_args(CALL, 2, 60) == (ALL_KEYS, (2, 60))
-    assert scripts.claim_args(CALL, "w1", "ivr") == ((CALL.call, CALL.chan), ("w1", 0, "ivr"))
+    assert scripts.claim_args(CALL, "w1", "ivr") == (ALL_KEYS, ("w1", 0, "ivr"))
     assert scripts.claim_args(CALL, "w1", "ivr", is_young=True)[1] == ("w1", 1, "ivr")
-    assert scripts.send_args(CALL, 60, b"batch") == (ALL_KEYS, (60, b"batch", 0))
-    assert scripts.send_args(CALL, 60, b"batch", is_young=True)[1] == (60, b"batch", 1)
+    assert scripts.send_args(CALL, 60, b"batch") == (ALL_KEYS, (60, b"batch", 0, 1000))
+    assert scripts.send_args(CALL, 60, b"batch", is_young=True)[1] == (60, b"batch", 1, 1000)
+    assert scripts.undelivered_args(CALL, 4) == ((CALL.call,), (4,))
+    assert scripts.batch_field(5) == "b:5"
     assert scripts.acked_args(CALL) == ((CALL.call,), ())
     assert scripts.end_args(OWNERSHIP) == (ALL_KEYS, ("w1", 7))
-    assert scripts.orphan_args(CALL, "w1") == ((CALL.call, CALL.chan), ("w1",))
+    assert scripts.orphan_args(CALL, "w1") == (ALL_KEYS, ("w1",))
     assert scripts.heartbeat_args("x:workers", "w1", 2000) == (("x:workers",), ("w1", 2000))
 
 

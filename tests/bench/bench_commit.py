@@ -1,0 +1,108 @@
+"""Instructions of Redis per commit and deletion of its batch, counted by callgrind. Prints, judges nothing.
+
+Run it by hand: ``python -m tests.bench.bench_commit``. It needs valgrind, and starts Redis servers of its own. Unlike
+times, instructions are nearly the same on a busy machine.
+"""
+
+import asyncio
+import re
+import subprocess
+import tempfile
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from jambonz_cluster.embedded_redis import find_redis_server, free_port
+from jambonz_shared.directive import Ack, encode_batch
+from jambonz_shared.keys import Keys
+from jambonz_shared.redis import script
+from jambonz_shared.redis.admin import connect
+from jambonz_shared.redis.endpoint import UrlEndpoint
+from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.scripts import (
+    NO_CHANGES,
+    Attach,
+    CallKeys,
+    Changes,
+    Claimed,
+    Committed,
+    Ownership,
+    attach_args,
+    batch_field,
+    claim_args,
+    claim_reply,
+    commit_args,
+    commit_reply,
+)
+from jambonz_shared.runtime.loop import run_in_loop
+from tests.bench.application import VERBS
+
+CALLS: Final = 64
+# What happens in the first rounds only, and at start and end, is taken off: the difference of two runs is divided.
+ROUNDS: Final = (5, 55)
+# As long as what a worker keeps of an ordinary call.
+FACTS: Final = orjson.dumps(
+    {"from": "+15550001000", "to": "+15550002000", "account_sid": "a" * 36, "direction": "inbound"}
+)
+_TOTAL: Final = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)
+
+
+async def load(url: str, rounds: int) -> None:
+    """Have every call commit the answer to a hook, round by round, and delete it as its gateway does."""
+    link = Link(UrlEndpoint(url))
+    running = asyncio.create_task(link.run())
+    await link.wait_up()
+    calls = [CallKeys.of(Keys(), f"0f6dbbc4-8ac1-4a6e-9d0f-{number:012d}") for number in range(CALLS)]
+    async with aclosing(connect(url)) as client, client.pubsub() as gateway:
+        await gateway.subscribe(*(call.chan for call in calls))
+        owners = [await owned(link, call) for call in calls]
+        for n in range(2, rounds + 2):
+            await asyncio.gather(*(handle(link, owner, n) for owner in owners))
+    running.cancel()
+    await asyncio.wait((running,))
+
+
+async def owned(link: Link, call: CallKeys) -> Ownership:
+    """Return the owner of a call whose first event is committed."""
+    attach = Attach("host-1234-abcdef01", "default", "/", "main", 14_400_000)
+    await link.script_call(script.ATTACH, *attach_args(call, attach))
+    claimed = claim_reply(await link.script_call(script.CLAIM, *claim_args(call, "host-1235-abcdef01", "default")))
+    assert isinstance(claimed, Claimed)
+    owner = Ownership(call, "host-1235-abcdef01", claimed.fence, 14_400_000)
+    await handle(link, owner, 1, Changes(FACTS))
+    return owner
+
+
+async def handle(link: Link, owner: Ownership, n: int, changes: Changes = NO_CHANGES) -> None:
+    """Commit the answer to hook n, and delete the batch."""
+    batch = encode_batch([Ack(f"{n:x}", 1, f"2tNfPq6wEr9yUs3KmXb4{n:02}", orjson.dumps(VERBS))])
+    args = commit_args(owner, (1, n), batch, changes, previous=n - 1, renews=n == 1)
+    committed = commit_reply(await link.script_call(script.COMMIT, *args))
+    assert isinstance(committed, Committed)
+    assert await link.call("HDEL", owner.call.call, batch_field(committed.seq)) == 1
+
+
+def instructions(rounds: int) -> int:
+    """Return what a Redis with an append-only file takes for it, its start and end included."""
+    with tempfile.TemporaryDirectory() as folder:
+        port, counts = free_port(), Path(folder, "callgrind.out")
+        redis = (find_redis_server(), "--port", str(port), "--dir", folder, "--save", "", "--appendonly", "yes")
+        valgrind = ("valgrind", "--tool=callgrind", f"--callgrind-out-file={counts}")
+        with subprocess.Popen((*valgrind, *redis), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            run_in_loop(load(f"redis://127.0.0.1:{port}", rounds))
+            process.terminate()
+        found = _TOTAL.search(counts.read_text())
+        assert found, "callgrind has counted"
+        return int(found[1])
+
+
+def main() -> None:
+    """Print the figure."""
+    few, many = map(instructions, ROUNDS)
+    print(f"{(many - few) / CALLS / (ROUNDS[1] - ROUNDS[0]):,.0f} instructions per commit and deletion")
+
+
+if __name__ == "__main__":
+    main()
