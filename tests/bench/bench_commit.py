@@ -41,7 +41,7 @@ from tests.bench.application import VERBS
 
 CALLS: Final = 64
 # What happens in the first rounds only, and at start and end, is taken off: the difference of two runs is divided.
-ROUNDS: Final = (5, 55)
+ROUNDS: Final = (5, 105)
 # As long as what a worker keeps of an ordinary call.
 FACTS: Final = orjson.dumps(
     {"from": "+15550001000", "to": "+15550002000", "account_sid": "a" * 36, "direction": "inbound"}
@@ -91,8 +91,10 @@ def instructions(rounds: int) -> int:
         redis = (find_redis_server(), "--port", str(port), "--dir", folder, "--save", "", "--appendonly", "yes")
         valgrind = ("valgrind", "--tool=callgrind", f"--callgrind-out-file={counts}")
         with subprocess.Popen((*valgrind, *redis), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            run_in_loop(load(f"redis://127.0.0.1:{port}", rounds))
-            process.terminate()
+            try:
+                run_in_loop(load(f"redis://127.0.0.1:{port}", rounds))
+            finally:
+                process.terminate()
         found = _TOTAL.search(counts.read_text())
         assert found, "callgrind has counted"
         return int(found[1])

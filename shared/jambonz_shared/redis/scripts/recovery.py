@@ -48,7 +48,7 @@ class Memory:
         facts: JSON object, or empty.
         status: Last call status, or empty.
         committed: Highest committed n by epoch.
-        state: JSON by name of the Call state's fields.
+        state: JSON by name of the Call state's fields, all of them: what is not named is deleted.
     """
 
     app: str
