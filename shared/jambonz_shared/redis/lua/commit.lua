@@ -35,7 +35,7 @@ if batch ~= '' then
   seq_text = string.format('%d', seq)
 end
 if seq_text and n > 0 and #ARGV == 7 then
-  -- Nearly always: the answer to a hook, and nothing else has changed. Without tables it is a twentieth cheaper.
+  -- Nearly always: the answer to a hook, and nothing else has changed. Without tables the script is a tenth cheaper.
   redis.call('HSET', call, d, ARGV[4], 'seq', seq_text, 'b:' .. seq_text, batch)
 else
   local set, deleted = {}, {}
