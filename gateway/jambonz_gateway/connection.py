@@ -30,7 +30,8 @@ _WRITE_LIMIT_BYTES: Final = 256 * 1024
 _ABNORMAL: Final = 1006
 
 
-class Connection(asyncio.Protocol):
+# An asyncio.Protocol in all but name, since compiled classes that inherit from others are slow (ADR 0013).
+class Connection:
     """A websocket under our own protocol: websockets' sans-I/O core, no task, one shared timer.
 
     Attributes:
@@ -143,7 +144,7 @@ class Connection(asyncio.Protocol):
             self._close_by_s = NEVER
             self._ping_at_s = now_s + self._board.ping_interval_s
             self.session = self._board.opened(self, welcome)
-            self._ask()
+            self._board.wheel.ask(self, self._next_wake_s())
         return status
 
     def answer(self, answer: Answer) -> None:
@@ -272,13 +273,12 @@ class Connection(asyncio.Protocol):
 
     def _asked(self, data: bytes) -> None:
         """Take the first bytes of a peer: a whole request, or its beginning, or something else."""
-        max_size = self._board.max_event_bytes
         asked = usual_upgrade(data)
         if asked is None:
-            self._ws = core_of_any(max_size)
+            self._ws = core_of_any(self._board.max_event_bytes)
             self._to_core(data)
         else:
-            self._ws = core_of_usual(max_size)
+            self._ws = core_of_usual(self._board.max_event_bytes)
             self._board.requested(self, asked)
 
     def _accept(self, asked: Asked) -> int:
@@ -326,8 +326,7 @@ class Connection(asyncio.Protocol):
             return
         self._board.heard(self)
         self._slow_down(self.pace.take(message, self._heard_at_s))
-        effects = self.session.receive(message, self._heard_at_s, self._board.now_ms())
-        self._board.perform(self, effects)
+        self._board.perform(self, self.session.receive(message, self._heard_at_s, self._board.now_ms()))
         self._ask()
 
     def _slow_down(self, pause_s: float) -> None:
@@ -337,7 +336,7 @@ class Connection(asyncio.Protocol):
                 self._board.throttled(self)
                 self._transport.pause_reading()
             self._listens_at_s = self._heard_at_s + pause_s
-            self._ask()
+            self._board.wheel.ask(self, self._listens_at_s)
 
     def _go_on(self) -> None:
         """Listen again, and take what has waited."""
@@ -392,7 +391,8 @@ class Connection(asyncio.Protocol):
         self._ping_at_s = now_s + interval_s
 
     def _ask(self) -> None:
-        if self._transport is not None and (at_s := self._next_wake_s()) < self.wakes_at_s:
+        session = self.session
+        if session is not None and self._transport is not None and (at_s := session.wake_at_s) < self.wakes_at_s:
             self._board.wheel.ask(self, at_s)
 
     def _next_wake_s(self) -> float:

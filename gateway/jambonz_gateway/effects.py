@@ -6,11 +6,14 @@ from jambonz_shared.envelope import Envelope
 from jambonz_shared.outcome import Outcome
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class Send:
     """Write one text message to the websocket."""
 
     frame: bytes
+
+    def __init__(self, frame: bytes) -> None:
+        self.frame = frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Attach:
     is_reconnect: bool
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class Publish:
     """Append to the inbox of ``worker_id``, or to ``dispatch`` when it is empty.
 
@@ -45,6 +48,10 @@ class Publish:
 
     worker_id: str
     envelope: Envelope
+
+    def __init__(self, worker_id: str, envelope: Envelope) -> None:
+        self.worker_id = worker_id
+        self.envelope = envelope
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +67,16 @@ class ReadLog:
     covers: int = field(default=0, compare=False)
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class Delivered:
     """The batch is done with: delete it from the call log."""
 
     call_sid: str
     seq: int
+
+    def __init__(self, call_sid: str, seq: int) -> None:
+        self.call_sid = call_sid
+        self.seq = seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,4 +116,7 @@ class Count:
     name: str
 
 
-Effect = Send | CloseSocket | Attach | Publish | ReadLog | Delivered | MarkAcked | Report | Detach | Forget | Count
+Seldom = CloseSocket | Attach | ReadLog | MarkAcked | Report | Detach | Forget | Count
+"""What most messages do not bring about."""
+
+Effect = Send | Publish | Delivered | Seldom

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final, assert_never
 
 from jambonz_gateway.accounts import Accounts
 from jambonz_gateway.apps import Apps
@@ -23,6 +23,7 @@ from jambonz_gateway.effects import (
     Publish,
     ReadLog,
     Report,
+    Seldom,
     Send,
 )
 from jambonz_gateway.handshake import Welcome
@@ -81,19 +82,6 @@ class Gateway:
         self._policy: Final = SessionPolicy(
             max_held_bytes=settings.max_held_call_bytes, ack_deadline_s=settings.ack_deadline_s
         )
-        self._perform: Final[dict[type[Any], Callable[[Connection, Any], None]]] = {
-            Send: self._send,
-            CloseSocket: self._close_socket,
-            Publish: lambda connection, effect: self.uplink.publish(connection, effect.worker_id, effect.envelope),
-            Attach: self.downlink.attach,
-            ReadLog: self.downlink.read_log,
-            Delivered: lambda _, effect: self.downlink.delivered(effect.call_sid, effect.seq),
-            MarkAcked: lambda _, effect: self.downlink.mark_acked(effect.call_sid),
-            Report: lambda _, effect: self.downlink.report(effect),
-            Detach: self.downlink.detach,
-            Forget: self._forget,
-            Count: self._count,
-        }
         link.on_up(self._link_up)
 
     def connection(self, address: str = "") -> Connection:
@@ -122,9 +110,17 @@ class Gateway:
 
     def perform(self, connection: Connection, effects: list[Effect]) -> None:
         """Carry out effects in order."""
-        perform = self._perform
         for effect in effects:
-            perform[effect.__class__](connection, effect)
+            match effect:
+                case Send(frame):
+                    self.metrics.sends += 1
+                    connection.send(frame)
+                case Publish(worker_id, envelope):
+                    self.uplink.publish(connection, worker_id, envelope)
+                case Delivered(call_sid, seq):
+                    self.downlink.delivered(call_sid, seq)
+                case _:
+                    self._perform(connection, effect)
 
     def heard(self, connection: Connection) -> None:
         """Count a message."""
@@ -183,14 +179,32 @@ class Gateway:
 
     # Inside.
 
+    def _perform(self, connection: Connection, effect: Seldom) -> None:
+        match effect:
+            case CloseSocket():
+                self._close_socket(connection, effect)
+            case Attach():
+                self.downlink.attach(connection, effect)
+            case ReadLog():
+                self.downlink.read_log(connection, effect)
+            case MarkAcked(call_sid):
+                self.downlink.mark_acked(call_sid)
+            case Report():
+                self.downlink.report(effect)
+            case Detach():
+                self.downlink.detach(connection, effect)
+            case Forget(call_sid):
+                self.downlink.forget(connection, call_sid)
+                self._loop.call_soon(self._drop_if_finished, connection)
+            case Count(name):
+                self.metrics.sessions[name] += 1
+            case _:
+                assert_never(effect)
+
     def _apps_changed(self, apps: Apps) -> None:
         for connection in self.sessions:
             if connection.session and connection.app_name in apps:
                 connection.session.fallbacks = apps.named(connection.app_name).fallbacks
-
-    def _send(self, connection: Connection, effect: Send) -> None:
-        self.metrics.sends += 1
-        connection.send(effect.frame)
 
     def _close_socket(self, connection: Connection, effect: CloseSocket) -> None:
         session = connection.session
@@ -199,14 +213,6 @@ class Gateway:
             extra={"call_sid": session.primary if session else "", "code": effect.code, "why": effect.reason},
         )
         connection.close(effect.code, effect.reason)
-
-    def _forget(self, connection: Connection, effect: Forget) -> None:
-        self.downlink.forget(connection, effect.call_sid)
-        self._loop.call_soon(self._drop_if_finished, connection)
-
-    def _count(self, connection: Connection, effect: Count) -> None:
-        del connection
-        self.metrics.sessions[effect.name] += 1
 
     def _drop_if_finished(self, connection: Connection) -> None:
         if connection.session is not None and connection.session.is_finished:

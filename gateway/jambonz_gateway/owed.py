@@ -20,7 +20,7 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _WAIT_VERBS: Final = b'[{"verb":"pause","length":2}]'
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class OwedAck:
     """A Hook that jambonz waits for.
 
@@ -37,6 +37,13 @@ class OwedAck:
     kind: Kind
     deadline_s: float
     frame: bytes
+
+    def __init__(self, msgid: str, call_sid: str, kind: Kind, deadline_s: float, frame: bytes) -> None:
+        self.msgid = msgid
+        self.call_sid = call_sid
+        self.kind = kind
+        self.deadline_s = deadline_s
+        self.frame = frame
 
 
 class OwedAcks:

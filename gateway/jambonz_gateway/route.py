@@ -47,7 +47,7 @@ class Known:
     is_acked: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class Event:
     """A message that has no number yet: it gets one when it is published, so that numbers have no holes."""
 
@@ -56,6 +56,13 @@ class Event:
     received_at_ms: int
     is_acked: bool
     body: bytes
+
+    def __init__(self, kind: str, msgid: str, received_at_ms: int, is_acked: bool, body: bytes) -> None:
+        self.kind = kind
+        self.msgid = msgid
+        self.received_at_ms = received_at_ms
+        self.is_acked = is_acked
+        self.body = body
 
 
 class Route:

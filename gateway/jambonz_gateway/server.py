@@ -8,7 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import Coroutine
-from typing import Final
+from typing import Final, cast
 
 from jambonz_gateway.connection import Connection
 from jambonz_gateway.door import Door, Visitors
@@ -186,12 +186,13 @@ class _Server:
 
     # Room.
 
-    def _accept(self, address: str) -> Connection:
+    def _accept(self, address: str) -> asyncio.Protocol:
         connection = self.gateway.connection(address)
         if len(self.gateway.connections) >= self._settings.max_calls:
             # Not at once: what the loop has accepted together with this one still needs its server, or hangs.
             asyncio.get_running_loop().call_soon(self._shut_if_full)
-        return connection
+        # It is one in all but name, see there.
+        return cast("asyncio.Protocol", connection)
 
     def _lost(self, connection: asyncio.Protocol) -> None:
         assert isinstance(connection, Connection), "the door makes nothing else"

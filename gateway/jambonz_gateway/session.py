@@ -117,8 +117,10 @@ class Session:
         """When ``tick`` has something to do; ``NEVER`` if nothing is timed."""
         if self._is_deaf:
             return NEVER
-        reconnection_s = self._reconnection.wake_at_s
-        return min(self._owed.next_deadline_s, self._delivery.wake_at_s, self._close_at_s, reconnection_s)
+        # Of two at a time, which is compiled to a comparison (ADR 0013); this is asked for every message.
+        at_s = min(self._owed.next_deadline_s, self._delivery.wake_at_s)
+        at_s = min(at_s, self._close_at_s)
+        return min(at_s, self._reconnection.wake_at_s)
 
     def receive(self, frame: bytes, now_s: float, now_ms: int) -> list[Effect]:
         """Take one message from jambonz; ``now_ms`` is Unix time, for the Envelope."""

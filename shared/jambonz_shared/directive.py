@@ -6,14 +6,14 @@ from typing import Final, assert_never
 
 from jambonz_shared.errors import BadFormat
 
-_VERSION: Final = b"1"
-_SEPARATOR: Final = b"\x1f"
+_VERSION: Final = "1"
+_SEPARATOR: Final = "\x1f"
 _FIELDS: Final = 7
 NEWEST: Final = 0
 """Epoch of a Directive that is for the newest Connection, whichever that is."""
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class Ack:
     """The answer to one Hook.
 
@@ -33,14 +33,35 @@ class Ack:
     may_redirect: bool = True
     reply_to: str = ""
 
+    def __init__(
+        self,
+        id: str,  # noqa: A002 as the field
+        epoch: int,
+        msgid: str,
+        data: bytes,
+        may_redirect: bool = True,
+        reply_to: str = "",
+    ) -> None:
+        self.id = id
+        self.epoch = epoch
+        self.msgid = msgid
+        self.data = data
+        self.may_redirect = may_redirect
+        self.reply_to = reply_to
 
-@dataclass(slots=True)
+
+@dataclass(init=False, slots=True)
 class Command:
     """An unasked instruction; ``frame`` is the complete message for jambonz."""
 
     id: str
     frame: bytes
     reply_to: str = ""
+
+    def __init__(self, id: str, frame: bytes, reply_to: str = "") -> None:  # noqa: A002 as the field
+        self.id = id
+        self.frame = frame
+        self.reply_to = reply_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +97,22 @@ def decode(raw: bytes) -> Directive:
         BadFormat: If it is not one of this version.
     """
     header, newline, body = raw.partition(b"\n")
-    parts = header.split(_SEPARATOR)
+    try:
+        # As a whole, see Envelope.decode.
+        parts = header.decode().split(_SEPARATOR)
+    except UnicodeDecodeError as error:
+        raise BadFormat(f"directive header is not UTF-8: {error.reason}") from None
     if not newline or len(parts) != _FIELDS or parts[0] != _VERSION:
         raise BadFormat(f"expected a directive of version 1, got {len(raw)} bytes with {len(parts)} header fields")
     _, op, directive_id, epoch, ref, flags, reply_to = parts
     try:
         match op:
-            case b"A":
-                return Ack(directive_id.decode(), int(epoch), ref.decode(), body, flags == b"r", reply_to.decode())
-            case b"C":
-                return Command(directive_id.decode(), body, reply_to.decode())
-            case b"X":
-                return Close(directive_id.decode(), int(ref), reply_to.decode())
+            case "A":
+                return Ack(directive_id, int(epoch), ref, body, flags == "r", reply_to)
+            case "C":
+                return Command(directive_id, body, reply_to)
+            case "X":
+                return Close(directive_id, int(ref), reply_to)
     except ValueError as error:
         raise BadFormat(f"directive header has a bad field: {error}") from None
     raise BadFormat(f"expected op 'A', 'C' or 'X', got {op!r}")
@@ -95,8 +120,11 @@ def decode(raw: bytes) -> Directive:
 
 def encode_batch(directives: Iterable[Directive]) -> bytes:
     """Return the Directives of one commit as netstrings, in order."""
-    encoded = [encode(directive) for directive in directives]
-    return b"".join(b"%d:%b" % (len(raw), raw) for raw in encoded)
+    parts: list[bytes] = []
+    for directive in directives:
+        raw = encode(directive)
+        parts += (f"{len(raw)}:".encode(), raw)
+    return b"".join(parts)
 
 
 def decode_batch(raw: bytes) -> list[Directive]:
@@ -119,12 +147,16 @@ def decode_batch(raw: bytes) -> list[Directive]:
     return directives
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class BatchSent:
     """A batch was committed; ``raw`` is decoded by ``decode_batch``."""
 
     seq: int
     raw: bytes
+
+    def __init__(self, seq: int, raw: bytes) -> None:
+        self.seq = seq
+        self.raw = raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +210,11 @@ def decode_channel_message(raw: bytes) -> ChannelMessage:
                 seq, _, batch = rest.partition(b"\n")
                 return BatchSent(int(seq), batch)
             case b"O":
-                fence, _, worker_id = rest.partition(_SEPARATOR)
-                return OwnerChanged(int(fence), worker_id.decode())
+                fence, _, worker_id = rest.decode().partition(_SEPARATOR)
+                return OwnerChanged(int(fence), worker_id)
             case b"N":
-                epoch, _, line = rest.partition(_SEPARATOR)
-                return ConnectionAttached(int(epoch), line.decode())
+                epoch, _, line = rest.decode().partition(_SEPARATOR)
+                return ConnectionAttached(int(epoch), line)
             case b"L":
                 return ConnectionLeft(int(rest))
             case b"A":

@@ -5,12 +5,12 @@ from typing import Final
 
 from jambonz_shared.errors import BadFormat
 
-_VERSION: Final = b"1"
-_SEPARATOR: Final = b"\x1f"
+_VERSION: Final = "1"
+_SEPARATOR: Final = "\x1f"
 _FIELDS: Final = 9
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class Envelope:
     """A small header and the untouched jambonz bytes.
 
@@ -40,6 +40,32 @@ class Envelope:
     deaths: int = 0
     is_quarantined: bool = False
 
+    def __init__(  # noqa: PLR0913, PLR0917 as its fields
+        self,
+        call_sid: str,
+        epoch: int,
+        n: int,
+        kind: str,
+        msgid: str,
+        received_at_ms: int,
+        gateway_id: str,
+        is_acked: bool,
+        body: bytes,
+        deaths: int = 0,
+        is_quarantined: bool = False,
+    ) -> None:
+        self.call_sid = call_sid
+        self.epoch = epoch
+        self.n = n
+        self.kind = kind
+        self.msgid = msgid
+        self.received_at_ms = received_at_ms
+        self.gateway_id = gateway_id
+        self.is_acked = is_acked
+        self.body = body
+        self.deaths = deaths
+        self.is_quarantined = is_quarantined
+
     def encode(self) -> bytes:
         """Return the bytes for a stream entry's field ``e``."""
         flags = "a" if self.is_acked else ""
@@ -59,23 +85,21 @@ class Envelope:
             BadFormat: If it is not one of this version.
         """
         header, newline, body = raw.partition(b"\n")
-        parts = header.split(_SEPARATOR)
+        try:
+            # As a whole: decoding field by field, and reading numbers in bytes, takes twice as long.
+            parts = header.decode().split(_SEPARATOR)
+        except UnicodeDecodeError as error:
+            raise BadFormat(f"envelope header is not UTF-8: {error.reason}") from None
         if not newline or len(parts) != _FIELDS or parts[0] != _VERSION:
             raise BadFormat(f"expected an envelope of version 1, got {len(raw)} bytes with {len(parts)} header fields")
         _, call_sid, epoch, n, kind, msgid, received_at_ms, gateway_id, flags = parts
         try:
-            return cls(
-                call_sid.decode(),
-                int(epoch),
-                int(n),
-                kind.decode(),
-                msgid.decode(),
-                int(received_at_ms),
-                gateway_id.decode(),
-                flags[:1] == b"a",
-                body,
-                int(flags.lstrip(b"aq") or b"0"),
-                b"q" in flags,
+            envelope = cls(
+                call_sid, int(epoch), int(n), kind, msgid, int(received_at_ms), gateway_id, flags[:1] == "a", body
             )
+            if flags and flags != "a":
+                envelope.deaths = int(flags.lstrip("aq") or "0")
+                envelope.is_quarantined = "q" in flags
         except ValueError as error:
             raise BadFormat(f"envelope header has a bad field: {error}") from None
+        return envelope

@@ -23,12 +23,13 @@ _MSGID: Final = re.compile(r"[\x21-\x7e]{1,128}\Z")
 _KIND: Final = re.compile(r"[\x21-\x7e]{1,64}\Z")
 
 # The member order of ws-requestor.js: type, msgid, call_sid, hook, data; call info begins with call_sid
-# (PROTOCOL.md 2.1; every frame of the recordings). A body that begins otherwise is decoded instead.
+# (PROTOCOL.md 2.1; every frame of the recordings), and no space, as JSON.stringify writes it. A body that begins
+# otherwise is decoded instead.
 _COMMON_HEAD: Final = re.compile(
-    rb'\s*\{\s*"type"\s*:\s*"([a-z:-]{1,64})"\s*,\s*"msgid"\s*:\s*"([\x21\x23-\x5b\x5d-\x7e]{1,128})"'
-    rb'(?:\s*,\s*"call_sid"\s*:\s*"([A-Za-z0-9_.:@-]{1,128})")?'
-    rb'(?:\s*,\s*"hook"\s*:\s*"[^"\\\x00-\x1f]*")?'
-    rb'\s*,\s*"data"\s*:\s*\{\s*"call_sid"\s*:\s*"([A-Za-z0-9_.:@-]{1,128})"'
+    rb'\{"type":"([a-z:-]{1,64})","msgid":"([\x21\x23-\x5b\x5d-\x7e]{1,128})"'
+    rb'(?:,"call_sid":"([A-Za-z0-9_.:@-]{1,128})")?'
+    rb'(?:,"hook":"[^"\\\x00-\x1f]*")?'
+    rb',"data":\{"call_sid":"([A-Za-z0-9_.:@-]{1,128})"'
 )
 
 # An escape in a JSON text: of a surrogate pair, or else of half a pair, or any other.
@@ -40,7 +41,7 @@ _ESCAPE: Final = re.compile(
 _KINDS_DECODED: Final = frozenset({b"session:new", b"call:status"})
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class Head:
     """What the gateway must know of a message; everything else stays untouched bytes.
 
@@ -60,6 +61,22 @@ class Head:
     data_call_sid: str
     is_inbound: bool = False
     is_final: bool = False
+
+    def __init__(
+        self,
+        kind: str,
+        msgid: str,
+        top_call_sid: str,
+        data_call_sid: str,
+        is_inbound: bool = False,
+        is_final: bool = False,
+    ) -> None:
+        self.kind = kind
+        self.msgid = msgid
+        self.top_call_sid = top_call_sid
+        self.data_call_sid = data_call_sid
+        self.is_inbound = is_inbound
+        self.is_final = is_final
 
 
 def decode_json(text: bytes) -> Any:

@@ -33,7 +33,7 @@ class Entry:
         return self.open == 0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(init=False, slots=True, eq=False)
 class Delivery:
     """One Envelope on its way through the worker.
 
@@ -44,6 +44,11 @@ class Delivery:
     envelope: Envelope
     entry: Entry
     is_settled: bool = False
+
+    def __init__(self, envelope: Envelope, entry: Entry, is_settled: bool = False) -> None:
+        self.envelope = envelope
+        self.entry = entry
+        self.is_settled = is_settled
 
     def settle(self) -> bool:
         """Count it as done, once; True when its entry can be deleted now."""

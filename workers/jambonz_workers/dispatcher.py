@@ -15,11 +15,14 @@ class Claim:
     call_sid: str
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class Ready:
     """The mailbox of a call has something to ``take``."""
 
     call_sid: str
+
+    def __init__(self, call_sid: str) -> None:
+        self.call_sid = call_sid
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +148,6 @@ class Dispatcher:
     def transferred(self, call_sid: str, app: str) -> list[Effect]:
         """The call belongs to another app now; that gets the events that wait."""
         return [_to_app(app, delivery) for delivery in self._release(call_sid)]
-
-    def take(self, call_sid: str, now_s: float) -> Delivery | None:
-        """Return the next event of a call that may run; ``finish`` it before the next."""
-        mailbox = self._mailboxes.get(call_sid)
-        return mailbox.take(now_s) if mailbox else None
-
-    def finish(self, call_sid: str) -> None:
-        """Say that the event taken last has run."""
-        mailbox = self._mailboxes.get(call_sid)
-        if mailbox:
-            mailbox.finish()
 
     def mailbox(self, call_sid: str) -> Mailbox | None:
         """Return the mailbox of an owned call."""

@@ -1,7 +1,7 @@
 """What a handled event makes the gateway do, as Directives. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from jambonz_shared.directive import Ack, Command, Directive
@@ -69,7 +69,7 @@ def bare_ack(event: Event, verbs: Sequence[Mapping[str, object]], new_id: NewId)
     return Ack(new_id(), event.epoch, event.msgid, dump(verbs, "verbs"), may_redirect=False)
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class Commit:
     """What one script run saves, all or nothing.
 
@@ -85,7 +85,23 @@ class Commit:
 
     series: int
     n: int
-    directives: Sequence[Directive] = ()
-    facts: bytes = b""
-    status: str = ""
-    state: StateChanges = field(default_factory=list)
+    directives: Sequence[Directive]
+    facts: bytes
+    status: str
+    state: StateChanges
+
+    def __init__(
+        self,
+        series: int,
+        n: int,
+        directives: Sequence[Directive] = (),
+        facts: bytes = b"",
+        status: str = "",
+        state: StateChanges | None = None,
+    ) -> None:
+        self.series = series
+        self.n = n
+        self.directives = directives
+        self.facts = facts
+        self.status = status
+        self.state = state or []

@@ -58,8 +58,9 @@ class LiveCall:
         return True
 
 
-def started(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+def started(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, name: str) -> asyncio.Task[None]:
     """Return a task; from Python 3.12 on its first step has run, so that most events need no loop tick more."""
     if sys.version_info >= (3, 12):
-        return asyncio.Task(work, loop=loop, eager_start=True)
-    return loop.create_task(work)
+        return asyncio.Task(work, loop=loop, name=name, eager_start=True)
+    # With a name, since to make one up takes as long as all else of it.
+    return asyncio.Task(work, loop=loop, name=name)

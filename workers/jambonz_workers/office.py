@@ -33,9 +33,10 @@ from jambonz_workers.committer import Committer
 from jambonz_workers.delivery import Delivery, Entry, Source
 from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Overhear, Ready, Settle, Wait
 from jambonz_workers.effects import Commit, bare_ack
-from jambonz_workers.event import Event, event_of
+from jambonz_workers.event import Event
 from jambonz_workers.forwarder import Forwarder
 from jambonz_workers.handling import OnCommitted
+from jambonz_workers.incoming import event_of
 from jambonz_workers.live import LiveCall, started
 from jambonz_workers.outbox import Outbox
 from jambonz_workers.recovery import Recovery
@@ -160,7 +161,7 @@ class Office:
         live = self.live.get(call_sid)
         if live and live.task is None:
             work = self._run(live)
-            task = started(work, self._loop)
+            task = started(work, self._loop, call_sid)
             if not task.done():
                 live.task = task
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
+from jambonz_shared.redis.command import Argument
 from jambonz_shared.redis.errors import LinkError, ResponseError
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.script import Script
@@ -14,7 +15,6 @@ from jambonz_shared.redis.scripts import EARLY
 
 log = logging.getLogger(__name__)
 
-Argument = bytes | str | int | float
 OnAnswer = Callable[[Any], None]
 """Gets the reply, or a ``ResponseError`` that no repetition would cure."""
 

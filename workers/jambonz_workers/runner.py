@@ -9,9 +9,10 @@ from jambonz_shared.kinds import TIMER, TRANSFERRED
 from jambonz_workers.app import App
 from jambonz_workers.call import Call
 from jambonz_workers.effects import DECLINE_FAILED, DECLINE_UNKNOWN, HOLD, bare_ack, is_inbound_start
-from jambonz_workers.event import Event, event_of
+from jambonz_workers.event import Event
 from jambonz_workers.facts import BEGUN
 from jambonz_workers.handling import Handling, OnCommitted
+from jambonz_workers.incoming import event_of
 from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.phase import HEARD
 from jambonz_workers.routing import Handler, Late, Route

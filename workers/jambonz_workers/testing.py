@@ -18,8 +18,9 @@ from jambonz_workers.call import Call
 from jambonz_workers.claimed_call import ClaimedCall
 from jambonz_workers.effects import Commit
 from jambonz_workers.environment import Declared
-from jambonz_workers.event import Event, event_of
+from jambonz_workers.event import Event
 from jambonz_workers.handling import OnCommitted
+from jambonz_workers.incoming import event_of
 from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.runner import Runner, overheard_by
 from jambonz_workers.state import CallState

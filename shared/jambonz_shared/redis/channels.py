@@ -8,9 +8,10 @@ from typing import ClassVar, Final, NoReturn
 
 import hiredis
 
+from jambonz_shared.redis.command import pack_command
 from jambonz_shared.redis.endpoint import Endpoint
 from jambonz_shared.redis.link import Link
-from jambonz_shared.redis.wire import INCOMPLETE, TICK_S, Reply, Wire, keep_connected, pack_command
+from jambonz_shared.redis.wire import INCOMPLETE, TICK_S, Reply, Wire, keep_connected
 
 log = logging.getLogger(__name__)
 

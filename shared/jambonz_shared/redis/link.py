@@ -10,10 +10,11 @@ from typing import Final, NoReturn, TypeAlias
 import hiredis
 
 from jambonz_shared.redis import script as lua
+from jambonz_shared.redis.command import Argument, pack_command
 from jambonz_shared.redis.endpoint import CONNECT_LIMIT_S, Endpoint
 from jambonz_shared.redis.errors import LinkDown, LinkError, LinkFull, ResponseError
 from jambonz_shared.redis.script import Script
-from jambonz_shared.redis.wire import INCOMPLETE, Argument, Reply, Wire, keep_connected, pack_command
+from jambonz_shared.redis.wire import INCOMPLETE, Reply, Wire, keep_connected
 
 log = logging.getLogger(__name__)
 

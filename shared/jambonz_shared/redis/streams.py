@@ -11,10 +11,11 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 import hiredis
 
+from jambonz_shared.redis.command import pack_command
 from jambonz_shared.redis.endpoint import CONNECT_LIMIT_S, Endpoint
 from jambonz_shared.redis.errors import ResponseError, WireLost
 from jambonz_shared.redis.link import Link
-from jambonz_shared.redis.wire import INCOMPLETE, SILENT_TICKS_LIMIT, TICK_S, Reply, Wire, keep_connected, pack_command
+from jambonz_shared.redis.wire import INCOMPLETE, SILENT_TICKS_LIMIT, TICK_S, Reply, Wire, keep_connected
 
 log = logging.getLogger(__name__)
 

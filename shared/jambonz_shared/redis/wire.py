@@ -24,12 +24,6 @@ log = logging.getLogger(__name__)
 # What RESP2 can say. Errors inside arrays are instances as well.
 Reply: TypeAlias = bytes | int | list[Any] | Exception | None
 
-# What a command is made of; text goes as UTF-8.
-Argument: TypeAlias = bytes | str | int | float
-
-# hiredis' own declaration allows tuples of one element only (3.5, hiredis.pyi).
-pack_command: Final = cast("Callable[[tuple[Argument, ...]], bytes]", hiredis.pack_command)
-
 # hiredis.Reader.gets returns this while a reply is incomplete; RESP2 has no booleans, so it is never a reply.
 INCOMPLETE: Final = False
 

@@ -10,8 +10,9 @@ from jambonz_shared.errors import ClusterError
 from jambonz_workers import App, Call
 from jambonz_workers.claimed_call import ClaimedCall
 from jambonz_workers.effects import Commit
-from jambonz_workers.event import Event, event_of
+from jambonz_workers.event import Event
 from jambonz_workers.handling import OnCommitted
+from jambonz_workers.incoming import event_of
 from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.runner import Runner
 from jambonz_workers.testing import AppClient

@@ -9,8 +9,9 @@ from jambonz_shared.directive import Ack, Command
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFrame, MessageTooBig
 from jambonz_workers.effects import HOLD, answer, bare_ack, is_inbound_start
-from jambonz_workers.event import Event, event_of
+from jambonz_workers.event import Event
 from jambonz_workers.facts import BEGUN, decode_facts, encode_facts, facts_after, status_of
+from jambonz_workers.incoming import event_of
 from tests.unit.workers.recordings import jambonz_frames
 
 

@@ -10,8 +10,8 @@ from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import ClusterError
 from jambonz_workers import App, Call, CallGone, CallLost, Event
 from jambonz_workers.effects import Commit
-from jambonz_workers.event import event_of
 from jambonz_workers.handling import OnCommitted
+from jambonz_workers.incoming import event_of
 from jambonz_workers.testing import AppClient
 from jambonz_workers.timers import envelope_of
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from jambonz_shared.redis import script
+from jambonz_shared.redis.command import Argument
 from jambonz_shared.redis.errors import LinkDown, ResponseError
 from jambonz_shared.redis.script import Script
 from jambonz_shared.redis.scripts import EARLY
-from jambonz_workers.outbox import Argument, Outbox
+from jambonz_workers.outbox import Outbox
 from tests.conditions import until
 
 pytestmark = pytest.mark.sources_only(because="a compiled Outbox takes no double in the place of a Link")

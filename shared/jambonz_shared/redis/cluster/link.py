@@ -12,10 +12,11 @@ from jambonz_shared.redis import script as lua
 from jambonz_shared.redis.cluster.group import run_with_group
 from jambonz_shared.redis.cluster.slots import SLOTS, Address, SlotTable, routed, slot_of
 from jambonz_shared.redis.cluster.topology import KeyEndpoint, Topology
+from jambonz_shared.redis.command import Argument
 from jambonz_shared.redis.errors import LinkDown, ResponseError
 from jambonz_shared.redis.link import Link, OnReply
 from jambonz_shared.redis.script import Script, sharded
-from jambonz_shared.redis.wire import FAILURES_PER_LINE, TICK_S, WEATHER, Argument, Reply
+from jambonz_shared.redis.wire import FAILURES_PER_LINE, TICK_S, WEATHER, Reply
 
 log = logging.getLogger(__name__)
 

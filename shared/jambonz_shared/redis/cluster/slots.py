@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from jambonz_shared.redis.wire import Argument
+from jambonz_shared.redis.command import Argument
 
 SLOTS: Final = REDIS_CLUSTER_HASH_SLOTS
 

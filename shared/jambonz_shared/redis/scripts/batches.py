@@ -26,11 +26,14 @@ class Changes:
 NO_CHANGES: Final = Changes()
 
 
-@dataclass(slots=True)
+@dataclass(init=False, slots=True)
 class Committed:
     """The effects are in Redis; ``seq`` is that of the batch, or the last one's if there was none."""
 
     seq: int
+
+    def __init__(self, seq: int) -> None:
+        self.seq = seq
 
 
 @dataclass(frozen=True, slots=True)

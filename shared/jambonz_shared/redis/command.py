@@ -1,0 +1,41 @@
+"""Commands as Redis reads them: arrays of bulk strings. Pure. Source: Redis serialization protocol, RESP2.
+
+``hiredis.pack_command`` prints each length by ``sprintf``, which was a seventh of a worker's CPU per event
+(docs/benchmarks/2026-11-21-hot-path.md).
+"""
+
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+
+# What a command is made of; text goes as UTF-8.
+Argument: TypeAlias = bytes | str | int | float
+
+_HEAD: Final = b"\r\n$%d\r\n"
+# Heads of arguments by their length: nearly all are that short.
+_HEADS: Final = [_HEAD % length for length in range(2048)]
+
+
+def pack_command(args: Iterable[Argument]) -> bytes:
+    """Return a command as bytes.
+
+    Raises:
+        TypeError: If an argument is none of bytes, str, int, float.
+    """
+    parts: list[bytes] = [b""]
+    for arg in args:
+        raw = arg if isinstance(arg, bytes) else (arg if isinstance(arg, str) else _number(arg)).encode()
+        length = len(raw)
+        parts.append(_HEADS[length] if length < 2048 else _HEAD % length)
+        parts.append(raw)
+    parts[0] = b"*%d" % (len(parts) // 2)
+    parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+def _number(arg: object) -> str:
+    # True would be sent as a word.
+    if isinstance(arg, int) and not isinstance(arg, bool):
+        return str(arg)
+    if isinstance(arg, float):
+        return str(arg)
+    raise TypeError(f"expected an argument of bytes, str, int or float, got {type(arg).__name__}")
