@@ -1,0 +1,29 @@
+"""Commands as Redis reads them."""
+
+import hiredis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jambonz_shared.redis.command import Argument, pack_command
+
+ARGUMENTS = st.binary(max_size=3000) | st.text(max_size=50) | st.integers() | st.floats()
+
+
+@given(args=st.lists(ARGUMENTS, min_size=1, max_size=20))
+def test_command_is_what_hiredis_packs(args: list[Argument]) -> None:
+    """Of the authors of Redis' own client; numbers as Python prints them."""
+    assert pack_command(args) == hiredis.pack_command(tuple(args))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [0, 1, 2047, 2048, 100_000])
+def test_arguments_of_any_length(size: int) -> None:
+    """Short and long ones take different ways."""
+    assert pack_command((b"x" * size,)) == b"*1\r\n$%d\r\n%b\r\n" % (size, b"x" * size)
+
+
+@pytest.mark.parametrize("arg", [None, True, ["x"]])
+def test_anything_else_is_refused(arg: object) -> None:
+    """True would be stored as a word, None as another, and found by the reader much later."""
+    with pytest.raises(TypeError, match="expected an argument of bytes, str, int or float, got"):
+        pack_command((b"SET", "key", arg))  # type: ignore[arg-type]
