@@ -35,6 +35,8 @@ _RETRY_S: Final = 0.2
 # Nobody waits for a deletion, so it need not cost a wake-up of Redis and one of ours per event. Should this process die
 # in between, the next gateway sends the batch again: so soon that it was hardly written to the socket.
 _DELETE_AFTER_S: Final = 0.002
+# Workers let the calls of a dead gateway go after its lease; this is for a set that no worker was left to tidy up.
+HELD_TTL_S: Final = 24 * 3600
 
 
 class Holder(Protocol):
@@ -151,6 +153,9 @@ class Downlink:
                 followed.keys.chan.encode(), partial(self._message, call_sid), partial(self._subscribed, call_sid)
             )
             self._link.send(_ignore, b"SADD", self._held, call_sid)
+            if len(self._calls) == 1:
+                # It makes the set; from then on heartbeats renew it.
+                self._link.send(_ignore, b"EXPIRE", self._held, HELD_TTL_S)
         place = followed.places[id(holder)] = _Place(holder, attach)
         if followed.is_subscribed:
             self._say_attach(followed, place)

@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from jambonz_gateway.connection import Connection
 from jambonz_gateway.door import Door, Visitors
-from jambonz_gateway.downlink import Identity
+from jambonz_gateway.downlink import HELD_TTL_S, Identity
 from jambonz_gateway.entrance import Gates
 from jambonz_gateway.files import FollowedFiles
 from jambonz_gateway.gateway import Gateway
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 # Redis is asked four times a second (link.py); silent for two seconds it counts as away.
 _REDIS_SILENCE_S: Final = 2.0
 _APPS_EVERY_S: Final = 2.0
-_HELD_TTL_S: Final = 24 * 3600
 # A Redis that restarts or fails over is back by then (docs/benchmarks); what it has not taken is lost with us.
 _LAST_WORDS_S: Final = 5.0
 # How often the way out looks whether all calls have gone.
@@ -241,7 +240,7 @@ class _Server:
         }
         self._link.send(_ignore, b"HSET", keys.gateway(gateway_id), *(item for pair in about.items() for item in pair))
         self._link.send(_ignore, b"PEXPIRE", keys.gateway(gateway_id), lease_ms)
-        self._link.send(_ignore, b"EXPIRE", keys.held(gateway_id), _HELD_TTL_S)
+        self._link.send(_ignore, b"EXPIRE", keys.held(gateway_id), HELD_TTL_S)
 
     def _lease_renewed(self, reply: Reply) -> None:
         """The lease had run out: others may have taken this process for dead and have made its calls leave."""

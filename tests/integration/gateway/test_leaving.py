@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from jambonz_gateway.downlink import Downlink, Identity
+from jambonz_gateway.downlink import HELD_TTL_S, Downlink, Identity
 from jambonz_gateway.effects import Attach, Detach
 from jambonz_gateway.metrics import Metrics
 from jambonz_gateway.route import Attachment, Known
@@ -150,3 +150,12 @@ async def test_open_connection_that_is_said_to_have_left_attaches_again(redis_ur
         await until(is_back, "the Connection is attached again")
         assert await worker.redis.pttl(KEYS.call("call-1")) > GRACE_MS
         await finished(jambonz, worker)
+
+
+async def test_what_a_gateway_holds_is_forgotten_some_day(downlink: Downlink, worker: Worker) -> None:
+    """It may be killed before its first heartbeat, with no worker there to tidy up."""
+    holder = Holder(downlink)
+    downlink.attach(holder, Attach("call-1", "main", is_reconnect=False))
+    await until(lambda: holder.epochs == [1], "the Connection is attached")
+    assert 0 < await worker.redis.ttl(KEYS.held("g1")) <= HELD_TTL_S
+    await worker.redis.delete(KEYS.call("call-1"))
