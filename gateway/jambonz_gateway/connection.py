@@ -9,7 +9,7 @@ from websockets.http11 import Request
 from websockets.protocol import Protocol, State
 from websockets.server import ServerProtocol
 
-from jambonz_gateway.core import NOT_ASKED, asked_of, core_of_any, core_of_usual
+from jambonz_gateway import core as cores
 from jambonz_gateway.effects import Effect
 from jambonz_gateway.frames import FRAMES_PER_TURN, HEADER_BYTES, PING, PONG, frame_length, text_frame, text_of
 from jambonz_gateway.handshake import Answer, Welcome
@@ -17,14 +17,10 @@ from jambonz_gateway.policy import NEVER
 from jambonz_gateway.route import Attachment, Known
 from jambonz_gateway.session import Session
 from jambonz_gateway.switchboard import Cut, Switchboard
-from jambonz_gateway.upgrade import Asked, switching, usual_upgrade
+from jambonz_gateway.upgrade import Asked, split_head, switching, usual_upgrade
 from jambonz_shared.directive import ChannelMessage
 from jambonz_shared.envelope import Envelope
 
-# jambonz gives up a handshake after 1.5 s (PROTOCOL.md 1.1); who has not sent one in 10 s is no jambonz.
-_HANDSHAKE_LIMIT_S: Final = 10.0
-# A peer that does not answer our close frame in this time is gone.
-_CLOSE_LIMIT_S: Final = 2.0
 # What may wait for one peer that does not read: ten times the largest message we send (PROTOCOL.md 1.1).
 _WRITE_LIMIT_BYTES: Final = 256 * 1024
 _ABNORMAL: Final = 1006
@@ -51,7 +47,7 @@ class Connection:
     def __init__(self, board: Switchboard, loop: asyncio.AbstractEventLoop, address: str = "") -> None:
         self._board: Final = board
         self._loop: Final = loop
-        self._ws: Protocol = NOT_ASKED
+        self._ws: Protocol = cores.NOT_ASKED
         self._transport: asyncio.Transport | None = None
         # The beginning of a frame whose rest has not come; the core has not seen it.
         self._partial = b""
@@ -63,7 +59,7 @@ class Connection:
         self._listens_at_s = NEVER
         self._has_ended = False
         self._ping_at_s = NEVER
-        self._close_by_s = self._heard_at_s + _HANDSHAKE_LIMIT_S
+        self._close_by_s = self._heard_at_s + cores.HANDSHAKE_LIMIT_S
         self.address = address
         self.app_name = ""
         self.path = ""
@@ -90,10 +86,13 @@ class Connection:
             self._take(self._frames)
 
     def arrive(self) -> None:
-        """Take what has come, now that it is this Connection's turn."""
-        if self._partial:
-            before = self._asked if self._ws is NOT_ASKED else self._to_core
-            self._take(self._frames if self.session else before)
+        """Take what has come, now that it is its turn; before the websocket is open, no more than one message."""
+        if self._partial and self.session is None and self._ws is cores.NOT_ASKED:
+            self._take(self._asked)
+        if self._partial and self.session is not None:
+            self._take(self._frames)
+        elif len(self._partial) > self._board.max_event_bytes and self._transport is not None:
+            self._transport.abort()
 
     def eof_received(self) -> bool:
         """Let the core see the end, then close. A peer that has not waited for its turn gets no answer."""
@@ -137,13 +136,14 @@ class Connection:
         """Open the websocket, unless the peer has gone meanwhile; return the HTTP status of the answer."""
         if self._transport is None:
             return 499
-        status = self._accept(asked)
-        if status == 101:
+        if (status := self._accept(asked)) == 101:
             now_s = self._loop.time()
             self.app_name, self.path = welcome.app.name, welcome.path
             self._close_by_s = NEVER
             self._ping_at_s = now_s + self._board.ping_interval_s
             self.session = self._board.opened(self, welcome)
+            if self._partial:
+                self._board.turns.wait(self)
             self._board.wheel.ask(self, self._next_wake_s())
         return status
 
@@ -163,7 +163,7 @@ class Connection:
         """Begin the closing handshake."""
         if self._ws.state is State.OPEN:
             self._ws.send_close(code, reason.encode()[:120].decode(errors="ignore"))
-            self._close_by_s = self._loop.time() + _CLOSE_LIMIT_S
+            self._close_by_s = self._loop.time() + cores.CLOSE_LIMIT_S
             self._board.wheel.ask(self, self._close_by_s)
             self._half_close()
         elif self._ws.state is State.CONNECTING and self._transport is not None:
@@ -272,13 +272,16 @@ class Connection:
             at = end
 
     def _asked(self, data: bytes) -> None:
-        """Take the first bytes of a peer: a whole request, or its beginning, or something else."""
-        asked = usual_upgrade(data)
+        """Take the first request of a peer, or something else; frames behind it wait until the websocket is open."""
+        head, self._partial = split_head(data)
+        if not head:
+            return
+        asked = usual_upgrade(head)
         if asked is None:
-            self._ws = core_of_any(self._board.max_event_bytes)
-            self._to_core(data)
+            self._ws = cores.core_of_any(self._board.max_event_bytes)
+            self._to_core(head)
         else:
-            self._ws = core_of_usual(self._board.max_event_bytes)
+            self._ws = cores.core_of_usual(self._board.max_event_bytes)
             self._board.requested(self, asked)
 
     def _accept(self, asked: Asked) -> int:
@@ -291,12 +294,9 @@ class Connection:
             return 101
         request, self._request = self._request, None
         assert request is not None, "the core has read one"
-        response = core.accept(request)
-        core.send_response(response)
+        status = cores.accepted(core, request)
         self._flush()
-        # The core keeps the request as long as the socket is open (websockets 17.4, ServerProtocol.parse): 2 kB a call.
-        request.headers.clear()
-        return response.status_code
+        return status
 
     def _to_core(self, data: bytes) -> None:
         self._ws.receive_data(data)
@@ -305,7 +305,7 @@ class Connection:
                 self._frame(event)
             elif isinstance(event, Request):
                 self._request = event
-                self._board.requested(self, asked_of(event))
+                self._board.requested(self, cores.asked_of(event))
         self._flush()
 
     def _frame(self, frame: Frame) -> None:

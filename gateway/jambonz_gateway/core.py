@@ -18,6 +18,12 @@ _QUIET.setLevel(logging.WARNING)
 NOT_ASKED: Final = Protocol(Side.SERVER, state=State.CONNECTING, logger=_QUIET)
 """Stands for the core of a peer that has not asked for anything yet."""
 
+HANDSHAKE_LIMIT_S: Final = 10.0
+"""jambonz gives up a handshake after 1.5 s (PROTOCOL.md 1.1); who has not sent one by then is no jambonz."""
+
+CLOSE_LIMIT_S: Final = 2.0
+"""A peer that does not answer our close frame in this time is gone."""
+
 
 def core_of_usual(max_size_bytes: int) -> Protocol:
     """Return the core of a peer whose handshake is answered beside it: it begins with the frames."""
@@ -27,6 +33,15 @@ def core_of_usual(max_size_bytes: int) -> Protocol:
 def core_of_any(max_size_bytes: int) -> ServerProtocol:
     """Return the core of a peer whose request it has to read itself."""
     return ServerProtocol(subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=max_size_bytes, logger=_QUIET)
+
+
+def accepted(core: ServerProtocol, request: Request) -> int:
+    """Answer an upgrade, which is to be written then; return the HTTP status."""
+    response = core.accept(request)
+    core.send_response(response)
+    # The core keeps the request as long as the socket is open (websockets 17.4, ServerProtocol.parse): 2 kB a call.
+    request.headers.clear()
+    return response.status_code
 
 
 def asked_of(request: Request) -> Asked:

@@ -21,6 +21,8 @@ _REQUEST: Final = re.compile(
 )  # fmt: skip
 # jambonz sends some 400 bytes; the core knows what to answer to one that is too long.
 _LONGEST_BYTES: Final = 8192
+# Twice the longest line that the core takes.
+_HEAD_LIMIT_BYTES: Final = 16_384
 _KEY_BYTES: Final = 16
 # RFC 6455 4.2.2.
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -43,6 +45,15 @@ class Asked:
     target: str
     headers: Mapping[str, str]
     accept_key: str = ""
+
+
+def split_head(data: bytes) -> tuple[bytes, bytes]:
+    """Return a request and what came behind it; no request if more of it has to come.
+
+    One that does not end within its limit counts as whole: the core knows what to answer.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return (head + end, rest) if end or len(data) > _HEAD_LIMIT_BYTES else (b"", data)
 
 
 def usual_upgrade(data: bytes) -> Asked | None:

@@ -18,7 +18,7 @@ from jambonz_gateway.switchboard import Cut
 from jambonz_gateway.turns import Turns
 from jambonz_gateway.upgrade import Asked
 from jambonz_gateway.wheel import Wheel
-from tests.conditions import until
+from tests.conditions import LIMIT_S, until
 from tests.integration.gateway.gateways import KEYS, WORKER, Caller, Worker, begun, caller, finished, gateway
 from tests.integration.gateway.test_http import SUBPROTOCOL, UPGRADE
 
@@ -48,6 +48,10 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.listens = True
+        self.aborts = 0
+
+    def abort(self) -> None:
+        self.aborts += 1
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
@@ -103,6 +107,56 @@ class Board:
 
     def now_ms(self) -> int:
         return 0
+
+
+async def test_frames_behind_a_refused_request_cost_nothing(redis_url: str) -> None:
+    """Anybody on the internet may send them: no pong, no look at them, before somebody is let in."""
+    async with gateway(redis_url, basic_auth="jambonz:s3cret") as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.settings.port)
+        request = UPGRADE.format(path="/", more=SUBPROTOCOL).replace("\n", "\r\n").encode()
+        writer.write(request + frame(Opcode.PING) * 1000)
+        async with asyncio.timeout(LIMIT_S):
+            answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 401 ")
+        assert answer.endswith(b"in jambonz.\n"), "the text of the answer, and no pongs"
+        writer.close()
+
+
+async def test_message_behind_the_request_is_heard_when_the_websocket_is_open(redis_url: str, worker: Worker) -> None:
+    """A client that does not wait for the answer loses nothing."""
+    begin = {"type": "session:new", "msgid": "m1", "call_sid": "call-1", "data": {"call_sid": "call-1"}}
+    async with gateway(redis_url) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.settings.port)
+        request = UPGRADE.format(path="/", more=SUBPROTOCOL).replace("\n", "\r\n").encode()
+        message = frame(Opcode.TEXT, orjson.dumps(begin))
+        writer.write(request + message[:20])
+        async with asyncio.timeout(LIMIT_S):
+            assert await reader.readline() == b"HTTP/1.1 101 Switching Protocols\r\n"
+        writer.write(message[20:])
+        [envelope] = await worker.takes(KEYS.dispatch("default"))
+        assert (envelope.msgid, envelope.kind) == ("m1", "session:new")
+        writer.write(frame(Opcode.CLOSE, (1000).to_bytes(2, "big")))
+        await worker.claims("call-1")
+        await worker.ends("call-1")
+        writer.close()
+
+
+async def test_stranger_may_not_say_more_than_one_message_before_the_websocket_is_open() -> None:
+    """What comes while a login is proved waits in memory: bounded, like all that waits."""
+    board, wire = Board(), Wire()
+    board.requested = lambda connection, asked: None  # type: ignore[method-assign]
+    connection = Connection(board, asyncio.get_running_loop(), "192.0.2.7")
+    connection.connection_made(wire)
+    connection.data_received(UPGRADE.format(path="/", more=SUBPROTOCOL).replace("\n", "\r\n").encode())
+    await asyncio.sleep(0)
+    connection.data_received(b"x" * board.max_event_bytes)
+    await asyncio.sleep(0)
+    assert wire.aborts == 0
+    connection.data_received(b"x")
+    await asyncio.sleep(0)
+    assert wire.aborts == 1
+    connection.connection_lost(None)
+    board.wheel.stop()
 
 
 @pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.TEXT], ids=["pings", "messages"])

@@ -8,7 +8,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from jambonz_gateway.handshake import Answer
-from jambonz_gateway.upgrade import switching, usual_upgrade
+from jambonz_gateway.upgrade import split_head, switching, usual_upgrade
 
 # As Node's ws sends it, behind jambonz' own headers (PROTOCOL.md 1.1).
 LINES = [
@@ -102,3 +102,19 @@ def test_plain_answer_is_http() -> None:
         b"Content-Type: text/plain; charset=utf-8",
         b"WWW-Authenticate: Basic",
     ]
+
+
+@pytest.mark.parametrize(
+    ("data", "head", "rest"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b""),
+        (b"GET / HTTP/1.1\r\n\r\n\x89\x80\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\x89\x80\r\n\r\n"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r", b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r"),
+        (b"x" * 16_384, b"", b"x" * 16_384),
+        (b"x" * 16_385, b"x" * 16_385, b""),
+    ],
+    ids=["whole", "with_frames_behind", "not_yet_whole", "long", "too_long"],
+)
+def test_request_is_parted_from_what_comes_behind_it(data: bytes, head: bytes, rest: bytes) -> None:
+    """The core would read on, and answer pings of somebody it has not let in."""
+    assert split_head(data) == (head, rest)
