@@ -28,7 +28,6 @@ async def several(cluster: ClusterFactory) -> Cluster:
     """A gateway and a worker of two processes each, on internal ports that follow each other."""
     running = await cluster("examples.hello:app", gateways=0, workers=0)
     running.add_worker("--processes", "2")
-    await running.wait_ready()
     running.add_gateway("--processes", "2")
     await running.wait_ready()
     return running

@@ -113,7 +113,7 @@ async def test_a_worker_that_dies_before_the_call_has_moved_loses_nothing(
     """The consent is in Redis: the worker that adopts the call has it, and the second app takes the call from it."""
     running = await two_apps(cluster, firsts=2)
     async with Calls.connect(redis_url) as calls, call_of(running, CallOptions(speed=1)) as call:
-        await call.send_hook("/hand", {"talk_s": 8})
+        await call.send_hook("/hand", {"talk_s": 4})
         remote = await calls.get(call.call_sid)
         # The process id is a part of the worker's.
         next(worker for worker in running.workers[:2] if f"-{worker.pid}-" in remote.owner).kill()
