@@ -34,6 +34,8 @@ def hazards(source: str) -> Iterator[str]:
                 yield f"{node.lineno}: while it waits in here, everybody else handles this exception, too"
             case ast.AsyncWith(items=items) if not all(map(is_timeout, items)):
                 yield f"{node.lineno}: it may wait at its end, while an exception is handled"
+            case ast.ClassDef() if "init=False" in ast.unparse(node).partition("class ")[0] and not sets_fields(node):
+                yield f"{node.lineno}: __init__ does not take and set the fields in their order"
             case ast.ClassDef(body=body) if any(isinstance(it, ast.ClassDef) for it in body):
                 yield f"{node.lineno}: a class in a class"
             case ast.Delete(targets=targets) if any(isinstance(target, ast.Attribute) for target in targets):
@@ -70,6 +72,15 @@ def reads(targets: list[ast.expr], values: list[ast.expr]) -> bool:
     return False
 
 
+def sets_fields(dataclass: ast.ClassDef) -> bool:
+    """Whether its ``__init__`` does what that of ``dataclass`` would; nobody else finds a field that was forgotten."""
+    fields = [ast.unparse(it.target) for it in dataclass.body if isinstance(it, ast.AnnAssign)]
+    inits = [it for it in dataclass.body if isinstance(it, ast.FunctionDef) and it.name == "__init__"]
+    taken = [argument.arg for init in inits for argument in init.args.args[1:]]
+    targets = [ast.unparse(it.targets[0]) for init in inits for it in init.body if isinstance(it, ast.Assign)]
+    return taken == fields and targets == [f"self.{name}" for name in fields]
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_compiled_module_runs_as_its_source_does(path: Path) -> None:
     """Who edits it sees the sources run, and users its compiled form."""
@@ -87,6 +98,11 @@ def test_compiled_module_runs_as_its_source_does(path: Path) -> None:
         pytest.param("async with asyncio.TaskGroup() as group:\n    a()", id="task_group"),
         pytest.param("class A:\n    class B:\n        pass", id="nested_class"),
         pytest.param("del self.name", id="deleted_attribute"),
+        pytest.param("@dataclass(init=False)\nclass A:\n    a: int", id="no_init"),
+        pytest.param(
+            "@dataclass(init=False)\nclass A:\n    a: int\n    b: int\n    def __init__(self, a):\n        self.a = a",
+            id="forgotten_field",
+        ),
         pytest.param("class A:\n    def __del__(self):\n        pass", id="finalizer"),
     ],
 )
@@ -98,3 +114,5 @@ def test_hazard_is_found(source: str) -> None:
 def test_usual_code_is_no_hazard() -> None:
     """What looks alike and is harmless."""
     assert list(hazards("a, self.a = self.a, None\nb = any(x for x in y)\nc, d = e, f\ndel g['h']")) == []
+    init = "    def __init__(self, a, b=0):\n        self.a = a\n        self.b = b"
+    assert list(hazards(f"@dataclass(init=False)\nclass A:\n    a: int\n    b: int = 0\n{init}")) == []
