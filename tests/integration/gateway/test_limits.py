@@ -1,10 +1,11 @@
 """What one call, account or peer may take from the others: floods wait, slow sockets are cut, a full house is shut."""
 
+import asyncio
 import contextlib
 
 from jambonz_shared.directive import Command
 from jambonz_shared.wire import redirect_frame
-from tests.conditions import until
+from tests.conditions import LIMIT_S, until
 from tests.integration.gateway.gateways import (
     KEYS,
     WORKER,
@@ -15,6 +16,7 @@ from tests.integration.gateway.gateways import (
     finished,
     gateway,
 )
+from tests.integration.gateway.test_http import SUBPROTOCOL, UPGRADE
 
 
 async def test_full_gateway_shuts_its_door_and_opens_it_again(redis_url: str, worker: Worker) -> None:
@@ -97,3 +99,17 @@ async def test_flood_of_one_account_slows_its_calls_and_no_others(redis_url: str
         assert await running.metric("jambonz_gateway_throttled_total") == 0
         for jambonz in (loud, loud_too, quiet):
             await finished(jambonz, worker)
+
+
+async def test_peer_that_does_not_answer_pings_is_cut_and_others_stay(redis_url: str) -> None:
+    """jambonz never pings, so a half-open socket is found by nobody else (PROTOCOL.md 1.1, section 12)."""
+    async with gateway(redis_url, ping_interval_s=1) as running, caller(running.url + "/", "call-1") as alive:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.settings.port)
+        writer.write(UPGRADE.format(path="/", more=SUBPROTOCOL).replace("\n", "\r\n").encode())
+        async with asyncio.timeout(LIMIT_S):
+            heard = await reader.read()
+        writer.close()
+        assert heard.startswith(b"HTTP/1.1 101 ")
+        assert heard.endswith(b"\x89\x00\x89\x00"), "two pings, and no third"
+        assert await running.metric("jambonz_gateway_silent_sockets_total") == 1
+        await (await alive.socket.ping())
