@@ -25,5 +25,5 @@ def test_arguments_of_any_length(size: int) -> None:
 @pytest.mark.parametrize("arg", [None, True, ["x"]])
 def test_anything_else_is_refused(arg: object) -> None:
     """True would be stored as a word, None as another, and found by the reader much later."""
-    with pytest.raises(TypeError, match="expected an argument of bytes, str, int or float, got"):
+    with pytest.raises(TypeError):
         pack_command((b"SET", "key", arg))  # type: ignore[arg-type]
