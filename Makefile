@@ -68,11 +68,12 @@ cov: venv redis ## Run `make test` under coverage, the processes it starts inclu
 # The wheel as the images have it, with the hot modules compiled (ADR 0013), in an environment of its own.
 VENV_COMPILED := build/compiled
 COMPILED := $(VENV_COMPILED)/bin/python
+COMPILED_PYTEST = $(COMPILED) -m pytest --compiled -o cache_dir=$(VENV_COMPILED)/cache -m "not long" $(COMPILED_SUITES)
 COMPILED_SUITES := tests/unit tests/integration/gateway tests/integration/worker tests/integration/redis tests/integration/shared tests/conformance
 
 .PHONY: compiled
 compiled: $(VENV_COMPILED)/.installed redis ## Build the wheel with compiled modules and run the suites of gateway and worker against it
-	ulimit -v 6000000; timeout 600 $(COMPILED) -m pytest --compiled -p no:cacheprovider -m "not long" $(COMPILED_SUITES)
+	ulimit -v 6000000; timeout 600 $(COMPILED_PYTEST) $(call again,$(COMPILED_PYTEST))
 
 $(VENV_COMPILED)/.installed: $(VENV_COMPILED)/.dependencies hatch_build.py $(shell find shared gateway workers cluster loadtest/jambonz_simulator -type f -not -name "*.pyc")
 	@bash scripts/install_compiler.sh $(PY)
