@@ -52,11 +52,18 @@ class Proxy:
         # A new connection takes another way: only those that were open are lost.
         if self._is_swallowing:
             self.cut()
-        redis_reader, redis_writer = await asyncio.open_connection("127.0.0.1", self._redis_port)
-        self._writers += [writer, redis_writer]
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._pass(reader, redis_writer, may_swallow=False))
-            group.create_task(self._pass(redis_reader, writer, may_swallow=True))
+        writers = [writer]
+        try:
+            redis_reader, redis_writer = await asyncio.open_connection("127.0.0.1", self._redis_port)
+            writers.append(redis_writer)
+            self._writers += writers
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass(reader, redis_writer, may_swallow=False))
+                group.create_task(self._pass(redis_reader, writer, may_swallow=True))
+        finally:
+            # Also of a client that came at the end, behind the last cut.
+            for it in writers:
+                it.transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, may_swallow: bool) -> None:
         try:
