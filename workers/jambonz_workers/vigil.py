@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 # Four polls without a subscriber are a death (watch.ZEROS_OF_DEATH), so a crash is known within 100 ms.
 _POLL_S: Final = 0.025
+# A lasting fault must not fill the log; a death is found out half a second later then.
+_AFTER_FAILURE_S: Final = 0.5
 # Heartbeats come every 0.5 s and are good for a lease of 2 s; looking five times a second finds a hang within 2.2 s.
 _LOOK_S: Final = 0.2
 
@@ -53,6 +55,7 @@ class Vigil:
                 # Our own fault, and a worker that no longer watches would only be missed when another one dies.
                 self._metrics.failures.inc()
                 log.exception("watching other processes failed; trying again")
+                await asyncio.sleep(_AFTER_FAILURE_S)
 
     async def _poll(self) -> None:
         if self._loop.time() >= self._looks_at_s:
