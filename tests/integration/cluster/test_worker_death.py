@@ -4,6 +4,7 @@ from time import monotonic
 
 import pytest
 
+from jambonz_shared.config import WorkerSettings
 from tests.chaos.callers import Caller, all_settled, tag_of
 from tests.chaos.figures import calls, percentile, report, spread
 from tests.chaos.scene import Scene, metric, scene
@@ -14,6 +15,7 @@ from tests.conditions import until
 KILLED_GOAL_S = 0.3
 HUNG_GOAL_S = 2.5
 SLACK_S = 0.7
+LEASE_S = WorkerSettings().lease_s
 
 
 async def answered_by_another(stage: Scene, victim: Member, kill_at_s: float) -> list[float]:
@@ -37,9 +39,12 @@ async def send_stuck_hooks(callers: list[Caller]) -> dict[Caller, int]:
 async def test_killed_worker_loses_no_call_and_no_hook(cluster: ClusterFactory) -> None:
     """Another worker answers what the dead one had begun within 0.3 s (p99)."""
     async with scene(cluster) as stage:
+        ready_at_s = monotonic()
         await stage.crowd.arrive(calls(50))
         victim = stage.cluster.workers[0]
         async with stage.crowd.talking(1.0):
+            # Who has just started judges nobody (Watch.link_up).
+            await until(lambda: monotonic() > ready_at_s + LEASE_S, "the other worker looks after this one")
             mine = stage.of_worker(victim)
             assert len(mine) > 5, "the calls spread over both workers"
             stuck = await send_stuck_hooks(mine)
