@@ -79,7 +79,8 @@ async def test_calls_spread_over_workers_and_a_new_worker_helps_at_once(
         third = running.add_worker()
         await third.wait_ready()
 
-        async with many_live_calls(running, 12):
+        # A worker may read four at once, and then eight: of a dozen two could take all.
+        async with many_live_calls(running, 40):
             after = await owners(redis_url)
             assert len(after) == 3, f"expected three workers with calls, got {after}"
             assert {worker: after[worker] for worker in before}.keys() == before.keys()
