@@ -244,7 +244,7 @@ COMMANDS: Final[list[dict[str, Any]]] = [
 
 
 async def test_page_commands(running: Running) -> None:
-    """``/emit`` sends exactly what it is told, in order; ``/helpers`` what jambonz understands."""
+    """``/emit`` sends exactly what it is told, in order."""
     async with running.call("a") as a:
         redirects = [{"command": "redirect", "verbs": say(str(queue)), "queue": queue} for queue in (False, True)]
         assert await a.hook("/emit", commands=[*redirects, *COMMANDS], gap_ms=1) == []
@@ -252,7 +252,30 @@ async def test_page_commands(running: Running) -> None:
             assert await a.redirected(queue=queue) == say(str(queue))
         for command in COMMANDS:
             assert await a.hears() == {"type": "command", "callSid": "a"} | command
+
+
+# What jambonz tells while the commands go out: the statuses in each order that it has, the verb of the reply where an
+# application has asked for it (PROTOCOL.md 2.10, 2.11).
+AMID_HELPERS: Final[dict[str, list[tuple[str, dict[str, Any]]]]] = {
+    "nothing": [],
+    "trying": [("call:status", {"call_status": "trying"})],
+    "ringing": [("call:status", {"call_status": status}) for status in ("trying", "ringing", "early-media")],
+    "answered": [("call:status", {"call_status": status}) for status in ("trying", "in-progress")],
+    "verbs": [
+        ("call:status", {"call_status": "in-progress"}),
+        ("verb:status", {"event": "starting", "name": "tag"}),
+    ],
+}
+
+
+@pytest.mark.parametrize("amid", AMID_HELPERS)
+async def test_page_helpers(running: Running, amid: str) -> None:
+    """``/helpers`` sends what jambonz understands, whatever the call's newest status is and whichever verb runs."""
+    async with running.socket(f"h-{amid}") as a:
+        await a.asks("session:new", direction="inbound", call_status="trying")
         assert await a.asks("verb:hook", "/helpers") == tag(skipped=["tag"])
+        for kind, data in AMID_HELPERS[amid]:
+            await a.says(kind, names_call=kind == "call:status", **data)
         expected: list[tuple[str, Any]] = [
             ("mute:status", {"mute_status": "mute"}),
             ("listen:status", {"listen_status": "pause"}),
@@ -271,6 +294,7 @@ async def test_page_commands(running: Running) -> None:
         heard = [await a.hears() for _ in expected]
         assert [(frame["command"], frame.get("data")) for frame in heard] == expected
         assert heard[7]["tool_call_id"] == "t1"
+        await a.says("call:status", call_status="completed")
 
 
 async def test_page_closes(running: Running) -> None:

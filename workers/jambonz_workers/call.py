@@ -175,8 +175,11 @@ class Call(Durable):
     def _send(self, frames: Sequence[bytes]) -> Sending:
         return self._act([Command(self._office.new_id(), frame, self._office.process_id) for frame in frames])
 
-    def _why_ignored(self, command: str) -> str:
-        return self.phase.why_ignored(command)
+    def _why_refused(self, command: str) -> str:
+        return self.phase.why_refused(command)
+
+    def _why_doubted(self, command: str) -> str:
+        return self.phase.why_doubted(command)
 
     def _act(self, directives: list[Directive]) -> Sending:
         handling = self._current()

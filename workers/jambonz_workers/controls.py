@@ -22,7 +22,7 @@ ParticipantAction = Literal["tag", "untag", "coach", "uncoach", "hold", "unhold"
 DubAction = Literal["addTrack", "removeTrack", "silenceTrack", "playOnTrack", "sayOnTrack"]
 AgentUpdate = Literal["update_instructions", "inject_context", "update_tools", "generate_reply"]
 
-# Names of unknown commands come from applications, which may make them up as they go.
+# An application would have each of its calls warned of the same thing; names of unknown commands it may make up.
 _WARNED_LIMIT: Final = 100
 _warned: set[str] = set()
 
@@ -43,12 +43,20 @@ class Settled:
         return self._outcome
 
 
+def _warn_once(message: str, extra: Mapping[str, str]) -> None:
+    about = f"{extra['command']} {extra.get('why', '')}"
+    if about not in _warned and len(_warned) < _WARNED_LIMIT:
+        _warned.add(about)
+        log.warning(message, extra=extra)
+
+
 class Controls(CallFacts):
     """The commands of a call. Each method acts at once and returns its Outcome to be awaited.
 
-    A command that jambonz would silently ignore raises instead: ``ValueError`` or ``TypeError`` for bad data,
-    ``MessageTooBig`` for a single message over jambonz's limit, ``WrongState`` when it comes at the wrong time and the
-    call knows it, ``WouldEndParent`` when it would end another call than this one.
+    A command that jambonz would surely ignore raises instead: ``ValueError`` or ``TypeError`` for bad data,
+    ``MessageTooBig`` for a single message over jambonz's limit, ``WrongState`` when its time is past,
+    ``WouldEndParent`` when it would end another call than this one. One that jambonz ignores only if the call is
+    still as jambonz told last is sent, with a warning in the log (once per kind and process).
     """
 
     __slots__ = ("sid",)
@@ -79,21 +87,28 @@ class Controls(CallFacts):
         """
         return self._send_known(name, commands.command(name, data, leg=leg or self.sid, tool_call_id=tool_call_id))
 
-    def _why_ignored(self, _: str) -> str:
-        """Return why jambonz would surely ignore a command in the call's present state; empty if nobody knows."""
+    def _why_refused(self, _: str) -> str:
+        """Return why jambonz will surely ignore a command; empty if it might follow it."""
+        return ""
+
+    def _why_doubted(self, _: str) -> str:
+        """Return why jambonz would ignore a command, if the call is still as it was told; empty if nobody knows."""
         return ""
 
     def _issue(self, name: str, frame: bytes, leg: str | None = None, *, asking: str = "") -> Sending:
         """Send a command of a typed method; ``asking`` names it where its name alone does not tell what it needs."""
         command = asking or name
-        if leg in (None, self.sid) and (why := self._why_ignored(command)):
-            raise WrongState(self.sid, command, why)
+        if leg in (None, self.sid):
+            if why := self._why_refused(command):
+                raise WrongState(self.sid, command, why)
+            if why := self._why_doubted(command):
+                extra = {"call_sid": self.sid, "command": command, "why": why}
+                _warn_once("jambonz may ignore this command; it is sent all the same", extra)
         return self._send_known(name, frame)
 
     def _send_known(self, name: str, frame: bytes) -> Sending:
-        if not check_command(name, self.target) and name not in _warned and len(_warned) < _WARNED_LIMIT:
-            _warned.add(name)
-            log.warning("jambonz is not known to have this command; it is sent all the same", extra={"command": name})
+        if not check_command(name, self.target):
+            _warn_once("jambonz is not known to have this command; it is sent all the same", {"command": name})
         return self._send([frame])
 
     def check_verbs(self, verbs: object) -> None:

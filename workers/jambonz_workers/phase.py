@@ -1,8 +1,9 @@
 """What jambonz would ignore at this moment, as far as a call's own messages tell. Pure.
 
-Source: PROTOCOL.md 2.10, 2.11, 3.2. jambonz ignores a command that comes at the wrong time without a word (P18), so
-what is known to be in vain is refused, where its author can see it. What is not known is sent: no refusal may be wrong.
-So only messages of the first websocket count, which come in order, and what may have changed is unknown again.
+Source: PROTOCOL.md 2.10, 2.11, 3.2. jambonz ignores a command that comes at the wrong time without a word (P18). What
+is surely in vain is refused, where its author can see it. But no refusal may be wrong (ADR 0015): only what there is
+no way back from counts. Whatever else jambonz told may have changed by the time a command arrives: that is a doubt,
+and no more. Only messages of the first websocket count for it, which come in order.
 """
 
 from collections.abc import Mapping
@@ -51,10 +52,10 @@ _KNOWN_VERBS: Final = frozenset(
 
 
 class WrongState(ClusterError, RuntimeError):
-    """jambonz would ignore the command in the call's present state; nothing was sent.
+    """jambonz would ignore the command, whatever happens until it arrives; nothing was sent.
 
     Attributes:
-        command: jambonz's name of it; ``hangup`` and ``no-answer`` for those of ``call:status``.
+        command: jambonz's name of it; ``no-answer`` for that of ``call:status``.
         why: What the state is.
     """
 
@@ -133,14 +134,19 @@ class Phase:
         self._learn()
         return self._status in FINAL_STATUSES
 
-    def why_ignored(self, command: str) -> str:
-        """Return why jambonz would ignore a command; empty if it would not, or if nobody knows."""
+    def why_refused(self, command: str) -> str:
+        """Return why jambonz will ignore a command, whatever comes; empty if it might follow it."""
+        self._learn()
+        if command in _NEED_AN_UNANSWERED_CALL and self._status == ANSWERED:
+            return "the call is answered"
+        return ""
+
+    def why_doubted(self, command: str) -> str:
+        """Return why jambonz would ignore a command, if all is still as it was told; empty if nothing says so."""
         newest = self._learn()
         is_unanswered = self._is_in_order and not self._status and newest in _UNANSWERED
         if command in _NEED_AN_ANSWERED_CALL and is_unanswered:
             return "the call is not answered"
-        if command in _NEED_AN_UNANSWERED_CALL and self._status == ANSWERED:
-            return "the call is answered"
         verbs = _NEED_A_VERB.get(command)
         told = data_in(self._told_verb)
         running = text_in(told, "name")

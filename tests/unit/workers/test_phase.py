@@ -1,4 +1,4 @@
-"""Commands that jambonz would ignore are refused where that is known, and sent wherever it is not."""
+"""Commands that jambonz will surely ignore are refused; those that it may ignore are sent, with a warning."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from jambonz_shared.envelope import Envelope
-from jambonz_workers import App, Call, CallGone, WrongState
+from jambonz_workers import App, Call, CallGone, WrongState, controls
 from jambonz_workers.events import CallStatus
 from jambonz_workers.phase import Phase
 from jambonz_workers.testing import AppClient
@@ -37,8 +37,12 @@ def phase_after(*envelopes: Envelope, begun_with: str = "") -> Phase:
     return phase
 
 
-def ignored(phase: Phase) -> set[str]:
-    return {command for command in COMMANDS + MORE if phase.why_ignored(command)}
+def refused(phase: Phase) -> set[str]:
+    return {command for command in COMMANDS + MORE if phase.why_refused(command)}
+
+
+def doubted(phase: Phase) -> set[str]:
+    return {command for command in COMMANDS + MORE if phase.why_doubted(command)}
 
 
 UNANSWERED = {"hangup", "dtmf", "sip:request"}
@@ -46,30 +50,38 @@ NO_DIAL = {"mute:status", "whisper", "media:path"}
 
 
 @pytest.mark.parametrize(
+    "phase",
+    [
+        pytest.param(phase_after(begun_with="in-progress"), id="before_a_takeover"),
+        pytest.param(phase_after(status("trying"), status("in-progress")), id="told"),
+        pytest.param(phase_after(status("in-progress"), status("trying")), id="not_undone"),
+        pytest.param(phase_after(*[status("in-progress")] * 3), id="told_again"),
+        pytest.param(phase_after(status("in-progress", epoch=2)), id="on_another_websocket"),
+        pytest.param(phase_after(status("in-progress"), told("cluster:detached", {}, epoch=0)), id="gap_later"),
+    ],
+)
+def test_an_answered_call_cannot_be_refused_any_more(phase: Phase) -> None:
+    """There is no way back from it, so nothing else can have happened by the time the command arrives."""
+    assert refused(phase) == {"no-answer"}
+    assert doubted(phase) == set()
+    assert not phase.is_over
+
+
+@pytest.mark.parametrize(
     ("phase", "expected"),
     [
         pytest.param(phase_after(), set(), id="nothing_known"),
         pytest.param(phase_after(begun_with="trying"), set(), id="status_of_session_new_may_be_all_that_ever_comes"),
-        pytest.param(phase_after(begun_with="in-progress"), {"no-answer"}, id="answered_before_a_takeover"),
         pytest.param(phase_after(status("trying")), UNANSWERED, id="trying"),
         pytest.param(phase_after(status("ringing")), UNANSWERED, id="ringing"),
         pytest.param(phase_after(status("early-media")), UNANSWERED, id="early_media"),
-        pytest.param(phase_after(status("trying"), status("in-progress")), {"no-answer"}, id="answered"),
-        pytest.param(phase_after(status("in-progress"), status("trying")), {"no-answer"}, id="answered_is_not_undone"),
-        pytest.param(phase_after(*[status("in-progress")] * 3), {"no-answer"}, id="answered_told_again"),
         pytest.param(phase_after(status(7)), set(), id="status_is_no_text"),
         pytest.param(phase_after(told("call:status", None)), set(), id="status_without_data"),
         pytest.param(phase_after(told("call:status", None, body=b"{")), set(), id="status_is_no_json"),
         pytest.param(phase_after(told("call:status", None, body=b"[]")), set(), id="status_is_no_object"),
         pytest.param(phase_after(status("trying", epoch=2)), set(), id="another_websocket_has_its_own_order"),
-        pytest.param(phase_after(status("in-progress", epoch=2)), {"no-answer"}, id="answered_is_for_good"),
         pytest.param(phase_after(status("trying"), told("session:reconnect", {}, epoch=2)), set(), id="reconnected"),
         pytest.param(phase_after(status("trying"), told("cluster:detached", {}, epoch=0)), set(), id="in_a_gap"),
-        pytest.param(
-            phase_after(status("in-progress"), told("cluster:detached", {}, epoch=0)),
-            {"no-answer"},
-            id="gap_later",
-        ),
         pytest.param(
             phase_after(told("cluster:detached", {}, epoch=0), status("trying")), set(), id="kept_during_a_gap"
         ),
@@ -100,9 +112,10 @@ NO_DIAL = {"mute:status", "whisper", "media:path"}
         ),
     ],
 )
-def test_only_what_is_known_is_refused(phase: Phase, expected: set[str]) -> None:
-    """A command that jambonz might follow is sent."""
-    assert ignored(phase) == expected
+def test_what_may_have_changed_is_doubted_only(phase: Phase, expected: set[str]) -> None:
+    """An answer, or the next verb, may be under way: jambonz may follow by the time the command arrives."""
+    assert doubted(phase) == expected
+    assert refused(phase) == set()
     assert not phase.is_over
 
 
@@ -110,7 +123,7 @@ def test_verbs_that_went_out_make_the_state_unknown() -> None:
     """They may answer the call, and another one runs."""
     phase = phase_after(status("trying"), verb("starting", "gather"))
     phase.change()
-    assert ignored(phase) == set()
+    assert doubted(phase) == set()
 
 
 @pytest.mark.parametrize("value", ["completed", "failed", "busy", "no-answer"])
@@ -124,71 +137,69 @@ def test_a_final_status_is_the_end(value: str) -> None:
 # Through handlers.
 
 
-async def test_a_command_at_the_wrong_time_is_an_error_where_it_is_written() -> None:
+async def test_a_command_that_is_surely_in_vain_is_an_error_where_it_is_written() -> None:
     """With what is wrong; the generic command goes out all the same."""
     app = App()
     errors: list[WrongState] = []
 
     @app.hook("/try")
     async def tries(call: Call) -> None:
-        for command in (call.hangup, lambda: call.dtmf("5"), lambda: call.sip_request("INFO")):
-            with pytest.raises(WrongState) as caught:
-                command()
-            errors.append(caught.value)
-        call.command("dtmf", {"dtmf": {"digit": "5"}})
-        call.dtmf("5", leg="another")
-        call.no_answer()
+        with pytest.raises(WrongState) as caught:
+            call.no_answer()
+        errors.append(caught.value)
+        call.command("call:status", {"call_status": "no-answer"})
+
+    async with AppClient(app) as client:
+        await client.session_new()
+        await client.send("call:status", {"call_status": "in-progress"})
+        frames = (await client.hook("/try")).commands
+    assert [frame["command"] for frame in frames] == ["call:status"]
+    assert [(it.command, it.why) for it in errors] == [("no-answer", "the call is answered")]
+    assert "jambonz would ignore 'no-answer', since the call is answered; nothing was sent" in str(errors[0])
+
+
+async def test_a_command_that_may_be_in_vain_is_sent_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As an SDK would send it, but its author learns why nothing may happen; once, not for each call."""
+    monkeypatch.setattr(controls, "_warned", set())
+    app = App()
+
+    @app.hook("/try")
+    async def tries(call: Call) -> None:
+        for _ in range(2):
+            call.hangup()
+            call.dtmf("5")
+            call.mute()
+            call.dtmf("5", leg="another")
+            call.no_answer()
 
     async with AppClient(app) as client:
         await client.session_new()
         await client.send("call:status", {"call_status": "ringing"})
+        await client.send("verb:status", {"event": "starting", "name": "gather"})
         frames = (await client.hook("/try")).commands
-    assert [frame["command"] for frame in frames] == ["dtmf", "dtmf", "call:status"]
-    assert [(it.command, it.why) for it in errors] == [
-        ("hangup", "the call is not answered"),
-        ("dtmf", "the call is not answered"),
-        ("sip:request", "the call is not answered"),
+    assert [frame["command"] for frame in frames] == ["call:status", "dtmf", "mute:status", "dtmf", "call:status"] * 2
+    warned = [vars(record) for record in caplog.records if record.name == controls.log.name]
+    assert [(it["command"], it["why"], it["call_sid"]) for it in warned] == [
+        ("hangup", "the call is not answered", client.call.sid),
+        ("dtmf", "the call is not answered", client.call.sid),
+        ("mute:status", "the running verb is 'gather'", client.call.sid),
     ]
-    assert "jambonz would ignore 'hangup', since the call is not answered; nothing was sent" in str(errors[0])
-
-
-@pytest.mark.parametrize("answer_by", ["ack", "redirect", "result"])
-async def test_verbs_of_the_application_may_have_answered_the_call(answer_by: str) -> None:
-    """Until the next status nobody knows."""
-    app = App()
-
-    @app.hook("/answer")
-    async def answers(call: Call) -> object:
-        if answer_by == "ack":
-            await call.ack({"verb": "answer"})
-            call.dtmf("5")
-        if answer_by == "redirect":
-            call.redirect({"verb": "answer"})
-            call.dtmf("5")
-        return {"verb": "answer"} if answer_by == "result" else None
-
-    @app.hook("/next")
-    async def follows(call: Call) -> None:
-        call.dtmf("5")
-
-    async with AppClient(app) as client:
-        await client.send("call:status", {"call_status": "ringing"})
-        await client.hook("/answer")
-        await client.hook("/next")
-        assert [frame["command"] for frame in client.commands if frame["command"] == "dtmf"]
-        await client.send("call:status", {"call_status": "in-progress"})
-        await client.hook("/next")
 
 
 async def test_a_busy_handler_learns_of_the_answer_at_once() -> None:
     """The status waits in the mailbox behind it."""
     app = App()
     go_on = asyncio.Event()
+    refused: list[str] = []
 
     @app.hook("/busy")
     async def busy(call: Call) -> None:
         await go_on.wait()
-        call.dtmf("5")
+        with pytest.raises(WrongState) as caught:
+            call.no_answer()
+        refused.append(caught.value.why)
 
     async with AppClient(app) as client:
         await client.send("call:status", {"call_status": "ringing"})
@@ -197,8 +208,9 @@ async def test_a_busy_handler_learns_of_the_answer_at_once() -> None:
         status_told = asyncio.create_task(client.send("call:status", {"call_status": "in-progress"}))
         await asyncio.sleep(0)
         go_on.set()
-        assert [frame["command"] for frame in (await running).commands] == ["dtmf"]
+        await running
         await status_told
+    assert refused == ["the call is answered"]
 
 
 async def test_background_work_hears_of_the_end_and_a_late_handler_finishes() -> None:
