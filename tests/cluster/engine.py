@@ -4,23 +4,25 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from jambonz_shared.runtime.lifeline import die_with_parent
+from tests.cluster import leftovers
+
 REPO: Final = Path(__file__).resolve().parents[2]
 
 START_LIMIT_S: Final = 60.0
-STOP_LIMIT_S: Final = 20.0
 
-# Own networks for the engine's default bridge and for Compose, apart from what people have at home.
-BRIDGE: Final = "172.29.0.1/24"
-POOL: Final = "base=172.28.0.0/16,size=24"
+# Held as long as an engine of ours is there; the kernel lets go of it however its holder ends.
+ONLY_ONE: Final = "\0jambonz-cluster-test-engine"
 
 # What the files of the project name, made from Debian's packages: nothing is fetched from an image registry.
 PACKAGES: Final = (
@@ -121,20 +123,31 @@ def running_engine() -> Iterator[Engine]:
         yield there
         return
     _install()
-    if Path("/sys/class/net/docker0").exists():
-        raise NoEngine("the bridge docker0 exists: another engine runs, which does not answer under DOCKER_HOST")
-    # Not in memory, and not below a folder with a long name: a socket's path has 107 characters at most.
-    folder = Path(tempfile.mkdtemp(prefix="jc-engine-", dir="/var/tmp"))
-    daemon: subprocess.Popen[bytes] | None = None
-    forward_policy = _forward_policy()
-    try:
+    with _only_one(), leftovers.ended_by_sigterm():
+        for left_behind in leftovers.folders():
+            leftovers.remove(left_behind)
+        if Path("/sys/class/net/docker0").exists():
+            raise NoEngine("the bridge docker0 exists: another engine runs, which does not answer under DOCKER_HOST")
+        # Not in memory, and not below a folder with a long name: a socket's path has 107 characters at most.
+        folder = Path(tempfile.mkdtemp(prefix=leftovers.PREFIX, dir=leftovers.PARENT))
+        leftovers.note_policy(folder)
         daemon = _start(folder)
-        yield _wait(Engine(f"unix://{folder}/docker.sock"), daemon, folder)
-    finally:
-        if daemon is not None:
-            _stop(daemon)
-        _remove_network(forward_policy)
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield _wait(Engine(f"unix://{folder}/docker.sock"), daemon, folder)
+        finally:
+            leftovers.remove(folder)
+            daemon.wait(leftovers.STOP_LIMIT_S)
+
+
+@contextmanager
+def _only_one() -> Iterator[None]:
+    """Let one test run of this machine at a time have an engine: folders that are there then belong to nobody."""
+    with socket.socket(socket.AF_UNIX) as lock:
+        try:
+            lock.bind(ONLY_ONE)
+        except OSError as error:
+            raise NoEngine("another test run on this machine has an engine of its own") from error
+        yield
 
 
 def _install() -> None:
@@ -152,10 +165,18 @@ def _start(folder: Path) -> "subprocess.Popen[bytes]":
         "dockerd",
         *("--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")),
         *("--pidfile", str(folder / "pid"), "-H", f"unix://{folder}/docker.sock"),
-        *("--bip", BRIDGE, "--default-address-pool", POOL),
+        *("--bip", leftovers.BRIDGE, "--default-address-pool", f"base={leftovers.POOL},size=24"),
     ]
     with (folder / "log").open("wb") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+        return subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            # dockerd stops its containers then; the next run's engine removes the rest.
+            preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509  two system calls, no lock
+        )
 
 
 def _wait(engine: Engine, daemon: "subprocess.Popen[bytes]", folder: Path) -> Engine:
@@ -165,42 +186,3 @@ def _wait(engine: Engine, daemon: "subprocess.Popen[bytes]", folder: Path) -> En
             raise NoEngine("dockerd does not run here:\n" + (folder / "log").read_text(errors="replace")[-1500:])
         time.sleep(0.1)
     return engine
-
-
-def _stop(daemon: "subprocess.Popen[bytes]") -> None:
-    """End the daemon; it stops its containers. Nothing else is signalled."""
-    daemon.send_signal(signal.SIGTERM)
-    try:
-        daemon.wait(STOP_LIMIT_S)
-    except subprocess.TimeoutExpired:
-        daemon.kill()
-        daemon.wait(STOP_LIMIT_S)
-
-
-def _forward_policy() -> str:
-    """Return what the kernel does with packets between networks; dockerd sets it to DROP and leaves it so."""
-    words = [line.split() for line in _quietly("iptables", "-S", "FORWARD").splitlines()]
-    return next((line[2] for line in words if line[:2] == ["-P", "FORWARD"]), "ACCEPT")
-
-
-def _remove_network(forward_policy: str) -> None:
-    """Remove what dockerd leaves behind: its bridge, its rules and chains of iptables, its policy."""
-    _quietly("ip", "link", "del", "docker0")
-    _quietly("iptables", "-P", "FORWARD", forward_policy)
-    subnet = f"{BRIDGE.rpartition('.')[0]}.0/24"
-    for table in ("filter", "nat"):
-        lines = _quietly("iptables", "-t", table, "-S").splitlines()
-        for line in lines:
-            if line.startswith("-A ") and any(mark in line for mark in ("DOCKER", "docker0", subnet)):
-                _quietly("iptables", "-t", table, "-D", *line.split()[1:])
-        chains = [line.split()[1] for line in lines if line.startswith("-N DOCKER")]
-        for option in ("-F", "-X"):
-            for chain in chains:
-                _quietly("iptables", "-t", table, option, chain)
-
-
-def _quietly(*command: str | Sequence[str]) -> str:
-    with contextlib.suppress(OSError):
-        words = [str(word) for word in command]
-        return subprocess.run(words, capture_output=True, text=True, check=False).stdout
-    return ""
