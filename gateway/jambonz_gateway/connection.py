@@ -18,6 +18,7 @@ from jambonz_gateway.route import Attachment, Known
 from jambonz_gateway.session import Session
 from jambonz_gateway.switchboard import Cut, Switchboard
 from jambonz_gateway.upgrade import Asked, split_head, switching, usual_upgrade
+from jambonz_gateway.wheel import in_company
 from jambonz_shared.directive import ChannelMessage
 from jambonz_shared.envelope import Envelope
 
@@ -140,7 +141,7 @@ class Connection:
             now_s = self._loop.time()
             self.app_name, self.path = welcome.app.name, welcome.path
             self._close_by_s = NEVER
-            self._ping_at_s = now_s + self._board.ping_interval_s
+            self._ping_at_s = in_company(now_s + self._board.ping_interval_s)
             self.session = self._board.opened(self, welcome)
             if self._partial:
                 self._board.turns.wait(self)
@@ -378,17 +379,16 @@ class Connection:
     def _ping(self, now_s: float) -> None:
         assert self._transport is not None, "wake asks"
         interval_s = self._board.ping_interval_s
-        self._ping_at_s = self._heard_at_s + interval_s
+        self._ping_at_s = in_company(self._heard_at_s + interval_s)
         if now_s < self._ping_at_s:
             return
+        self._ping_at_s = in_company(now_s + interval_s)
         # Two pings without a sign of life: the socket is half-open (PROTOCOL.md section 12, liveness).
         if now_s - self._heard_at_s > 2 * interval_s + 1:
             self._board.cut(self, Cut.SILENT)
             self._transport.abort()
-            return
-        if self._ws.state is State.OPEN:
+        elif self._ws.state is State.OPEN:
             self._transport.write(PING)
-        self._ping_at_s = now_s + interval_s
 
     def _ask(self) -> None:
         session = self.session

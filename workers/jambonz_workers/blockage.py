@@ -1,7 +1,8 @@
-"""Names the handler that holds up the event loop, at no cost per event.
+"""Names the handler that holds up the event loop, at no cost per event, and none to a loop that is idle.
 
-A thread looks at the clock of the loop a few times per limit. When the loop's own timer is overdue, it takes down
-where the loop's thread is; the loop tells the log when it moves again.
+A thread looks a few times per limit at what the loop's thread does. If that is in an application's function, the loop
+is asked for a sign of life; when that is overdue, the thread takes down where the loop's thread is, and the loop tells
+the log when it moves again.
 """
 
 import asyncio
@@ -26,6 +27,8 @@ _LOOKS_PER_LIMIT: Final = 4
 _TOLD_LIMIT: Final = 100
 
 _ASYNCIO: Final = str(Path(sysconfig.get_path("stdlib"), "asyncio"))
+# An idle loop of asyncio's own waits in there; uvloop waits in no Python at all.
+_SELECTORS: Final = str(Path(sysconfig.get_path("stdlib"), "selectors.py"))
 _OURS: Final = str(Path(__file__).parent)
 # From here on outwards the stack is that of the program that runs the loop.
 _LOOP: Final = frozenset({"_run_once", "run_forever", "run_until_complete", "run"})
@@ -54,32 +57,28 @@ class LoopGuard:
         self._count = count
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
-        self._beat_s = time.monotonic()
+        # Since when the loop owes a sign of life.
+        self._asked_s: float | None = None
         self._seen = ""
         self._told: set[str] = set()
-        self._timer: asyncio.TimerHandle | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="loop-guard", daemon=True)
 
     def start(self) -> None:
         """Begin."""
-        self._tick()
         self._thread.start()
 
     def stop(self) -> None:
         """End; returns when the thread has ended."""
         self._over.set()
-        if self._timer:
-            self._timer.cancel()
         self._thread.join()
 
-    def _tick(self) -> None:
-        now_s = time.monotonic()
-        blocked_s, self._beat_s = now_s - self._beat_s, now_s
-        if self._seen:
-            self._tell(self._seen, blocked_s)
-            self._seen = ""
-        self._timer = self._loop.call_later(self._look_s, self._tick)
+    def _moves(self) -> None:
+        """Give the sign of life; called by the loop."""
+        if self._seen and self._asked_s is not None:
+            self._tell(self._seen, time.monotonic() - self._asked_s)
+        self._seen = ""
+        self._asked_s = None
 
     def _tell(self, place: str, blocked_s: float) -> None:
         self._count.inc()
@@ -94,8 +93,15 @@ class LoopGuard:
 
     def _look(self) -> None:
         while not self._over.wait(self._look_s):
-            if not self._seen and time.monotonic() - self._beat_s >= self._limit_s + self._look_s:
-                self._seen = place_of(sys._current_frames().get(self._loop_thread))  # noqa: SLF001 the only way
+            asked_s = self._asked_s
+            if asked_s is not None and (self._seen or time.monotonic() - asked_s < self._limit_s):
+                continue
+            place = place_of(sys._current_frames().get(self._loop_thread))  # noqa: SLF001 the only way
+            if asked_s is not None:
+                self._seen = place
+            elif place:
+                self._asked_s = time.monotonic()
+                self._loop.call_soon_threadsafe(self._moves)
 
 
 def place_of(frame: FrameType | None) -> str:
@@ -106,7 +112,7 @@ def place_of(frame: FrameType | None) -> str:
         if code.co_filename.startswith(_ASYNCIO):
             if code.co_name in _LOOP:
                 break
-        elif not code.co_filename.startswith(_OURS):
+        elif not code.co_filename.startswith((_OURS, _SELECTORS)):
             found = f"{code.co_qualname}, {code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back
     return found

@@ -44,7 +44,7 @@ class Vigil:
     async def run(self) -> None:
         """Watch until cancelled. Trouble with Redis is waited out."""
         while True:
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(self._pause_s())
             if not self._link.is_up:
                 continue
             try:
@@ -56,6 +56,12 @@ class Vigil:
                 self._metrics.failures.inc()
                 log.exception("watching other processes failed; trying again")
                 await asyncio.sleep(_AFTER_FAILURE_S)
+
+    def _pause_s(self) -> float:
+        # Alone, there is nobody whose subscription could vanish.
+        if self._workers.neighbours(self._peers):
+            return _POLL_S
+        return max(_POLL_S, self._looks_at_s - self._loop.time())
 
     async def _poll(self) -> None:
         if self._loop.time() >= self._looks_at_s:

@@ -281,7 +281,8 @@ class Link:
 
     def _tick(self) -> None:
         assert self._wire is not None
-        if not self._waiting:
+        # Only into silence: a Redis that has just spoken is there.
+        if not self._waiting and self._wire.silent_ticks:
             self._enqueue(self._ignore, _PING)
         self._wire.count_silence()
 

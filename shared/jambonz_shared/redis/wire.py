@@ -115,10 +115,12 @@ class Wire(asyncio.Protocol):
     async def watch(self, on_tick: Callable[[], None]) -> NoReturn:
         """Call ``on_tick`` every ``TICK_S`` for as long as the connection lives.
 
+        The connections of a process tick together, so that an idle process is woken once for all of them.
+
         Raises:
             WireLost: When it has ended. There is no other way out but cancellation.
         """
-        while not await self.lost_within(TICK_S):
+        while not await self.lost_within(_until_tick_s(self._lost.get_loop().time())):
             on_tick()
         raise WireLost(self._lost.result())
 
@@ -151,6 +153,12 @@ class Wire(asyncio.Protocol):
         self._lost.set_result(reason)
         if self._on_lost is not None:
             self._on_lost()
+
+
+def _until_tick_s(now_s: float) -> float:
+    """Return how long it is to the next tick; one that is near may be the last one, whose timer was early."""
+    wait_s = TICK_S - now_s % TICK_S
+    return wait_s if wait_s > TICK_S / 2 else wait_s + TICK_S
 
 
 async def keep_connected(

@@ -1,8 +1,11 @@
 """Servers that misbehave: what they say at the wrong time, or in the wrong language."""
 
 import asyncio
+import itertools
+import statistics
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from redis.asyncio.connection import AbstractConnection
@@ -14,7 +17,7 @@ from jambonz_shared.redis.endpoint import UrlEndpoint
 from jambonz_shared.redis.errors import WireLost
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.streams import GroupMember, Source, StreamReader
-from jambonz_shared.redis.wire import Wire
+from jambonz_shared.redis.wire import TICK_S, Wire
 from tests.conditions import until
 from tests.integration.redis.conftest import Running, failures_of
 from tests.integration.redis.desk import execute
@@ -224,3 +227,26 @@ async def test_reader_that_cannot_prepare_tries_again(running: Running, answer: 
         assert not reader.is_up
         await reader.stop()
         await asyncio.wait((task,))
+
+
+async def test_connections_of_a_process_tick_together() -> None:
+    """An idle process is woken once for all of them; each still counts every quarter of a second."""
+    loop = asyncio.get_running_loop()
+    ticks: list[list[float]] = [[], []]
+    watches = []
+    for seen in ticks:
+        watches.append(asyncio.create_task(Wire(lambda _: None).watch(partial(_note, loop, seen))))
+        await asyncio.sleep(0.06)
+    await until(lambda: all(len(seen) >= 5 for seen in ticks), "five ticks of each")
+    for watch in watches:
+        watch.cancel()
+    await asyncio.gather(*watches, return_exceptions=True)
+    for seen in ticks:
+        assert statistics.median(later - earlier for earlier, later in itertools.pairwise(seen)) == pytest.approx(
+            TICK_S, abs=0.05
+        )
+        assert statistics.median(moment % TICK_S for moment in seen) < 0.1
+
+
+def _note(loop: asyncio.AbstractEventLoop, seen: list[float]) -> None:
+    seen.append(loop.time())

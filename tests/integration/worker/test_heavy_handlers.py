@@ -4,10 +4,13 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
+from prometheus_client import CollectorRegistry, Counter
 
 from jambonz_workers import App, Call, Event
+from jambonz_workers.blockage import blockages_told
 from tests.conditions import until
 from tests.integration.worker.conftest import Start
 from tests.integration.worker.gateway_double import GatewayDouble, Line
@@ -163,3 +166,22 @@ async def test_nobody_is_named_who_waits_properly_or_when_it_is_off(
     await line.end()
     assert running.worker.metrics.blocked._value.get() == 0
     assert "held up" not in caplog.text
+
+
+async def test_idle_loop_is_not_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard asks only while a handler runs: forty wake-ups a second took most of an idle worker's CPU."""
+    loop, asked = asyncio.get_running_loop(), list[object]()
+    ask = loop.call_soon_threadsafe
+
+    def asks(callback: Callable[[], object]) -> None:
+        asked.append(callback)
+        ask(callback)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", asks)
+    count = Counter("blocked", "Times a handler held up the loop", registry=CollectorRegistry())
+    with blockages_told(0.02, count):
+        await asyncio.sleep(0.2)
+        assert asked == []
+        await works()
+        await until(lambda: count._value.get() == 1, "the handler is counted")
+    assert asked

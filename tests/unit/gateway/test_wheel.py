@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from jambonz_gateway.wheel import Wheel
+import pytest
+
+from jambonz_gateway.wheel import Wheel, in_company
 
 
 class StandingLoop:
@@ -23,6 +25,10 @@ class StandingLoop:
 
     def cancel(self) -> None:
         self._calls.clear()
+
+    @property
+    def next_call_s(self) -> float | None:
+        return self._calls[0][0] if self._calls else None
 
     def passes(self, seconds: float) -> None:
         until_s = self.now_s + seconds
@@ -77,6 +83,29 @@ def test_earlier_wish_wins_and_later_wish_is_free() -> None:
     loop.passes(30.0)
     assert len(sleeper.woken) == 1
     assert sleeper.woken[0] < 101.1
+
+
+def test_slots_without_anybody_do_not_wake_the_process() -> None:
+    """An idle gateway sleeps; what is asked for later, and due earlier, is not missed."""
+    loop, first, second = StandingLoop(), Sleeper(again_s=130.0), Sleeper()
+    wheel = wheel_of(loop, [])
+    assert loop.next_call_s is None
+    wheel.ask(first, 120.0)
+    assert loop.next_call_s == pytest.approx(120.05)
+    loop.passes(10.0)
+    wheel.ask(second, 112.0)
+    assert loop.next_call_s == pytest.approx(112.05)
+    loop.passes(11.0)
+    assert (len(first.woken), len(second.woken)) == (1, 1)
+    assert loop.next_call_s == pytest.approx(130.05)
+
+
+@pytest.mark.parametrize("at_s", [100.0, 100.01, 107.249, 25.0])
+def test_company_comes_a_little_early_and_never_late(at_s: float) -> None:
+    """A ping that is late would be taken for a silent peer by a proxy that counts."""
+    shared_s = in_company(at_s)
+    assert at_s - 0.25 < shared_s <= at_s
+    assert shared_s % 0.25 == 0
 
 
 def test_forgotten_sleeper_is_not_woken() -> None:
