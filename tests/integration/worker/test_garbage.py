@@ -41,6 +41,7 @@ async def test_ended_calls_leave_nothing_for_the_garbage_collector(start: Start,
     try:
         for _ in range(3):
             await play()
-        await until(lambda: made() == before, "ended calls are gone")
+        # Fewer, when what tests before this one have left is gone meanwhile.
+        await until(lambda: made() <= before, "ended calls are gone")
     finally:
         gc.enable()
