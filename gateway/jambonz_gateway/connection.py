@@ -99,8 +99,9 @@ class Connection:
         """Let the core see the end, then close. A peer that has not waited for its turn gets no answer."""
         if self.session is not None:
             self.arrive()
-            self._ws.receive_eof()
-            self._flush()
+            if not self._ws.eof_sent:
+                self._need_core().receive_eof()
+                self._flush()
         self._partial = b""
         return False
 
@@ -157,16 +158,17 @@ class Connection:
     def send(self, frame: bytes) -> None:
         """Write one message."""
         # What the core writes goes out at once, so nothing of it can be behind.
-        if self._transport is not None and self._ws.state is State.OPEN:
+        if self._transport is not None and (self._ws is cores.NOT_NEEDED or self._ws.state is State.OPEN):
             self._transport.write(text_frame(frame))
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake."""
         if self._ws.state is State.OPEN:
-            self._ws.send_close(code, reason.encode()[:120].decode(errors="ignore"))
+            self._need_core().send_close(code, reason.encode()[:120].decode(errors="ignore"))
             self._close_by_s = self._loop.time() + cores.CLOSE_LIMIT_S
             self._board.wheel.ask(self, self._close_by_s)
-            self._half_close()
+            self._flush()
+            self._has_ended = self._transport is not None and cores.half_closed(self._transport)
         elif self._ws.state is State.CONNECTING and self._transport is not None:
             self._transport.abort()
 
@@ -249,10 +251,10 @@ class Connection:
     def _frames(self, data: bytes) -> None:
         """Take the messages in ``data``; keep the frame that is not whole, and what must wait."""
         at, size, left = 0, len(data), FRAMES_PER_TURN
-        while at < size:
+        # What follows a close frame of the peer, or a frame that is too long, counts no more.
+        while at < size and ((is_usual := self._ws is cores.NOT_NEEDED) or not self._ws.eof_sent):
             end = at + (length := frame_length(data, at))
-            # The core discards what follows a close frame of the peer, or a frame that is too long.
-            if self._ws.eof_sent or length > self._board.max_event_bytes + HEADER_BYTES:
+            if length > self._board.max_event_bytes + HEADER_BYTES:
                 self._to_core(data[at:])
                 return
             if not length or end > size or not left or self._listens_at_s != NEVER:
@@ -263,12 +265,14 @@ class Connection:
                 return
             left -= 1
             # Within a fragmented message only the core knows what may come.
-            message = text_of(data, at, end) if self._ws.current_size is None else None
+            message = text_of(data, at, end) if is_usual or self._ws.current_size is None else None
             if message is not None:
                 self._message(message)
             else:
                 self._slow_down(self.pace.take_frame(self._heard_at_s))
-                if data[at] != PONG:
+                if is_usual and cores.is_hang_up(data[at:end]):
+                    self._hung_up()
+                elif data[at] != PONG:
                     self._to_core(data[at:end])
             at = end
 
@@ -282,7 +286,7 @@ class Connection:
             self._ws = cores.core_of_any(self._board.max_event_bytes)
             self._to_core(head)
         else:
-            self._ws = cores.core_of_usual(self._board.max_event_bytes)
+            self._ws = cores.ASKED
             self._board.requested(self, asked)
 
     def _accept(self, asked: Asked) -> int:
@@ -290,7 +294,7 @@ class Connection:
         assert self._transport is not None, "welcome asks"
         core = self._ws
         if not isinstance(core, ServerProtocol):
-            core.state = State.OPEN
+            self._ws = cores.NOT_NEEDED
             self._transport.write(switching(asked.accept_key))
             return 101
         request, self._request = self._request, None
@@ -299,9 +303,20 @@ class Connection:
         self._flush()
         return status
 
+    def _need_core(self) -> Protocol:
+        self._ws = cores.own_core(self._ws, self._board.max_event_bytes)
+        return self._ws
+
+    def _hung_up(self) -> None:
+        self._ws = cores.HUNG_UP
+        if self._transport is not None:
+            self._transport.write(cores.HANG_UP_ANSWER)
+            self._transport.close()
+
     def _to_core(self, data: bytes) -> None:
-        self._ws.receive_data(data)
-        for event in self._ws.events_received():
+        core = self._need_core()
+        core.receive_data(data)
+        for event in core.events_received():
             if isinstance(event, Frame):
                 self._frame(event)
             elif isinstance(event, Request):
@@ -310,14 +325,8 @@ class Connection:
         self._flush()
 
     def _frame(self, frame: Frame) -> None:
-        if frame.opcode is Opcode.TEXT and frame.fin:
-            self._message(bytes(frame.data))
-        elif frame.opcode in {Opcode.TEXT, Opcode.CONT}:
-            self._fragments.append(bytes(frame.data))
-            if frame.fin:
-                message = b"".join(self._fragments)
-                self._fragments.clear()
-                self._message(message)
+        if (message := cores.message_of(frame, self._fragments)) is not None:
+            self._message(message)
         elif frame.opcode is Opcode.BINARY and self.session is not None:
             # jambonz sends text only (PROTOCOL.md 1.1). The rest of a fragmented one comes as CONT and is no JSON.
             self._board.perform(self, self.session.bad_frame("expected JSON text, got a binary message"))
@@ -363,18 +372,6 @@ class Connection:
                 transport.close()
             elif not self._has_ended:
                 transport.write(data)
-
-    def _half_close(self) -> None:
-        """End our direction of TCP right behind the close frame.
-
-        Between our close frame and the end of TCP, jambonz's websocket library throws away what it is to send, hooks
-        among it; behind the end of TCP jambonz queues for the next socket (PROTOCOL.md 2.6.2). With ``ws`` 8.23 over a
-        line of 50 ms that gap was 104 ms, and is 3 ms this way. What was sent before still comes in. TLS cannot do it.
-        """
-        self._flush()
-        if self._transport is not None and self._transport.can_write_eof():
-            self._has_ended = True
-            self._transport.write_eof()
 
     def _ping(self, now_s: float) -> None:
         assert self._transport is not None, "wake asks"
