@@ -96,4 +96,4 @@ def apps_at_any_path(names: Collection[str] | None) -> Apps:
 
     Any path belongs to the app without a name, or to those that the login is for.
     """
-    return Apps(KnownApp(name, takes_any_path=True) for name in sorted(names or {DEFAULT_APP}))
+    return Apps([KnownApp(name, takes_any_path=True) for name in sorted(names or {DEFAULT_APP})])

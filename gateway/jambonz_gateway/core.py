@@ -7,16 +7,13 @@ import asyncio
 import logging
 from typing import Final
 
-from websockets.frames import (
-    Frame,
-    Opcode,
-    apply_mask,  # type: ignore[attr-defined]
-)
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import Protocol, Side, State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from jambonz_gateway.frames import unmasked
 from jambonz_gateway.upgrade import Asked
 from jambonz_shared.wire import SUBPROTOCOL
 
@@ -65,7 +62,7 @@ def core_of_any(max_size_bytes: int) -> ServerProtocol:
 
 def is_hang_up(frame: bytes) -> bool:
     """Tell whether a whole frame is a close with 1000 and no reason (PROTOCOL.md 1.3)."""
-    return frame[:2] == _HANG_UP and bool(apply_mask(frame[6:], frame[2:6]) == _CODE_1000)
+    return frame[:2] == _HANG_UP and unmasked(frame, 2, len(frame)) == _CODE_1000
 
 
 def message_of(frame: Frame, fragments: list[bytes]) -> bytes | None:

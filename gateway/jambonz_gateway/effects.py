@@ -24,7 +24,7 @@ class CloseSocket:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True)
 class Attach:
     """Subscribe to the Call's channel and attach to it; answer with ``Session.attached``.
 
@@ -37,6 +37,11 @@ class Attach:
     call_sid: str
     line: str
     is_reconnect: bool
+
+    def __init__(self, call_sid: str, line: str, is_reconnect: bool) -> None:
+        self.call_sid = call_sid
+        self.line = line
+        self.is_reconnect = is_reconnect
 
 
 @dataclass(init=False, slots=True)
@@ -79,11 +84,14 @@ class Delivered:
         self.seq = seq
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True)
 class MarkAcked:
     """Remember in the Call's hash that its ``session:new`` is acked (PROTOCOL.md 2.6.3)."""
 
     call_sid: str
+
+    def __init__(self, call_sid: str) -> None:
+        self.call_sid = call_sid
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +102,26 @@ class Report:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True)
 class Detach:
     """The Connection leaves the Call; answer with ``Session.detached``."""
 
     call_sid: str
     epoch: int
 
+    def __init__(self, call_sid: str, epoch: int) -> None:
+        self.call_sid = call_sid
+        self.epoch = epoch
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(init=False, slots=True)
 class Forget:
     """Nothing more comes for this Call on this Connection: unsubscribe."""
 
     call_sid: str
+
+    def __init__(self, call_sid: str) -> None:
+        self.call_sid = call_sid
 
 
 @dataclass(frozen=True, slots=True)

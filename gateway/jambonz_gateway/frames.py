@@ -48,8 +48,12 @@ def text_of(data: bytes, at: int, end: int) -> bytes | None:
     if data[at] != _FIN_TEXT or second < _MASKED:
         return None
     length = second & 0x7F
-    start = at + (2 if length < _LENGTH_16 else 4 if length == _LENGTH_16 else 10)
-    payload: bytes = apply_mask(data[start + 4 : end], data[start : start + 4])
+    return unmasked(data, at + (2 if length < _LENGTH_16 else 4 if length == _LENGTH_16 else 10), end)
+
+
+def unmasked(data: bytes, mask_at: int, end: int) -> bytes:
+    """Return a payload that ends at ``end`` and follows its mask."""
+    payload: bytes = apply_mask(data[mask_at + 4 : end], data[mask_at : mask_at + 4])
     return payload
 
 

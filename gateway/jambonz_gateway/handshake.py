@@ -21,11 +21,9 @@ _CORS: Final = {
 # Redirect-verb URLs of an application name the call like this, because those sockets may not (PROTOCOL.md 2.5).
 _CALL_SID_QUERY: Final = "call_sid"
 _QUERY_FIELDS_MAX: Final = 50
-HEADERS: Final = ("Authorization", "Upgrade", "Sec-WebSocket-Protocol")
-"""The headers ``decide`` looks at, spelled like this."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True)
 class Welcome:
     """Open the websocket for ``app``.
 
@@ -38,6 +36,11 @@ class Welcome:
     app: KnownApp
     path: str
     call_sid: str
+
+    def __init__(self, app: KnownApp, path: str, call_sid: str) -> None:
+        self.app = app
+        self.path = path
+        self.call_sid = call_sid
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +81,14 @@ _DENIALS: Final = {
 
 
 def decide(method: str, target: str, headers: Mapping[str, str], *, apps: Apps, login: Granted | Denied) -> Decision:
-    """Return what to do with a request; ``target`` is the request target with its query.
+    """Return what to do with a request: its target has the query, its headers have names in lower case.
 
     ``OPTIONS`` needs no login: jambonz' portal sends none (PROTOCOL.md 8.1). A path of an app that the login does not
     open is an unknown one.
     """
     path, _, query_text = target.partition("?")
     try:
-        query = parse_qs(query_text, max_num_fields=_QUERY_FIELDS_MAX)
+        query = parse_qs(query_text, max_num_fields=_QUERY_FIELDS_MAX) if query_text else {}
     except ValueError:
         return Answer(400, f"Expected a query of at most {_QUERY_FIELDS_MAX} fields.\n".encode())
     if method == "OPTIONS":
@@ -93,17 +96,17 @@ def decide(method: str, target: str, headers: Mapping[str, str], *, apps: Apps, 
         return _environment(app) if app else UnknownPath(path)
     if isinstance(login, Denied):
         return _DENIALS[login]
-    if "websocket" not in headers.get("Upgrade", "").lower():
+    if "websocket" not in headers.get("upgrade", "").lower():
         return Answer(426, b"This is a jambonz websocket: expected an upgrade.\n", headers={"Upgrade": "websocket"})
-    offered = [name.strip() for name in headers.get("Sec-WebSocket-Protocol", "").split(",")]
+    offered = [name.strip() for name in headers.get("sec-websocket-protocol", "").split(",")]
     if SUBPROTOCOL not in offered:
         return Answer(400, f"Expected the websocket subprotocol {SUBPROTOCOL}.\n".encode())
     app = apps.find(path, login.apps)
     if app is None:
         return UnknownPath(path)
-    call_sid = next(iter(query.get(_CALL_SID_QUERY, [])), "")
     # One that is none is left out: behind an adulting leg's URL it is the parent's, with a text appended (2.7).
-    return Welcome(app, path, call_sid if is_call_sid(call_sid) else "")
+    call_sids = query.get(_CALL_SID_QUERY)
+    return Welcome(app, path, call_sids[0] if call_sids and is_call_sid(call_sids[0]) else "")
 
 
 def _environment(app: KnownApp) -> Answer:

@@ -39,6 +39,9 @@ class Granted:
     apps: frozenset[str] | None = None
 
 
+_EVERYBODY: Final = Granted()
+
+
 @dataclass(frozen=True, slots=True)
 class Unproven:
     """A login that needs hashes to be computed.
@@ -115,7 +118,7 @@ class Logins:
     def ask(self, authorization: str | None, address: str, now_s: float) -> Granted | Denied | Unproven | Waiting:
         """Judge the header of a request that comes from ``address``."""
         if not self._by_user:
-            return Granted()
+            return _EVERYBODY
         given = _basic(authorization)
         if authorization is None or given is None:
             return Denied.WRONG

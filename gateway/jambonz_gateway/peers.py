@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 
-FORWARDING_HEADERS: Final = ("Forwarded", "X-Forwarded-For")
-
 # The PROXY protocol, versions 1 and 2 (haproxy doc/proxy-protocol.txt, 2.1 and 2.2).
 _V2_SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 _V2_FIXED_BYTES: Final = 16
@@ -58,9 +56,11 @@ class Proxies:
     def client(self, address: str, headers: Mapping[str, str]) -> str:
         """Return the address that ``headers`` tell if they come from a trusted proxy, else ``address``.
 
-        Each proxy appends who it has heard from, so the list is read from its end, as far as it was written by
-        trusted ones; what stands before may be anybody's invention.
+        Their names are in lower case. Each proxy appends who it has heard from, so the list is read from its end, as
+        far as it was written by trusted ones; what stands before may be anybody's invention.
         """
+        if not self.networks:
+            return address
         for hop in reversed(list(_hops(headers))):
             if not self.trusts(address):
                 break
@@ -73,12 +73,12 @@ class Proxies:
 
 
 def _hops(headers: Mapping[str, str]) -> Iterable[str]:
-    if forwarded := headers.get("Forwarded"):
+    if forwarded := headers.get("forwarded"):
         for element in forwarded.split(","):
             match = _FORWARDED_FOR.search(element)
             yield _without_port((match[1] or match[2] or "") if match else "")
         return
-    for hop in headers.get("X-Forwarded-For", "").split(","):
+    for hop in headers.get("x-forwarded-for", "").split(","):
         if hop.strip():
             yield _without_port(hop.strip())
 

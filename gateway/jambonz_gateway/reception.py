@@ -4,19 +4,19 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, assert_never
 
 from jambonz_gateway.apps import Apps, KnownApp, app_of, apps_at_any_path
 from jambonz_gateway.bucket import Bucket
 from jambonz_gateway.connection import Connection
-from jambonz_gateway.handshake import HEADERS, Answer, Decision, UnknownPath, Welcome, decide, not_found
+from jambonz_gateway.handshake import Answer, Decision, UnknownPath, Welcome, decide, not_found
 from jambonz_gateway.logins import Denied, Granted, Logins, Unproven, Waiting
 from jambonz_gateway.metrics import Metrics
-from jambonz_gateway.peers import FORWARDING_HEADERS, Proxies
+from jambonz_gateway.peers import Proxies
 from jambonz_gateway.upgrade import Asked
 from jambonz_shared.config import GatewaySettings
 from jambonz_shared.credentials import ANY_APP, SALT_BYTES, Credential, SecretHash, read_credentials
@@ -85,11 +85,8 @@ class Reception:
 
     def requested(self, connection: Connection, asked: Asked) -> None:
         """Decide on a request, now or soon: a login may need a slow hash, an unknown path newer manifests."""
-        headers = {
-            name: value for name in (*HEADERS, *FORWARDING_HEADERS) if (value := asked.headers.get(name.lower()))
-        }
-        connection.address = self._forwarders.client(connection.address, headers)
-        self._ask(_Visit(connection, asked, headers))
+        connection.address = self._forwarders.client(connection.address, asked.headers)
+        self._ask(connection, asked)
 
     async def refresh_apps(self) -> None:
         """Read all manifests from Redis; the last known ones stay if it is away."""
@@ -105,8 +102,7 @@ class Reception:
             return
         self._manifests = manifests
         # One that cannot be read, by a worker of a newer version perhaps, leaves its app as it was.
-        found = ((name, raw) for name, raw in zip(names, raws, strict=True) if isinstance(raw, bytes))
-        read = ((name.decode(), self._read(raw)) for name, raw in found)
+        read = [(name.decode(), self._read(raw)) for name, raw in manifests.items() if isinstance(raw, bytes)]
         known = [app or self.apps.named(name) for name, app in read if app or name in self.apps]
         if known:
             self.apps = Apps(known)
@@ -114,41 +110,41 @@ class Reception:
 
     # Credentials.
 
-    def _ask(self, visit: "_Visit") -> None:
-        if visit.asked.method == "OPTIONS":
+    def _ask(self, connection: Connection, asked: Asked) -> None:
+        if asked.method == "OPTIONS":
             # The portal sends no credentials (PROTOCOL.md 8.1).
-            self._decide(visit, Granted())
+            self._decide(connection, asked, Granted())
             return
-        address = visit.connection.address
-        login = self._logins.ask(visit.headers.get("Authorization"), address, self._loop.time())
+        address = connection.address
+        login = self._logins.ask(asked.headers.get("authorization"), address, self._loop.time())
         match login:
             case Unproven() if login.is_slow:
-                self._start(self._prove(visit, login))
+                self._start(self._prove(connection, asked, login))
             case Unproven():
-                self._judge(visit, login, login.prove())
+                self._judge(connection, asked, login, login.prove())
             case Waiting(fingerprint):
-                self._start(self._wait(visit, fingerprint))
+                self._start(self._wait(connection, asked, fingerprint))
             case Granted() | Denied():
-                self._decide(visit, login)
+                self._decide(connection, asked, login)
             case _:
                 assert_never(login)
 
-    def _judge(self, visit: "_Visit", login: Unproven, apps: frozenset[str]) -> None:
+    def _judge(self, connection: Connection, asked: Asked, login: Unproven, apps: frozenset[str]) -> None:
         judgement = self._logins.proved(login, apps, self._loop.time())
         if judgement is None:
-            self._ask(visit)
+            self._ask(connection, asked)
             return
         if isinstance(judgement, Denied):
             # Once for each secret that was tried; never the user, which may be a password in the wrong field.
-            log.warning("login refused", extra={"address": visit.connection.address})
-        self._decide(visit, judgement)
+            log.warning("login refused", extra={"address": connection.address})
+        self._decide(connection, asked, judgement)
 
-    async def _prove(self, visit: "_Visit", login: Unproven) -> None:
+    async def _prove(self, connection: Connection, asked: Asked, login: Unproven) -> None:
         if len(self._proofs) >= _PROOFS_MAX:
             self._logins.given_up(login, self._loop.time())
             self._metrics.unproved_logins += 1
             # A reset: jambonz tries again, which it would not after an HTTP error (PROTOCOL.md 1.2).
-            visit.connection.close(1013, "too many logins")
+            connection.close(1013, "too many logins")
             return
         done = self._proofs[login.fingerprint] = asyncio.Event()
         try:
@@ -157,57 +153,54 @@ class Reception:
             self._metrics.failures += 1
             log.error("login could not be proved", exc_info=error, extra={"address": login.address})
             self._logins.given_up(login, self._loop.time())
-            visit.connection.close(1011, "internal error")
+            connection.close(1011, "internal error")
             return
         finally:
             del self._proofs[login.fingerprint]
             done.set()
-        self._judge(visit, login, apps)
+        self._judge(connection, asked, login, apps)
 
-    async def _wait(self, visit: "_Visit", fingerprint: bytes) -> None:
+    async def _wait(self, connection: Connection, asked: Asked, fingerprint: bytes) -> None:
         if done := self._proofs.get(fingerprint):
             await done.wait()
-        self._ask(visit)
+        self._ask(connection, asked)
 
     # Paths.
 
-    def _decide(self, visit: "_Visit", login: Granted | Denied) -> None:
-        decision = self._decision(visit, login, self.apps)
+    def _decide(self, connection: Connection, asked: Asked, login: Granted | Denied) -> None:
+        decision = _decision(asked, self.apps, login)
         if isinstance(decision, UnknownPath):
             assert isinstance(login, Granted), "who is denied hears nothing of paths"
-            self._start(self._decide_again(visit, login))
+            self._start(self._decide_again(connection, asked, login))
         else:
-            self._carry_out(visit, decision)
+            self._carry_out(connection, asked, decision)
 
-    async def _decide_again(self, visit: "_Visit", login: Granted) -> None:
+    async def _decide_again(self, connection: Connection, asked: Asked, login: Granted) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_MANIFEST_LIMIT_S):
                 await self.refresh_apps()
-        decision = self._decision(visit, login, self.apps or apps_at_any_path(login.apps))
+        decision = _decision(asked, self.apps or apps_at_any_path(login.apps), login)
         if isinstance(decision, UnknownPath):
-            self._tell_unknown(visit, decision.path)
+            self._tell_unknown(connection, decision.path)
             decision = not_found(decision.path)
-        self._carry_out(visit, decision)
+        self._carry_out(connection, asked, decision)
 
-    def _tell_unknown(self, visit: "_Visit", path: str) -> None:
+    def _tell_unknown(self, connection: Connection, path: str) -> None:
         """Log it, unless there were many lately; without the path, which may hold secrets."""
         if self._unknown_paths.take(self._loop.time()) > 0:
             self._unknown_paths.give_back()
             return
         log.warning(
             "no app takes the path of a request: it gets 404",
-            extra={"address": visit.connection.address, "path_length": len(path), "apps": ", ".join(self.apps.names)},
+            extra={"address": connection.address, "path_length": len(path), "apps": ", ".join(self.apps.names)},
         )
 
-    def _decision(self, visit: "_Visit", login: Granted | Denied, apps: Apps) -> Decision:
-        return decide(visit.asked.method, visit.asked.target, visit.headers, apps=apps, login=login)
-
-    def _carry_out(self, visit: "_Visit", decision: Welcome | Answer) -> None:
+    def _carry_out(self, connection: Connection, asked: Asked, decision: Welcome | Answer) -> None:
         if isinstance(decision, Welcome):
-            self._metrics.handshakes[visit.connection.welcome(decision, visit.asked)] += 1
+            self._metrics.handshakes[connection.welcome(decision, asked)] += 1
         else:
             # RFC 9110 9.3.2: some balancers look with HEAD whether anybody is there.
-            visit.connection.answer(replace(decision, body=b"") if visit.asked.method == "HEAD" else decision)
+            connection.answer(replace(decision, body=b"") if asked.method == "HEAD" else decision)
             self._metrics.handshakes[decision.status] += 1
 
     def _read(self, raw: bytes) -> KnownApp | None:
@@ -224,10 +217,5 @@ class Reception:
         task.add_done_callback(self._tasks.discard)
 
 
-@dataclass(frozen=True, slots=True)
-class _Visit:
-    """One request, until it is answered."""
-
-    connection: Connection
-    asked: Asked
-    headers: Mapping[str, str]
+def _decision(asked: Asked, apps: Apps, login: Granted | Denied) -> Decision:
+    return decide(asked.method, asked.target, asked.headers, apps=apps, login=login)

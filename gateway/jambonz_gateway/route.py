@@ -13,7 +13,7 @@ HELD_MAX: Final = 2048
 """So many events of one call wait for an owner, however small: each further one looks through them for a Notice."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True)
 class Attachment:
     """What Redis answered to ``Attach``.
 
@@ -37,14 +37,39 @@ class Attachment:
     live_epochs: frozenset[int] = frozenset()
     is_passed_over: bool = False
 
+    def __init__(  # noqa: PLR0913, PLR0917 as its fields
+        self,
+        epoch: int,
+        owner: str = "",
+        fence: int = 0,
+        seq: int = 0,
+        is_acked: bool = False,
+        existed: bool = False,
+        live_epochs: frozenset[int] = frozenset(),
+        is_passed_over: bool = False,
+    ) -> None:
+        self.epoch = epoch
+        self.owner = owner
+        self.fence = fence
+        self.seq = seq
+        self.is_acked = is_acked
+        self.existed = existed
+        self.live_epochs = live_epochs
+        self.is_passed_over = is_passed_over
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(init=False, slots=True)
 class Known:
     """What a gateway can tell a Redis that has lost a Call: owner, the owner's fence, session:new acked."""
 
     owner: str = ""
     fence: int = 0
     is_acked: bool = False
+
+    def __init__(self, owner: str = "", fence: int = 0, is_acked: bool = False) -> None:
+        self.owner = owner
+        self.fence = fence
+        self.is_acked = is_acked
 
 
 @dataclass(init=False, slots=True)

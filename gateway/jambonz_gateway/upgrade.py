@@ -30,7 +30,7 @@ _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _BODIES: Final = frozenset({"content-length", "transfer-encoding", "expect"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True)
 class Asked:
     """An HTTP request on the websocket port.
 
@@ -45,6 +45,12 @@ class Asked:
     target: str
     headers: Mapping[str, str]
     accept_key: str = ""
+
+    def __init__(self, method: str, target: str, headers: Mapping[str, str], accept_key: str = "") -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.accept_key = accept_key
 
 
 def split_head(data: bytes) -> tuple[bytes, bytes]:

@@ -24,12 +24,12 @@ _KIND: Final = re.compile(r"[\x21-\x7e]{1,64}\Z")
 
 # The member order of ws-requestor.js: type, msgid, call_sid, hook, data; call info begins with call_sid
 # (PROTOCOL.md 2.1; every frame of the recordings), and no space, as JSON.stringify writes it. A body that begins
-# otherwise is decoded instead.
+# otherwise is decoded instead. Nothing could match in a second way, so nothing is tried again (the last +).
 _COMMON_HEAD: Final = re.compile(
-    rb'\{"type":"([a-z:-]{1,64})","msgid":"([\x21\x23-\x5b\x5d-\x7e]{1,128})"'
-    rb'(?:,"call_sid":"([A-Za-z0-9_.:@-]{1,128})")?'
-    rb'(?:,"hook":"[^"\\\x00-\x1f]*")?'
-    rb',"data":\{"call_sid":"([A-Za-z0-9_.:@-]{1,128})"'
+    rb'\{"type":"([a-z:-]{1,64}+)","msgid":"([\x21\x23-\x5b\x5d-\x7e]{1,128}+)"'
+    rb'(?:,"call_sid":"([A-Za-z0-9_.:@-]{1,128}+)")?+'
+    rb'(?:,"hook":"[^"\\\x00-\x1f]*+")?+'
+    rb',"data":\{"call_sid":"([A-Za-z0-9_.:@-]{1,128}+)"'
 )
 
 # An escape in a JSON text: of a surrogate pair, or else of half a pair, or any other.

@@ -49,9 +49,13 @@ class Wire(asyncio.Transport):
         self.written = b""
         self.listens = True
         self.aborts = 0
+        self.closes = 0
 
     def abort(self) -> None:
         self.aborts += 1
+
+    def close(self) -> None:
+        self.closes += 1
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
@@ -178,6 +182,25 @@ async def test_one_read_of_many_frames_is_taken_in_turns(opcode: Opcode) -> None
     assert (taken(), wire.listens) == (2 * FRAMES_PER_TURN, False)
     await asyncio.sleep(0)
     assert (taken(), wire.listens) == (150, True)
+    connection.connection_lost(None)
+    board.wheel.stop()
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 4000])
+async def test_frames_behind_a_close_count_no_more(code: int) -> None:
+    """RFC 6455 1.4, in one read with it or later; the close gets its own code back, once."""
+    board, wire = Board(), Wire()
+    connection = Connection(board, asyncio.get_running_loop(), "192.0.2.7")
+    connection.connection_made(wire)
+    connection.data_received(UPGRADE.format(path="/", more=SUBPROTOCOL).replace("\n", "\r\n").encode())
+    await asyncio.sleep(0)
+    before = len(wire.written)
+    connection.data_received(frame(Opcode.CLOSE, code.to_bytes(2, "big")) + frame(Opcode.TEXT, NOTICE))
+    connection.data_received(frame(Opcode.TEXT, NOTICE))
+    connection.send(b"{}")
+    connection.eof_received()
+    assert wire.written[before:] == b"\x88\x02" + code.to_bytes(2, "big")
+    assert (board.heard_count, wire.closes) == (0, 1)
     connection.connection_lost(None)
     board.wheel.stop()
 

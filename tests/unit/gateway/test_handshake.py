@@ -9,7 +9,7 @@ from jambonz_gateway.logins import Denied, Granted
 from jambonz_gateway.owed import path_pattern
 
 IVR = KnownApp("ivr", patterns=(path_pattern("/ivr"),), env={"GREETING": {"type": "string"}})
-UPGRADE = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": "ws.jambonz.org"}
+UPGRADE = {"upgrade": "websocket", "sec-websocket-protocol": "ws.jambonz.org"}
 ANYBODY = Granted()
 
 
@@ -127,18 +127,18 @@ def test_path_of_another_app_is_an_unknown_one() -> None:
 
 def test_plain_request_is_told_to_upgrade() -> None:
     """Somebody opened the URL in a browser."""
-    assert status_of(asked(without="Upgrade")) == 426
+    assert status_of(asked(without="upgrade")) == 426
 
 
 @pytest.mark.parametrize("offered", ["", "other", "ws.jambonz.org.evil"])
 def test_client_without_the_subprotocol_is_refused(offered: str) -> None:
     """It is not jambonz, which aborts without it (PROTOCOL.md 1.1, P4)."""
-    assert status_of(asked(Sec_WebSocket_Protocol=offered)) == 400
+    assert status_of(asked(sec_websocket_protocol=offered)) == 400
 
 
 def test_subprotocol_may_be_one_of_several() -> None:
     """RFC 6455 lets a client offer a list."""
-    assert isinstance(asked(Sec_WebSocket_Protocol="other, ws.jambonz.org"), Welcome)
+    assert isinstance(asked(sec_websocket_protocol="other, ws.jambonz.org"), Welcome)
 
 
 def test_app_without_variables_answers_that_it_has_none() -> None:

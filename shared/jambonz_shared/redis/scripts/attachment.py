@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jambonz_shared.redis.scripts.names import GONE, CallKeys, Gone, KeysAndArgs, OtherApp, unexpected
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True)
 class Attach:
     """A Connection that attaches to a Call.
 
@@ -34,8 +34,34 @@ class Attach:
     fence_known: int = 0
     is_acked_known: bool = False
 
+    def __init__(  # noqa: PLR0913, PLR0917 as its fields
+        self,
+        gateway_id: str,
+        app: str,
+        path: str,
+        line: str,
+        ttl_ms: int,
+        is_reconnect: bool = False,
+        epoch_known: int = 0,
+        seq_known: int = 0,
+        owner_known: str = "",
+        fence_known: int = 0,
+        is_acked_known: bool = False,
+    ) -> None:
+        self.gateway_id = gateway_id
+        self.app = app
+        self.path = path
+        self.line = line
+        self.ttl_ms = ttl_ms
+        self.is_reconnect = is_reconnect
+        self.epoch_known = epoch_known
+        self.seq_known = seq_known
+        self.owner_known = owner_known
+        self.fence_known = fence_known
+        self.is_acked_known = is_acked_known
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(init=False, slots=True)
 class Attached:
     """The Connection belongs to the Call.
 
@@ -61,6 +87,30 @@ class Attached:
     app: str = ""
     is_passed_over: bool = False
     former_owner: str = ""
+
+    def __init__(  # noqa: PLR0913, PLR0917 as its fields
+        self,
+        epoch: int,
+        owner: str,
+        fence: int,
+        seq: int,
+        acked: bool,
+        existed: bool,
+        live_epochs: tuple[int, ...],
+        app: str = "",
+        is_passed_over: bool = False,
+        former_owner: str = "",
+    ) -> None:
+        self.epoch = epoch
+        self.owner = owner
+        self.fence = fence
+        self.seq = seq
+        self.acked = acked
+        self.existed = existed
+        self.live_epochs = live_epochs
+        self.app = app
+        self.is_passed_over = is_passed_over
+        self.former_owner = former_owner
 
 
 def attach_args(call: CallKeys, attach: Attach) -> KeysAndArgs:

@@ -11,12 +11,16 @@ Argument: TypeAlias = bytes | str | int
 KeysAndArgs: TypeAlias = tuple[Sequence[str], Sequence[Argument]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True)
 class CallKeys:
     """The names of one Call in Redis; made once per Call."""
 
     call: str
     chan: str
+
+    def __init__(self, call: str, chan: str) -> None:
+        self.call = call
+        self.chan = chan
 
     @classmethod
     def of(cls, keys: Keys, call_sid: str) -> "CallKeys":
