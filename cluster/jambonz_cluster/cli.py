@@ -3,7 +3,7 @@
 import json
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import click
@@ -46,9 +46,14 @@ def gateway(process_index: int | None, **flags: str | None) -> None:
     """Run a gateway: it ends jambonz websockets and publishes their events to Redis."""
     settings = settings_or_exit(GatewaySettings, flags)
     from jambonz_cluster.processes import run_processes
-    from jambonz_gateway.server import serve
 
-    sys.exit(run_processes(settings, lambda index: serve(settings, process_index=index), process_index, sys.argv[1:]))
+    def serving(index: int) -> Coroutine[Any, Any, None]:
+        # A supervisor of several processes serves nothing, and is not to wait for what it does not need.
+        from jambonz_gateway.server import serve
+
+        return serve(settings, process_index=index)
+
+    sys.exit(run_processes(settings, serving, process_index, sys.argv[1:]))
 
 
 @main.command()
@@ -62,11 +67,13 @@ def worker(application: str, process_index: int | None, **flags: str | None) -> 
     if settings.validate_verbs == "on" if app.validate_verbs is None else app.validate_verbs:
         _load_schemas_or_exit()
     from jambonz_cluster.processes import run_processes
-    from jambonz_workers.worker import serve
 
-    sys.exit(
-        run_processes(settings, lambda index: serve(app, settings, process_index=index), process_index, sys.argv[1:])
-    )
+    def serving(index: int) -> Coroutine[Any, Any, None]:
+        from jambonz_workers.worker import serve
+
+        return serve(app, settings, process_index=index)
+
+    sys.exit(run_processes(settings, serving, process_index, sys.argv[1:]))
 
 
 @main.command()

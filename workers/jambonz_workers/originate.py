@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
-
 from jambonz_shared.errors import ClusterError
 
 
@@ -42,6 +40,8 @@ async def create_call(account: Account, from_: str, to: Mapping[str, object], op
         NotCreated: If jambonz refuses it, or cannot be reached. Then it may have been started all the same.
         ImportError: If jambonz-python-sdk is not installed.
     """
+    # Importing aiohttp reads the machine's certificates: 0.16 of the 0.52 s of CPU that `import jambonz_workers` took.
+    import aiohttp  # noqa: PLC0415
     from jambonz_sdk.client import JambonzClient  # type: ignore[import-untyped]  # noqa: PLC0415 an extra
 
     client = JambonzClient(base_url=account.base_url, account_sid=account.account_sid, api_key=account.api_key)
