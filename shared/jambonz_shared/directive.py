@@ -79,15 +79,19 @@ Directive = Ack | Command | Close
 def encode(directive: Directive) -> bytes:
     """Return one Directive as bytes."""
     match directive:
-        case Ack(id, epoch, msgid, data, may_redirect, reply_to):
-            op, ref, flags, body = "A", msgid, "r" if may_redirect else "", data
-        case Command(id, body, reply_to):
-            op, epoch, ref, flags = "C", NEWEST, "", ""
-        case Close(id, code, reply_to):
-            op, epoch, ref, flags, body = "X", NEWEST, str(code), "", b""
+        case Ack() as ack:
+            flags = "r" if ack.may_redirect else ""
+            return _head("A", ack.id, ack.epoch, ack.msgid, flags, ack.reply_to) + ack.data
+        case Command() as command:
+            return _head("C", command.id, NEWEST, "", "", command.reply_to) + command.frame
+        case Close() as close:
+            return _head("X", close.id, NEWEST, str(close.code), "", close.reply_to)
         case _:
             assert_never(directive)
-    return f"1\x1f{op}\x1f{id}\x1f{epoch}\x1f{ref}\x1f{flags}\x1f{reply_to}\n".encode() + body
+
+
+def _head(op: str, id: str, epoch: int, ref: str, flags: str, reply_to: str) -> bytes:  # noqa: A002 as the field
+    return f"1\x1f{op}\x1f{id}\x1f{epoch}\x1f{ref}\x1f{flags}\x1f{reply_to}\n".encode()
 
 
 def decode(raw: bytes) -> Directive:
@@ -120,11 +124,11 @@ def decode(raw: bytes) -> Directive:
 
 def encode_batch(directives: Iterable[Directive]) -> bytes:
     """Return the Directives of one commit as netstrings, in order."""
-    parts: list[bytes] = []
-    for directive in directives:
-        raw = encode(directive)
-        parts += (f"{len(raw)}:".encode(), raw)
-    return b"".join(parts)
+    return b"".join([_netstring(encode(directive)) for directive in directives])
+
+
+def _netstring(raw: bytes) -> bytes:
+    return b"%d:%b" % (len(raw), raw)
 
 
 def decode_batch(raw: bytes) -> list[Directive]:

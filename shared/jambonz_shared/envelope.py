@@ -77,8 +77,8 @@ class Envelope:
         )
         return header.encode() + self.body
 
-    @classmethod
-    def decode(cls, raw: bytes) -> "Envelope":
+    @staticmethod
+    def decode(raw: bytes) -> "Envelope":
         """Return the Envelope in ``raw``.
 
         Raises:
@@ -94,8 +94,8 @@ class Envelope:
             raise BadFormat(f"expected an envelope of version 1, got {len(raw)} bytes with {len(parts)} header fields")
         _, call_sid, epoch, n, kind, msgid, received_at_ms, gateway_id, flags = parts
         try:
-            envelope = cls(
-                call_sid, int(epoch), int(n), kind, msgid, int(received_at_ms), gateway_id, flags[:1] == "a", body
+            envelope = Envelope(
+                call_sid, int(epoch), int(n), kind, msgid, int(received_at_ms), gateway_id, flags.startswith("a"), body
             )
             if flags and flags != "a":
                 envelope.deaths = int(flags.lstrip("aq") or "0")

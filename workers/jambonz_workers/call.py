@@ -17,10 +17,9 @@ from jambonz_workers.durable import Durable
 from jambonz_workers.effects import Commit, answer
 from jambonz_workers.environment import typed
 from jambonz_workers.event import Event
-from jambonz_workers.facts import encode_facts, facts_after, status_of
+from jambonz_workers.facts import encode_facts, facts_after, has_own_socket, status_of
 from jambonz_workers.handling import Handling, Office, OnCommitted, current, ignore, settle
 from jambonz_workers.phase import Phase
-from jambonz_workers.routing import Late
 from jambonz_workers.speech import Speech, Voice
 from jambonz_workers.state import CallState, StateChanges
 from jambonz_workers.timers import FIELD, Timers
@@ -44,8 +43,8 @@ class Call(Durable):
         status: Newest call status, such as ``in-progress``; empty when unknown.
     """
 
-    __slots__ = ("_background_n", "_facts", "_office", "_seen", "_voice", "app", "fence", "handling", "over",
-                 "path", "phase", "state", "status", "timers", "works")  # fmt: skip
+    __slots__ = ("_background_n", "_facts", "_office", "_seen_facts", "_seen_status", "_voice", "app", "fence",
+                 "handling", "over", "path", "phase", "state", "status", "timers", "works")  # fmt: skip
 
     def __init__(self, sid: str, office: Office, claimed: ClaimedCall) -> None:
         super().__init__(sid)
@@ -64,7 +63,8 @@ class Call(Durable):
         self.timers = Timers(sid, claimed.fence, self.state, office.tell)
         self._background_n = 0
         # Facts and status that the next commit of an event saves.
-        self._seen: tuple[bytes, str] = (b"", "")
+        self._seen_facts = b""
+        self._seen_status = ""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -76,12 +76,16 @@ class Call(Durable):
         vendor = vendor_in(verbs)
         if vendor and vendor != self.model_vendor:
             self._facts["llm_vendor"] = vendor
-            self._seen = (encode_facts(self._facts), self._seen[1])
+            self._seen_facts = encode_facts(self._facts)
 
     def check_verbs(self, verbs: object) -> None:
         """Let pass verbs that may be sent; see ``Controls.check_verbs``."""
+        office = self._office
+        # With every answer, and mostly there is nothing to be checked.
+        if not office.target and not office.validates_verbs:
+            return
         super().check_verbs(verbs)
-        if self._office.validates_verbs:
+        if office.validates_verbs:
             check_schemas(verb_list(verbs))
 
     def redirect(self, verbs: object, queue: bool = False, *, leg: str | None = None) -> Sending:
@@ -217,11 +221,10 @@ class Call(Durable):
         """Return a new directive id."""
         return self._office.new_id()
 
-    def begin(self, event: Event, late: Late) -> Handling:
+    def begin(self, handling: Handling) -> None:
         """Start gathering the effects of a handler that runs in the current context."""
-        handling = self.handling = Handling(self, event, late)
+        self.handling = handling
         current.set(handling)
-        return handling
 
     @property
     def is_speaking(self) -> bool:
@@ -235,14 +238,13 @@ class Call(Durable):
 
     def observe(self, event: Event) -> None:
         """Learn facts and status from an event."""
-        facts_json, status = self._seen
         facts = facts_after(self._facts, event)
         if facts is not None:
             self._facts = facts
-            facts_json = encode_facts(facts)
-        if (new_status := status_of(event)) and new_status != self.status:
-            self.status = status = new_status
-        self._seen = (facts_json, status)
+            self._seen_facts = encode_facts(facts)
+        status = status_of(event)
+        if status and status != self.status:
+            self.status = self._seen_status = status
 
     def commit_handling(self, handling: Handling, verbs: object, on_committed: OnCommitted) -> None:
         """Commit the ack (of a Hook that is not acked yet) and all that the handler did; then start its works.
@@ -253,15 +255,13 @@ class Call(Durable):
         """
         event, office = handling.event, self._office
         changes = self.state.changes()
-        directives: list[Directive] = []
+        directives, works = handling.directives, handling.works
         if event.is_hook and not handling.is_acked:
-            directives = answer(
-                event, verbs, handling.late, office.new_id, office.process_id, has_own_socket=self.has_own_socket
-            )
+            is_apart = has_own_socket(self._facts)
+            directives = answer(event, verbs, handling.late, office.new_id, office.process_id, is_apart) + directives
             if verbs:
                 self.phase.change()
-        directives += handling.directives
-        works, handling.directives, handling.works = handling.works, [], []
+        handling.directives, handling.works = [], []
         done = on_committed if not works else self._starting(works, on_committed)
         if handling.is_acked:
             # The event itself is committed: what comes after its ack is a commit of its own.
@@ -280,11 +280,11 @@ class Call(Durable):
             # Of our own making: only a number of its own makes its commit a duplicate when it is repeated.
             self._commit_aside(directives, on_committed, changes)
             return
-        facts, status = self._seen
-        self._seen = (b"", "")
-        self.state.committed(changes)
-        on_committed = self._arming(changes, on_committed)
-        commit = Commit(event.epoch, event.n, directives, facts, status, changes)
+        commit = Commit(event.epoch, event.n, directives, self._seen_facts, self._seen_status, changes)
+        self._seen_facts, self._seen_status = b"", ""
+        if changes:
+            self.state.committed(changes)
+            on_committed = self._arming(changes, on_committed)
         self._office.commit(self, commit, on_committed)
 
     def abandon(self, handling: Handling) -> None:
@@ -356,7 +356,7 @@ class Call(Durable):
         self._office.expect_transfer(self)
 
     def _arming(self, changes: StateChanges, on_committed: OnCommitted) -> OnCommitted:
-        if not changes or all(name != FIELD for name, _ in changes):
+        if all(name != FIELD for name, _ in changes):
             return on_committed
 
         def committed(error: ClusterError | None) -> None:

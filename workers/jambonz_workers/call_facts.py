@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from jambonz_workers.facts import ADULT
+from jambonz_workers.facts import has_own_socket
 
 
 class CallFacts(ABC):
@@ -51,7 +51,7 @@ class CallFacts(ABC):
     @property
     def has_own_socket(self) -> bool:
         """False for a leg of a dial, whose messages and commands share the websocket of the call that dialled it."""
-        return not self.parent_call_sid or self.facts.get(ADULT) is True
+        return has_own_socket(self.facts)
 
     @property
     def env_vars(self) -> Mapping[str, Any]:

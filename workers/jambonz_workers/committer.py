@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from functools import partial
 from typing import Any, Final, Protocol, assert_never
 
 from jambonz_shared.directive import encode_batch
@@ -40,6 +39,23 @@ class Owner(Protocol):
         """Let go of a call that has ended."""
 
 
+class _Sent:
+    """A commit under way; it is the callback of its reply, so that it costs one object."""
+
+    __slots__ = ("committer", "live", "n", "on_committed", "series")
+
+    def __init__(self, committer: "Committer", live: LiveCall, commit: Commit, on_committed: OnCommitted) -> None:
+        self.committer = committer
+        self.live = live
+        self.series = commit.series
+        self.n = commit.n
+        self.on_committed = on_committed
+
+    def __call__(self, reply: Any) -> None:
+        """Take the reply."""
+        self.committer.answered(self, reply)
+
+
 class Committer:
     """Saves commits; those of one call in the order of ``commit``, over any number of lost connections."""
 
@@ -56,36 +72,38 @@ class Committer:
         changes = Changes(commit.facts, commit.status, dict(commit.state)) if has_changes else NO_CHANGES
         previous = live.sent.get(commit.series, 0)
         live.sent[commit.series] = max(previous, commit.n)
-        event = (commit.series, commit.n)
         renews = live.renews(self._loop.time())
-        keys, args = commit_args(live.ownership, event, batch, changes, previous=previous, renews=renews)
-        self._outbox.script(partial(self._answered, live, event, on_committed), script.COMMIT, keys, args)
+        keys, args = commit_args(
+            live.ownership, (commit.series, commit.n), batch, changes, previous=previous, renews=renews
+        )
+        self._outbox.script(_Sent(self, live, commit, on_committed), script.COMMIT, keys, args)
 
-    def _answered(self, live: LiveCall, event: tuple[int, int], on_committed: OnCommitted, reply: Any) -> None:
-        call_sid = live.call.sid
+    def answered(self, sent: _Sent, reply: Any) -> None:
+        """Take what Redis says to a commit."""
+        live, on_committed = sent.live, sent.on_committed
         if isinstance(reply, Exception):
-            log.error("commit refused by redis", exc_info=reply, extra={"call_sid": call_sid})
-            self._tally.commits["failed"] += 1
+            log.error("commit refused by redis", exc_info=reply, extra={"call_sid": live.call.sid})
+            self._tally.commit("failed")
             # What was sent behind it waits for it in vain: another worker goes on from what is committed.
-            self._owner.give_up(call_sid)
-            on_committed(CallLost(call_sid, ""))
+            self._owner.give_up(live.call.sid)
+            on_committed(CallLost(live.call.sid, ""))
             return
         match commit_reply(reply):
             case Committed():
-                self._tally.commits["ok"] += 1
-                live.confirm(*event)
+                self._tally.commit("ok")
+                live.confirm(sent.series, sent.n)
                 on_committed(None)
             case Duplicate():
-                self._tally.commits["duplicate"] += 1
-                live.confirm(*event)
+                self._tally.commit("duplicate")
+                live.confirm(sent.series, sent.n)
                 on_committed(None)
             case Fenced(owner):
-                self._tally.commits["fenced"] += 1
+                self._tally.commit("fenced")
                 self._owner.lose(live, owner)
-                on_committed(live.call.over or CallLost(call_sid, owner))
+                on_committed(live.call.over or CallLost(live.call.sid, owner))
             case Gone():
-                self._tally.commits["gone"] += 1
+                self._tally.commit("gone")
                 self._owner.over(live)
-                on_committed(CallGone(call_sid))
+                on_committed(CallGone(live.call.sid))
             case other:
                 assert_never(other)

@@ -35,7 +35,7 @@ def is_inbound_start(event: Event) -> bool:
 
 
 def answer(
-    event: Event, verbs: object, late: Late, new_id: NewId, reply_to: str, *, has_own_socket: bool = True
+    event: Event, verbs: object, late: Late, new_id: NewId, reply_to: str, has_own_socket: bool = True
 ) -> list[Directive]:
     """Return the Ack of a Hook, then the appends with what did not fit into it.
 
@@ -48,20 +48,21 @@ def answer(
     """
     if verbs is None and is_inbound_start(event):
         verbs = HOLD
-    first, *rest = verb_arrays(verbs)
+    arrays, data = verb_arrays(verbs), event.data
     can_redirect = (
         has_own_socket
         and event.kind not in _KINDS_NEVER_REDIRECTED
-        and _IN_A_QUEUE not in event.data
-        and _ON_HOLD not in event.data
+        and _IN_A_QUEUE not in data
+        and _ON_HOLD not in data
     )
-    if rest and not can_redirect:
-        size_bytes = sum(map(len, (first, *rest)))
-        raise MessageTooBig(f"answer to {event.hook or event.kind}", size_bytes, MAX_VERBS_BYTES)
-    may_redirect = can_redirect and late == "redirect" and first != b"[]"
-    directives: list[Directive] = [Ack(new_id(), event.epoch, event.msgid, first, may_redirect)]
-    frames = [redirect_frame(array, call_sid=event.call_sid, queue=True) for array in rest]
-    return directives + [Command(new_id(), frame, reply_to) for frame in frames]
+    if len(arrays) > 1 and not can_redirect:
+        raise MessageTooBig(f"answer to {event.hook or event.kind}", sum(map(len, arrays)), MAX_VERBS_BYTES)
+    may_redirect = can_redirect and late == "redirect" and arrays[0] != b"[]"
+    directives: list[Directive] = [Ack(new_id(), event.epoch, event.msgid, arrays[0], may_redirect)]
+    for array in arrays[1:]:
+        frame = redirect_frame(array, call_sid=event.call_sid, queue=True)
+        directives.append(Command(new_id(), frame, reply_to))
+    return directives
 
 
 def bare_ack(event: Event, verbs: Sequence[Mapping[str, object]], new_id: NewId) -> Ack:

@@ -56,6 +56,11 @@ def facts_after(facts: Mapping[str, Any], event: Event) -> dict[str, Any] | None
     return merged if merged != facts else None
 
 
+def has_own_socket(facts: Mapping[str, Any]) -> bool:
+    """Return False for a leg of a dial, which shares the websocket of the call that dialled it."""
+    return not isinstance(facts.get("parent_call_sid"), str) or not facts["parent_call_sid"] or facts.get(ADULT) is True
+
+
 def status_of(event: Event) -> str:
     """Return the call's status according to ``event``, or empty if it does not say."""
     status = event.data.get("call_status")

@@ -3,7 +3,6 @@
 import asyncio
 import contextvars
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from jambonz_shared.directive import Directive
@@ -44,7 +43,6 @@ class Office(Protocol):
         """Put an event of ours behind what waits in its call's mailbox."""
 
 
-@dataclass(slots=True, eq=False)
 class Handling:
     """One run of a handler: what it has done so far, nothing of it committed yet.
 
@@ -53,13 +51,16 @@ class Handling:
         is_acked: The hook was answered by ``Call.ack``.
     """
 
-    call: "Call"
-    event: Event
-    late: Late = "redirect"
-    directives: list[Directive] = field(default_factory=list)
-    works: list[Work] = field(default_factory=list)
-    is_open: bool = True
-    is_acked: bool = False
+    __slots__ = ("call", "directives", "event", "is_acked", "is_open", "late", "works")
+
+    def __init__(self, call: "Call", event: Event, late: Late) -> None:
+        self.call = call
+        self.event = event
+        self.late = late
+        self.directives: list[Directive] = []
+        self.works: list[Work] = []
+        self.is_open = True
+        self.is_acked = False
 
 
 current: Final[contextvars.ContextVar[Handling | None]] = contextvars.ContextVar("handling", default=None)

@@ -4,7 +4,7 @@ import orjson
 
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFrame
-from jambonz_shared.kinds import kind_of
+from jambonz_shared.kinds import HOOKS
 from jambonz_shared.wire import decode_json
 from jambonz_workers.event import Event
 
@@ -33,6 +33,6 @@ def event_of(envelope: Envelope) -> Event:
         envelope.epoch,
         envelope.n,
         envelope.received_at_ms,
-        kind_of(envelope.kind).is_hook and not envelope.is_acked,
+        envelope.kind in HOOKS and not envelope.is_acked,
         envelope.kind == "session:new" and message.get("type") == "session:reconnect",
     )

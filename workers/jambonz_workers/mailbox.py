@@ -83,7 +83,8 @@ class Mailbox:
         if lane is None:
             return None
         self._waiting -= 1
-        _, delivery = lane.waiting.pop(lane.next_n)
+        _, delivery = lane.waiting[lane.next_n]
+        del lane.waiting[lane.next_n]
         self._advance(lane, now_s)
         self._is_running = True
         return delivery

@@ -1,8 +1,43 @@
 """Metrics of a worker: names, sentences and units in one place."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from collections.abc import Iterator
 
-from jambonz_workers.tally import Tally
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from jambonz_workers.tally import BUCKETS_S, Tally
+
+_PREFIX = "jambonz_worker_"
+
+
+class _TallyCollector(Collector):
+    """Makes metrics of a Tally; not the Tally itself, whose attributes would be in a dictionary then (ADR 0013)."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics as they are now."""
+        events = CounterMetricFamily(f"{_PREFIX}events", "Events handled, by kind.", labels=["kind"])
+        for kind, count in self._tally.events.items():
+            events.add_metric([kind], count)
+        yield events
+        commits = CounterMetricFamily(f"{_PREFIX}commits", "Commits by what became of them.", labels=["result"])
+        for result, count in self._tally.commits.items():
+            commits.add_metric([result], count)
+        yield commits
+        yield self._histogram()
+
+    def _histogram(self) -> Metric:
+        name = f"{_PREFIX}handler_seconds"
+        metric = HistogramMetricFamily(name, "Time from the start of a handler to its commit, in seconds.")
+        sums, total = [], 0
+        for limit, count in zip((*map(str, BUCKETS_S), "+Inf"), self._tally.handlers, strict=True):
+            total += count
+            sums.append((limit, float(total)))
+        metric.add_metric([], sums, self._tally.handlers_s)
+        return metric
 
 
 class WorkerMetrics:
@@ -14,9 +49,9 @@ class WorkerMetrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
-        prefix = "jambonz_worker_"
-        self.tally = Tally(prefix)
-        registry.register(self.tally)
+        prefix = _PREFIX
+        self.tally = Tally()
+        registry.register(_TallyCollector(self.tally))
         self.handler_failures = Counter(prefix + "handler_failures", "Handlers that raised.", registry=registry)
         self.failures = Counter(
             prefix + "failures", "Errors of our own that were caught at an edge.", registry=registry

@@ -1,7 +1,6 @@
 """The calls that live in a worker process: taken in, run in order, let go."""
 
 import asyncio
-import itertools
 import logging
 import time
 from collections.abc import Iterable
@@ -50,6 +49,20 @@ from jambonz_workers.transfer import CONSENT_S, consented_app
 log = logging.getLogger(__name__)
 
 
+class _Receipt:
+    """Tells the office when what an event did has been committed; it is the callback, so that it costs one object."""
+
+    __slots__ = ("delivery", "office")
+
+    def __init__(self, office: "Office", delivery: Delivery) -> None:
+        self.office = office
+        self.delivery = delivery
+
+    def __call__(self, error: ClusterError | None) -> None:
+        """Take what became of the commit."""
+        self.office.handled(self.delivery, error)
+
+
 class Office:
     """The calls of one worker process. Callbacks of Redis and of streams come here; nothing in here waits."""
 
@@ -65,7 +78,7 @@ class Office:
         self._suspects = Suspects(outbox, terms.keys.begun(terms.process_id))
         self._metrics = terms.metrics
         self._loop = asyncio.get_running_loop()
-        self._ids = itertools.count(1)
+        self._last_id = 0
         # Handlers that were cancelled and have not given up yet.
         self._stopping: set[asyncio.Task[None]] = set()
         self.recovery: Final = Recovery(
@@ -79,7 +92,8 @@ class Office:
 
     def new_id(self) -> str:
         """Return a directive id that this process uses once."""
-        return str(next(self._ids))
+        self._last_id += 1
+        return str(self._last_id)
 
     def commit(self, call: Call, commit: Commit, on_committed: OnCommitted) -> None:
         """Save a commit; those of one call in the order of these calls, over any number of lost connections."""
@@ -202,7 +216,7 @@ class Office:
         envelope, call = delivery.envelope, live.call
         started_s = self._loop.time()
         self._tally.event(envelope.kind)
-        on_committed = partial(self._handled, delivery)
+        on_committed = _Receipt(self, delivery)
         try:
             if envelope.kind == ENDED:
                 await self._end(live, delivery)
@@ -245,8 +259,9 @@ class Office:
         acks = [bare_ack(event, (), self.new_id)] if event.is_hook else []
         call.commit_event(event, acks, [], on_committed)
 
-    def _handled(self, delivery: Delivery, error: ClusterError | None) -> None:
-        if isinstance(error, CallLost):
+    def handled(self, delivery: Delivery, error: ClusterError | None) -> None:
+        """What an event did is in Redis, or never will be by us."""
+        if error is not None and isinstance(error, CallLost):
             self._forwarder.forward(error.owner, delivery)
         else:
             self._sweeper.settle(delivery)

@@ -33,6 +33,8 @@ class Runner:
         self._metrics = metrics
         self._threads = threads
         app.toolbox.in_thread = threads.run
+        self._toolbox = app.toolbox
+        self._concurrent = app.concurrent
         self._warned: set[str] = set()
 
     async def handle(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
@@ -40,11 +42,12 @@ class Runner:
 
         When cancelled, nothing is committed, except what ``call.ack`` has sent already.
         """
-        if event.kind == TIMER and not call.timers.forget(event.msgid):
+        kind = event.kind
+        if kind == TIMER and not call.timers.forget(event.msgid):
             # Cancelled while it waited for its turn.
             call.commit_event(event, [], [], on_committed)
             return
-        if event.kind == "session:new" and _has_begun(call, event):
+        if kind == "session:new" and _has_begun(call, event):
             self._begun_before(call, event, on_committed)
             return
         call.observe(event)
@@ -54,7 +57,7 @@ class Runner:
             return
         target, params = found
         handler, late = (target.handler, target.late) if isinstance(target, Route) else (target, "redirect")
-        if self._concurrent_handler(event, call.path):
+        if kind in self._concurrent and self._concurrent_handler(event, call.path):
             # It was started when the event arrived.
             call.commit_event(event, [], [], on_committed)
             return
@@ -66,7 +69,7 @@ class Runner:
         """Tell what runs for a call of an event before its turn; start its handler if that is concurrent."""
         if envelope.kind in HEARD:
             call.phase.hear(envelope)
-        if not call.is_speaking and envelope.kind not in self._app.concurrent:
+        if not call.is_speaking and envelope.kind not in self._concurrent:
             return
         try:
             event = event_of(envelope)
@@ -80,7 +83,7 @@ class Runner:
             call.start(Work(self._invoke(handler, call, seen), handler.name))
 
     def _concurrent_handler(self, event: Event, path: str) -> Handler | None:
-        found = self._app.resolve(event, path) if event.kind in self._app.concurrent else None
+        found = self._app.resolve(event, path) if event.kind in self._concurrent else None
         handler = found[0] if found else None
         return handler if isinstance(handler, Handler) else None
 
@@ -102,7 +105,8 @@ class Runner:
         handler = self._app.end_handler
         if handler is None:
             return
-        handling = call.begin(event, "drop")
+        handling = Handling(call, event, "drop")
+        call.begin(handling)
         try:
             await self._invoke(handler, call, event)
         except Exception:
@@ -113,7 +117,8 @@ class Runner:
             call.finish(handling)
 
     async def _run(self, call: Call, event: Event, handler: Handler, late: Late, on_committed: OnCommitted) -> None:
-        handling = call.begin(event, late)
+        handling = Handling(call, event, late)
+        call.begin(handling)
         failure: Exception | None = None
         try:
             try:
@@ -136,30 +141,33 @@ class Runner:
             call.finish(handling)
 
     def _commit(self, handling: Handling, result: object, on_committed: OnCommitted) -> None:
-        event = handling.event
-        if result is not None and event.kind == TIMER:
+        if result is not None and not self._is_answer(handling, result):
+            result = None
+        handling.call.commit_handling(handling, result, on_committed)
+
+    def _is_answer(self, handling: Handling, result: object) -> bool:
+        """Check what a handler has returned; False if it is for nobody, or has been sent as a redirect."""
+        call, event = handling.call, handling.event
+        kind = event.kind
+        if kind == TIMER:
             # It has nobody to answer.
             if verbs := verb_list(result):
-                handling.call.redirect(verbs)
-            result = None
-        if result is not None and (not event.is_hook or handling.is_acked):
+                call.redirect(verbs)
+            return False
+        if not event.is_hook or handling.is_acked:
             self._warn_once(
-                f"result {event.kind} {event.hook}",
+                f"result {kind} {event.hook}",
                 "a handler returned verbs where none are taken; they are ignored. call.redirect(verbs) sends them",
                 event,
             )
-            result = None
-        if result is not None:
-            self._look_at(handling.call, result)
-            if event.kind == "dial:confirm" and any(verb_name(verb) == "play" for verb in verb_list(result)):
-                # PROTOCOL.md P42: it is pruned without a word.
-                self._warn_once(f"play {event.hook}", "jambonz leaves out `play` in the answer to dial:confirm", event)
-        handling.call.commit_handling(handling, result, on_committed)
-
-    def _look_at(self, call: Call, result: object) -> None:
+            return False
         call.check_verbs(result)
-        if self._app.toolbox.tools:
+        if self._toolbox.tools:
             call.note_model(verb_list(result))
+        if kind == "dial:confirm" and any(verb_name(verb) == "play" for verb in verb_list(result)):
+            # PROTOCOL.md P42: it is pruned without a word.
+            self._warn_once(f"play {event.hook}", "jambonz leaves out `play` in the answer to dial:confirm", event)
+        return True
 
     async def _failed(self, handling: Handling, error: Exception, handler: Handler, on_committed: OnCommitted) -> None:
         """Ask the app's error handler for verbs, else log; then commit an answer in any case."""

@@ -1,21 +1,15 @@
-"""Counters of the hot path: plain numbers, turned into metrics only when somebody asks for them.
+"""Counters of the hot path: plain numbers, turned into metrics only when somebody asks for them. Pure.
 
 A counter of prometheus_client takes a lock and five calls each time; three of them per event would cost as much
 as decoding the event.
 """
 
-from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Iterator
 from typing import Final
-
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from jambonz_shared.kinds import CLUSTER_PREFIX, KINDS
 
 # A hook must be answered in 4 s (kinds.ACK_DEADLINE_S); what matters lies below.
-_BUCKETS_S: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 4.0, 10.0)
+BUCKETS_S: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 4.0, 10.0)
 
 
 def kind_label(kind: str) -> str:
@@ -23,48 +17,36 @@ def kind_label(kind: str) -> str:
     return kind if kind in KINDS or kind.startswith(CLUSTER_PREFIX) else "other"
 
 
-class Tally(Collector):
+class Tally:
     """Counts events, commits and the time of handlers. For one thread.
 
     Attributes:
+        events: Events by kind.
         commits: Commits by what became of them.
+        handlers: Runs of handlers by how long they took: one for each of ``BUCKETS_S``, the last for what is above.
+        handlers_s: How long all of them took.
     """
 
-    def __init__(self, prefix: str) -> None:
-        self.commits: defaultdict[str, int] = defaultdict(int)
-        self._prefix = prefix
-        self._events: defaultdict[str, int] = defaultdict(int)
-        # One more than there are limits: the last takes what is above them all.
-        self._handlers = [0] * (len(_BUCKETS_S) + 1)
-        self._handlers_s = 0.0
+    def __init__(self) -> None:
+        self.events: dict[str, int] = {}
+        self.commits: dict[str, int] = {}
+        self.handlers = [0] * (len(BUCKETS_S) + 1)
+        self.handlers_s = 0.0
 
     def event(self, kind: str) -> None:
         """Count an event that is about to be handled."""
-        self._events[kind if kind in KINDS else kind_label(kind)] += 1
+        label = kind if kind in KINDS else kind_label(kind)
+        self.events[label] = self.events.get(label, 0) + 1
+
+    def commit(self, result: str) -> None:
+        """Count a commit."""
+        self.commits[result] = self.commits.get(result, 0) + 1
 
     def handler(self, took_s: float) -> None:
         """Count a handler's run."""
-        self._handlers[bisect_left(_BUCKETS_S, took_s)] += 1
-        self._handlers_s += took_s
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the metrics as they are now."""
-        events = CounterMetricFamily(f"{self._prefix}events", "Events handled, by kind.", labels=["kind"])
-        for kind, count in self._events.items():
-            events.add_metric([kind], count)
-        yield events
-        commits = CounterMetricFamily(f"{self._prefix}commits", "Commits by what became of them.", labels=["result"])
-        for result, count in self.commits.items():
-            commits.add_metric([result], count)
-        yield commits
-        yield self._histogram()
-
-    def _histogram(self) -> Metric:
-        name = f"{self._prefix}handler_seconds"
-        metric = HistogramMetricFamily(name, "Time from the start of a handler to its commit, in seconds.")
-        sums, total = [], 0
-        for limit, count in zip((*map(str, _BUCKETS_S), "+Inf"), self._handlers, strict=True):
-            total += count
-            sums.append((limit, float(total)))
-        metric.add_metric([], sums, self._handlers_s)
-        return metric
+        bucket = 0
+        # Most are in the first: quicker found than by halves.
+        while bucket < len(BUCKETS_S) and took_s > BUCKETS_S[bucket]:
+            bucket += 1
+        self.handlers[bucket] += 1
+        self.handlers_s += took_s

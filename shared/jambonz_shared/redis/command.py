@@ -13,6 +13,8 @@ Argument: TypeAlias = bytes | str | int | float
 _HEAD: Final = b"\r\n$%d\r\n"
 # Heads of arguments by their length: nearly all are that short.
 _HEADS: Final = [_HEAD % length for length in range(2048)]
+# Whole numbers with their heads: counts, epochs, fences and the numbers of events are nearly all that small.
+_NUMBERS: Final = [b"\r\n$%d\r\n%d" % (len(str(number)), number) for number in range(2048)]
 
 
 def pack_command(args: Iterable[Argument]) -> bytes:
@@ -22,12 +24,17 @@ def pack_command(args: Iterable[Argument]) -> bytes:
         TypeError: If an argument is none of bytes, str, int, float.
     """
     parts: list[bytes] = [b""]
+    count = 0
     for arg in args:
+        count += 1
+        if isinstance(arg, int) and not isinstance(arg, bool) and 0 <= arg < 2048:
+            parts.append(_NUMBERS[arg])
+            continue
         raw = arg if isinstance(arg, bytes) else (arg if isinstance(arg, str) else _number(arg)).encode()
         length = len(raw)
         parts.append(_HEADS[length] if length < 2048 else _HEAD % length)
         parts.append(raw)
-    parts[0] = b"*%d" % (len(parts) // 2)
+    parts[0] = b"*%d" % count
     parts.append(b"\r\n")
     return b"".join(parts)
 
