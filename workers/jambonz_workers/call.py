@@ -242,8 +242,8 @@ class Call(Durable):
         if facts is not None:
             self._facts = facts
             self._seen_facts = encode_facts(facts)
-        status = status_of(event)
-        if status and status != self.status:
+        # Each hook tells the status, mostly the same.
+        if event.data.get("call_status") != self.status and (status := status_of(event)):
             self.status = self._seen_status = status
 
     def commit_handling(self, handling: Handling, verbs: object, on_committed: OnCommitted) -> None:

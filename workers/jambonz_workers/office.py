@@ -238,11 +238,13 @@ class Office:
             if envelope.is_quarantined:
                 self._runner.quarantined(call, event, on_committed)
                 return
-            run = self._runner.takeover if envelope.kind == TAKEOVER else self._runner.handle
             if envelope.deaths:
+                run = self._runner.takeover if envelope.kind == TAKEOVER else self._runner.handle
                 await self._suspects.run(envelope, partial(run, call, event), on_committed)
+            elif envelope.kind == TAKEOVER:
+                await self._runner.takeover(call, event, on_committed)
             else:
-                await run(call, event, on_committed)
+                await self._runner.handle(call, event, on_committed)
         except BadFrame as error:
             self._metrics.skipped.labels("undecodable").inc()
             log.warning("undecodable event: %s", error, extra={"call_sid": call.sid, "kind": envelope.kind})

@@ -56,8 +56,9 @@ class _Errand:
 
     def __call__(self, reply: Any) -> None:
         """Take the reply."""
-        # Replies come in the order of the commands, so what is held stays in order.
-        if (isinstance(reply, Exception) and _is_weather(reply)) or reply == EARLY:
+        # A number is the usual reply, and always good.
+        if not isinstance(reply, int) and ((isinstance(reply, Exception) and _is_weather(reply)) or reply == EARLY):
+            # Replies come in the order of the commands, so what is held stays in order.
             self.outbox.hold(self)
         else:
             self.on_answer(reply)

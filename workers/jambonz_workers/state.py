@@ -95,6 +95,9 @@ class CallState(MutableMapping[str, Any]):
             TypeError: If JSON cannot hold a value any more, with the field's name.
         """
         changed: StateChanges = []
+        if not self._values:
+            # With every event.
+            return changed
         for name, value in self._values.items():
             json = b"" if value is _DELETED else _encode(name, value)
             if json != self._stored.get(name, b""):

@@ -9,7 +9,7 @@ from typing import Final
 from jambonz_shared.kinds import CLUSTER_PREFIX, KINDS
 
 # A hook must be answered in 4 s (kinds.ACK_DEADLINE_S); what matters lies below.
-BUCKETS_S: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 4.0, 10.0)
+BUCKETS_S: Final[tuple[float, ...]] = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 4.0, 10.0)
 
 
 def kind_label(kind: str) -> str:

@@ -4,7 +4,7 @@
 (docs/benchmarks/2026-11-21-hot-path.md).
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 # What a command is made of; text goes as UTF-8.
@@ -17,16 +17,30 @@ _HEADS: Final = [_HEAD % length for length in range(2048)]
 _NUMBERS: Final = [b"\r\n$%d\r\n%d" % (len(str(number)), number) for number in range(2048)]
 
 
-def pack_command(args: Iterable[Argument]) -> bytes:
+def pack_command(args: Sequence[Argument]) -> bytes:
     """Return a command as bytes.
 
     Raises:
         TypeError: If an argument is none of bytes, str, int, float.
     """
-    parts: list[bytes] = [b""]
-    count = 0
+    parts = [b"*%d" % len(args)]
+    _add(parts, args)
+    parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+def pack_script(sha: bytes, keys: Sequence[Argument], args: Sequence[Argument]) -> bytes:
+    """Return the command that runs the script whose SHA-1 has these 40 hex digits; otherwise as ``pack_command``."""
+    count = 3 + len(keys) + len(args)
+    parts = [b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b%b" % (count, sha, _NUMBERS[len(keys)])]
+    _add(parts, keys)
+    _add(parts, args)
+    parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+def _add(parts: list[bytes], args: Sequence[Argument]) -> None:
     for arg in args:
-        count += 1
         if isinstance(arg, int) and not isinstance(arg, bool) and 0 <= arg < 2048:
             parts.append(_NUMBERS[arg])
             continue
@@ -34,9 +48,6 @@ def pack_command(args: Iterable[Argument]) -> bytes:
         length = len(raw)
         parts.append(_HEADS[length] if length < 2048 else _HEAD % length)
         parts.append(raw)
-    parts[0] = b"*%d" % count
-    parts.append(b"\r\n")
-    return b"".join(parts)
 
 
 def _number(arg: object) -> str:

@@ -10,7 +10,7 @@ from typing import Final, NoReturn, TypeAlias
 import hiredis
 
 from jambonz_shared.redis import script as lua
-from jambonz_shared.redis.command import Argument, pack_command
+from jambonz_shared.redis.command import Argument, pack_command, pack_script
 from jambonz_shared.redis.endpoint import CONNECT_LIMIT_S, Endpoint
 from jambonz_shared.redis.errors import LinkDown, LinkError, LinkFull, ResponseError
 from jambonz_shared.redis.script import Script
@@ -139,7 +139,7 @@ class Link:
         If Redis has forgotten the script (SCRIPT FLUSH), it is loaded and the command repeated, behind those sent
         in the meantime; the order of the repeated ones among themselves stays.
         """
-        packed = pack_command((b"EVALSHA", script.sha, len(keys), *keys, *args))
+        packed = pack_script(script.sha, keys, args)
         self._enqueue((on_reply, script, packed), packed)
 
     def call(self, *args: Argument) -> "asyncio.Future[Reply]":

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jambonz_shared.redis.command import Argument, pack_command
+from jambonz_shared.redis.command import Argument, pack_command, pack_script
 
 ARGUMENTS = st.binary(max_size=3000) | st.text(max_size=50) | st.integers() | st.floats()
 
@@ -14,6 +14,20 @@ ARGUMENTS = st.binary(max_size=3000) | st.text(max_size=50) | st.integers() | st
 def test_command_is_what_hiredis_packs(args: list[Argument]) -> None:
     """Of the authors of Redis' own client; numbers as Python prints them."""
     assert pack_command(args) == hiredis.pack_command(tuple(args))  # type: ignore[arg-type]
+
+
+@given(keys=st.lists(ARGUMENTS, max_size=3), args=st.lists(ARGUMENTS, max_size=10))
+def test_script_is_run_by_what_hiredis_packs(keys: list[Argument], args: list[Argument]) -> None:
+    """Most commands of a worker are of this form, so that its head has a way of its own."""
+    sha = b"0123456789abcdef0123456789abcdef01234567"
+    whole = (b"EVALSHA", sha, len(keys), *keys, *args)
+    assert pack_script(sha, keys, args) == hiredis.pack_command(whole)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", [-1, 0, 9, 10, 99, 100, 2047, 2048, 10**30])
+def test_whole_numbers_of_any_length(number: int) -> None:
+    """Small ones are packed beforehand."""
+    assert pack_command((number,)) == b"*1\r\n$%d\r\n%d\r\n" % (len(str(number)), number)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2047, 2048, 100_000])
