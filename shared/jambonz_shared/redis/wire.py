@@ -37,6 +37,9 @@ SILENT_TICKS_LIMIT: Final = 6
 # must be back before its neighbours take it for dead, which is after four polls of 25 ms (ADR 0006).
 RECONNECT: Final = Backoff(first_s=0.02, most_s=1.0, healthy_s=0.25)
 
+# How long what was written may take on its way when a connection is closed, and the peer's farewell that TLS waits for.
+CLOSE_LIMIT_S: Final = 0.5
+
 # One line when it begins, one when the reason changes, and about one a minute: a long failure must not fill the disk.
 FAILURES_PER_LINE: Final = 60
 
@@ -55,7 +58,9 @@ class Wire(asyncio.Protocol):
         self.silent_ticks = 0
         self._on_data = on_data
         self._reader = hiredis.Reader(replyError=ResponseError)
-        self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._lost: asyncio.Future[str] = loop.create_future()
+        self._ended: asyncio.Future[None] = loop.create_future()
         self._transport: asyncio.Transport | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._on_lost: Callable[[], None] | None = None
@@ -107,6 +112,17 @@ class Wire(asyncio.Protocol):
         self._end("closed by us")
         self.transport.close()
 
+    async def close_and_wait(self) -> None:
+        """End the connection after what was written has been sent, at the latest after ``CLOSE_LIMIT_S``.
+
+        Its socket is closed then. When cancelled, it will be a little later.
+        """
+        self.close()
+        await asyncio.wait((self._ended,), timeout=CLOSE_LIMIT_S)
+        if not self._ended.done():
+            self.transport.abort()
+            await asyncio.wait((self._ended,), timeout=CLOSE_LIMIT_S)
+
     async def lost_within(self, limit_s: float) -> bool:
         """Wait until the connection ends, or the time is over; return whether it has ended."""
         await asyncio.wait((self._lost,), timeout=limit_s)
@@ -146,6 +162,7 @@ class Wire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end; called by the transport."""
         self._end("closed by Redis" if exc is None else type(exc).__name__)
+        self._ended.set_result(None)
 
     def _end(self, reason: str) -> None:
         if self._lost.done():
@@ -170,7 +187,7 @@ async def keep_connected(
     """Connect and ``serve``, again and again until cancelled; pauses grow from 20 ms to 1 s.
 
     ``serve`` never returns: it raises when the connection is lost, as ``Wire.watch`` does. Cancelling closes the
-    connection after what was written.
+    connection after what was written, and waits for that, ``CLOSE_LIMIT_S`` at most.
     """
     loop = asyncio.get_running_loop()
     failures, reason_before = 0, ""
@@ -201,7 +218,8 @@ async def _connect_and_serve(
     try:
         await serve(wire)
     finally:
-        wire.close()
+        # A loop that ends before a transport does drops what that has not sent, and leaves the socket to the collector.
+        await wire.close_and_wait()
 
 
 async def _connected(endpoint: Endpoint) -> AbstractConnection:

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Self
 
+from tests.conditions import until
+
 
 class Proxy:
     """Passes bytes on, until it is told to swallow those from Redis. No realistic loss is kinder: no RST, no FIN."""
@@ -18,6 +20,7 @@ class Proxy:
         self._redis_port = redis_port
         self._tls = tls
         self._writers: list[asyncio.StreamWriter] = []
+        self._serving = 0
 
     @property
     def url(self) -> str:
@@ -46,9 +49,12 @@ class Proxy:
             server.close()
             self.cut()
             await server.wait_closed()
+            # `wait_closed` of Python 3.11 does not wait for connections, that of 3.12 does.
+            await until(lambda: self._serving == 0, "the proxy's connections have ended")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._serving += 1
         # A new connection takes another way: only those that were open are lost.
         if self._is_swallowing:
             self.cut()
@@ -64,6 +70,7 @@ class Proxy:
             # Also of a client that came at the end, behind the last cut.
             for it in writers:
                 it.transport.abort()
+            self._serving -= 1
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, may_swallow: bool) -> None:
         try:

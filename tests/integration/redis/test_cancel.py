@@ -16,20 +16,27 @@ class Stubborn:
     def __init__(self, url: str) -> None:
         self._endpoint = UrlEndpoint(url)
         self.is_waiting = False
-        self.connection: AbstractConnection | None = None
+        self.tries = 0
+        self.connections: list[AbstractConnection] = []
 
     @property
     def name(self) -> str:
         return self._endpoint.name
 
     async def connect(self) -> AbstractConnection:
+        self.tries += 1
         try:
             self.is_waiting = True
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             pass
-        self.connection = await self._endpoint.connect()
-        return self.connection
+        connection = await self._endpoint.connect()
+        self.connections.append(connection)
+        return connection
+
+    def has_closed_all(self) -> bool:
+        """Whether each try has had its connection, and none is open."""
+        return len(self.connections) == self.tries and not any(it.is_connected for it in self.connections)
 
 
 async def test_link_ends_at_any_moment_of_its_connecting(redis_url: str) -> None:
@@ -52,7 +59,7 @@ async def test_connection_that_comes_after_the_end_is_closed(redis_url: str) -> 
     task.cancel()
     _, pending = await asyncio.wait((task,), timeout=10)
     assert not pending
-    await until(lambda: stubborn.connection is not None and not stubborn.connection.is_connected, "it is closed")
+    await until(stubborn.has_closed_all, "it is closed")
 
 
 async def test_endpoint_that_takes_too_long_is_tried_again(redis_url: str) -> None:
@@ -64,3 +71,4 @@ async def test_endpoint_that_takes_too_long_is_tried_again(redis_url: str) -> No
     await until(lambda: stubborn.is_waiting, "it connects again")
     task.cancel()
     await asyncio.wait((task,))
+    await until(stubborn.has_closed_all, "both are closed")

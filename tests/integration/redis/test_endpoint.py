@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 import uvloop
+from redis.asyncio.connection import AbstractConnection
 
 from jambonz_cluster.embedded_redis import EmbeddedRedis
 from jambonz_shared.redis.channels import Channels
@@ -94,6 +95,71 @@ def test_tls(redis_server: EmbeddedRedis, redis_url: str, certificate: tuple[Pat
             await use(UrlEndpoint(url))
 
     run(use_tls())
+
+
+class Remembering(UrlEndpoint):
+    """An endpoint that remembers the sockets of its connections."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.transports: list[asyncio.WriteTransport] = []
+
+    async def connect(self) -> AbstractConnection:
+        connection = await super().connect()
+        assert connection._writer is not None
+        self.transports.append(connection._writer.transport)
+        return connection
+
+    def has_open_socket(self) -> bool:
+        # A TLS transport that has ended knows no socket any more; that of a plain one is closed.
+        sockets = [transport.get_extra_info("socket") for transport in self.transports]
+        return any(it is not None and it.fileno() >= 0 for it in sockets)
+
+
+async def test_tls_connection_has_ended_when_its_task_has(
+    redis_server: EmbeddedRedis, certificate: tuple[Path, Path], redis_url: str
+) -> None:
+    """TLS waits for the peer's farewell; a loop that ends before it comes leaves an open socket to the collector."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+    async with Proxy(redis_server.port, context).listening() as proxy:
+        url = proxy.url.replace("redis://", "rediss://") + f"?ssl_ca_certs={quote(str(certificate[0]))}"
+        endpoint = Remembering(url)
+        link = Link(endpoint)
+        task = asyncio.create_task(link.run())
+        await link.wait_up()
+        assert endpoint.has_open_socket()
+        task.cancel()
+        await asyncio.wait((task,))
+        assert not endpoint.has_open_socket()
+
+
+async def test_connection_whose_peer_does_not_read_is_cut_off() -> None:
+    """What was written can never be sent; a process that ends must not wait for it."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # What comes before the link is up is short; redis-py names itself in two commands at once.
+        while 0 < len(data := await reader.read(65536)) < 4096:
+            writer.write(b"+OK\r\n" * max(1, data.count(b"SETINFO")))
+        await ended.wait()
+        writer.close()
+
+    ended = asyncio.Event()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    endpoint = Remembering(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+    link = Link(endpoint, scripts=())
+    task = asyncio.create_task(link.run())
+    await link.wait_up()
+    said = asyncio.gather(*(link.call("ECHO", BIG) for _ in range(4)), return_exceptions=True)
+    (transport,) = endpoint.transports
+    await until(lambda: transport.get_write_buffer_size() > 0, "the socket takes no more")
+    task.cancel()
+    await asyncio.wait((task,))
+    assert not endpoint.has_open_socket()
+    assert all(isinstance(error, LinkDown) for error in await said)
+    ended.set()
+    server.close()
+    await server.wait_closed()
 
 
 def test_unix_socket(tmp_path: Path, run: Run) -> None:
