@@ -113,6 +113,11 @@ def read_head(frame: bytes) -> Head:
     match = _COMMON_HEAD.match(frame)
     if match is None or match[1] in _KINDS_DECODED:
         return _decoded_head(frame)
+    # With their types the compiler knows how to decode them; match.groups() has none.
+    kind: bytes
+    msgid: bytes
+    top: bytes | None
+    sid: bytes
     kind, msgid, top, sid = match.groups()
     return Head(kind.decode(), msgid.decode(), top.decode() if top else "", sid.decode())
 
