@@ -163,20 +163,28 @@ class BatchSent:
         self.raw = raw
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, slots=True)
 class OwnerChanged:
     """``worker_id`` owns the Call now; empty: nobody."""
 
     fence: int
     worker_id: str
 
+    def __init__(self, fence: int, worker_id: str) -> None:
+        self.fence = fence
+        self.worker_id = worker_id
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(init=False, slots=True)
 class ConnectionAttached:
     """A newer Connection of the Call exists."""
 
     epoch: int
     line: str
+
+    def __init__(self, epoch: int, line: str) -> None:
+        self.epoch = epoch
+        self.line = line
 
 
 @dataclass(frozen=True, slots=True)
