@@ -112,13 +112,13 @@ class Gateway:
         """Carry out effects in order."""
         for effect in effects:
             match effect:
-                case Send(frame):
+                case Send():
                     self.metrics.sends += 1
-                    connection.send(frame)
-                case Publish(worker_id, envelope):
-                    self.uplink.publish(connection, worker_id, envelope)
-                case Delivered(call_sid, seq):
-                    self.downlink.delivered(call_sid, seq)
+                    connection.send(effect.frame)
+                case Publish():
+                    self.uplink.publish(connection, effect.worker_id, effect.envelope)
+                case Delivered():
+                    self.downlink.delivered(effect.call_sid, effect.seq)
                 case _:
                     self._perform(connection, effect)
 
@@ -187,17 +187,17 @@ class Gateway:
                 self.downlink.attach(connection, effect)
             case ReadLog():
                 self.downlink.read_log(connection, effect)
-            case MarkAcked(call_sid):
-                self.downlink.mark_acked(call_sid)
+            case MarkAcked():
+                self.downlink.mark_acked(effect.call_sid)
             case Report():
                 self.downlink.report(effect)
             case Detach():
                 self.downlink.detach(connection, effect)
-            case Forget(call_sid):
-                self.downlink.forget(connection, call_sid)
+            case Forget():
+                self.downlink.forget(connection, effect.call_sid)
                 self._loop.call_soon(self._drop_if_finished, connection)
-            case Count(name):
-                self.metrics.sessions[name] += 1
+            case Count():
+                self.metrics.sessions[effect.name] += 1
             case _:
                 assert_never(effect)
 

@@ -188,14 +188,14 @@ class Session:
         if route is None:
             return []
         match message:
-            case BatchSent(seq, raw):
+            case BatchSent():
                 if self._is_deaf:
                     return []
-                if not route.is_next(seq):
+                if not route.is_next(message.seq):
                     return list(route.read_log())
-                return self._settled(self._delivery.batch(route, seq, raw, now_s))
-            case OwnerChanged(fence, worker_id):
-                return list(route.owner_changed(worker_id, fence, self.gateway_id))
+                return self._settled(self._delivery.batch(route, message.seq, message.raw, now_s))
+            case OwnerChanged():
+                return list(route.owner_changed(message.worker_id, message.fence, self.gateway_id))
             case ConnectionAttached() | ConnectionLeft():
                 return self._connections_changed(route, message)
             case AppChanged() | CallEnded():
