@@ -12,7 +12,7 @@
 -- 2026-11-21-hot-path.md). Redis prints a Lua number with 17 digits each time it is an argument.
 local call, batch = KEYS[1], ARGV[6]
 local d = 'd:' .. ARGV[3]
-local n, previous = tonumber(ARGV[4]), ARGV[7]
+local n, previous = ARGV[4], ARGV[7]
 
 local old = redis.call('HMGET', call, 'owner', 'fence', 'seq', d)
 if old[1] ~= ARGV[1] or old[2] ~= ARGV[2] then
@@ -22,11 +22,16 @@ if old[1] ~= ARGV[1] or old[2] ~= ARGV[2] then
   return {'fenced', old[1] or ''}
 end
 local seq = tonumber(old[3] or 0)
-if n > 0 and old[4] and n <= tonumber(old[4]) then
-  return {'dup', seq}
-end
-if n > 0 and previous ~= old[4] and tonumber(previous) > tonumber(old[4] or 0) then
-  return {'early'}
+local is_event = n ~= '0'
+-- Nearly always the event that was sent before this one is the one that was committed last.
+if is_event and previous ~= old[4] then
+  local last = tonumber(old[4] or 0)
+  if tonumber(n) <= last then
+    return {'dup', seq}
+  end
+  if tonumber(previous) > last then
+    return {'early'}
+  end
 end
 
 local seq_text
@@ -34,13 +39,13 @@ if batch ~= '' then
   seq = seq + 1
   seq_text = string.format('%d', seq)
 end
-if seq_text and n > 0 and #ARGV == 7 then
+if seq_text and is_event and #ARGV == 7 then
   -- Nearly always: the answer to a hook, and nothing else has changed. Without tables the script is a tenth cheaper.
-  redis.call('HSET', call, d, ARGV[4], 'seq', seq_text, 'b:' .. seq_text, batch)
+  redis.call('HSET', call, d, n, 'seq', seq_text, 'b:' .. seq_text, batch)
 else
   local set, deleted = {}, {}
-  if n > 0 then
-    set[1], set[2] = d, ARGV[4]
+  if is_event then
+    set[1], set[2] = d, n
   end
   if seq_text then
     set[#set + 1] = 'seq'
