@@ -27,10 +27,12 @@ class Target:
     Attributes:
         url: As in jambonz, credentials and ``#`` options included.
         readyz: Where its gateway says whether it is ready; empty if nobody knows.
+        is_guess: Nobody has said which path an application serves.
     """
 
     url: str
     readyz: str
+    is_guess: bool = False
 
     @property
     def shown(self) -> str:
@@ -77,6 +79,9 @@ async def _call(target: Target) -> Finding:
                 await call.wait_for_end(_CALL_LIMIT_S)
     except NotInTime as error:
         return fail("call", f"{target.shown}: {error}", "look at the logs of gateway and worker")
+    if outcome is not None and target.is_guess and "404" in outcome.reason:
+        cure = "name the application (doctor MODULE:APP), or a URL that it serves (--url)"
+        return warn("call", f"not played: no application serves {target.shown}", cure)
     if outcome is not None and outcome.kind == "failed":
         return fail("call", f"{target.shown} cannot be reached: {outcome.reason}", cure_of(outcome.reason))
     return judge(target.shown, next((hook for hook in hooks if hook.kind == "session:new"), None))

@@ -88,7 +88,8 @@ def target_of(case: Case) -> Target:
         return Target(case.url, "")
     login = f"{settings.basic_auth.get_secret_value()}@" if settings.basic_auth else ""
     scheme = "wss" if settings.tls_certificate_file else "ws"
-    return Target(f"{scheme}://{login}{host}:{settings.port}{first_path(case.app)}#rc=1", readyz)
+    url = f"{scheme}://{login}{host}:{settings.port}{first_path(case.app)}#rc=1"
+    return Target(url, readyz, is_guess=case.app is None)
 
 
 def first_path(app: App | None) -> str:

@@ -53,6 +53,16 @@ async def test_cluster_that_is_well_is_told_so(cluster: ClusterFactory) -> None:
     assert "secret" not in str(found)
 
 
+async def test_cluster_that_is_well_does_not_fail_for_want_of_a_path(cluster: ClusterFactory) -> None:
+    """Without an application the doctor can but guess that ``/`` is served; wrong credentials are still found out."""
+    running = await cluster("examples.ivr:app", settings=LOGIN)
+    code, found = await doctor(running, **LOGIN)
+    assert code == 0, found
+    assert levels(found, "call") == ["warn"]
+    assert "doctor MODULE:APP" in found["call"][0]["cure"]
+    assert levels(found, "credentials") == ["ok"]
+
+
 async def test_wrong_credentials_and_missing_ones_are_told_apart(cluster: ClusterFactory) -> None:
     """401 for the test call; and a gateway that lets anybody in is a risk."""
     running = await cluster("examples.ivr:app", settings=LOGIN)

@@ -157,7 +157,9 @@ def test_test_call_goes_to_the_gateway_of_these_settings() -> None:
 def test_readyz_is_not_guessed_behind_a_url() -> None:
     """The internal port of another host is not reachable, and should not be."""
     settings = GatewaySettings(tls_certificate_file="x", internal_port=0)
-    assert target_of(Case(settings, None, "", plays_call=True)) == Target("wss://127.0.0.1:3000/#rc=1", "")
+    assert target_of(Case(settings, None, "", plays_call=True)) == Target(
+        "wss://127.0.0.1:3000/#rc=1", "", is_guess=True
+    )
     assert target_of(Case(GatewaySettings(), None, "ws://h/x", plays_call=True)) == Target("ws://h/x", "")
 
 
