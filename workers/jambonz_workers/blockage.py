@@ -19,6 +19,8 @@ from typing import Final
 
 from prometheus_client import Counter
 
+import jambonz_shared
+
 log = logging.getLogger(__name__)
 
 _LOOKS_PER_LIMIT: Final = 4
@@ -27,9 +29,12 @@ _LOOKS_PER_LIMIT: Final = 4
 _TOLD_LIMIT: Final = 100
 
 _ASYNCIO: Final = str(Path(sysconfig.get_path("stdlib"), "asyncio"))
-# An idle loop of asyncio's own waits in there; uvloop waits in no Python at all.
-_SELECTORS: Final = str(Path(sysconfig.get_path("stdlib"), "selectors.py"))
-_OURS: Final = str(Path(__file__).parent)
+# Our own code, from Redis to the handler; and where an idle loop of asyncio's own waits (uvloop waits in no Python).
+_NOT_OF_APPLICATIONS: Final = (
+    str(Path(__file__).parent),
+    str(Path(jambonz_shared.__file__).parent),
+    str(Path(sysconfig.get_path("stdlib"), "selectors.py")),
+)
 # From here on outwards the stack is that of the program that runs the loop.
 _LOOP: Final = frozenset({"_run_once", "run_forever", "run_until_complete", "run"})
 
@@ -112,7 +117,7 @@ def place_of(frame: FrameType | None) -> str:
         if code.co_filename.startswith(_ASYNCIO):
             if code.co_name in _LOOP:
                 break
-        elif not code.co_filename.startswith((_OURS, _SELECTORS)):
+        elif not code.co_filename.startswith(_NOT_OF_APPLICATIONS):
             found = f"{code.co_qualname}, {code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back
     return found
