@@ -47,7 +47,7 @@ class Wheel:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, *, slot_s: float = 0.05, on_error: Callable[[Exception], None]
+        self, loop: asyncio.AbstractEventLoop, *, on_error: Callable[[Exception], None], slot_s: float = 0.05
     ) -> None:
         self._loop: Final = loop
         self._slot_s: Final = slot_s
@@ -61,9 +61,13 @@ class Wheel:
         """Wake ``timed`` at ``at_s``, unless it will be woken earlier anyway."""
         if at_s is None or at_s >= timed.wakes_at_s:
             return
-        self.forget(timed)
         slot = max(int(at_s / self._slot_s) + 1, self._next_slot)
-        timed.wakes_at_s = slot * self._slot_s
+        wakes_at_s = slot * self._slot_s
+        # It is in that slot already.
+        if wakes_at_s >= timed.wakes_at_s:
+            return
+        self.forget(timed)
+        timed.wakes_at_s = wakes_at_s
         self._slots.setdefault(slot, set()).add(timed)
         if slot < self._set_for_slot:
             self._set(slot)
