@@ -70,13 +70,14 @@ class Delivery:
         self._gate_opens_at_s = NEVER
 
     def heard(self, now_s: float) -> list[Effect]:
-        """Open the gate, because jambonz spoke after the ack of ``session:new``."""
-        if self._gate_opens_at_s <= now_s < self.bounce_at_s and not self._waiting:
-            # Nearly always, and this is asked for every message.
-            return []
+        """Open the gate, because jambonz spoke after the ack of ``session:new``; a bounce waits for ``tick``.
+
+        What is heard may be a hook that is answered at once, which a socket that is closing could not take.
+        """
         if now_s < self._gate_opens_at_s < NEVER:
             self._gate_opens_at_s = now_s
-        return self.tick(now_s)
+        # Nearly never, and this is asked for every message.
+        return self._sent_waiting(now_s) if self._waiting else []
 
     def inherit(self, reconnect: OwedAck) -> None:
         """Owe ``session:new``'s answer to the ``session:reconnect`` that took its place (PROTOCOL.md 2.6.3)."""
@@ -114,16 +115,7 @@ class Delivery:
 
     def tick(self, now_s: float) -> list[Effect]:
         """Send what waited for the gate; bounce the socket when it is time."""
-        effects: list[Effect] = []
-        while self._waiting and now_s >= self._gate_opens_at_s:
-            route, seq, directive = self._waiting.pop(0)
-            if self.is_closing:
-                _behind_a_close(directive, effects)
-                self._waiting = [it for it in self._waiting if it[0] is route and it[1] == seq]
-            else:
-                self._write(directive, route, effects)
-            if route.is_newest and not self._waits(route, seq):
-                effects.append(Delivered(route.call_sid, seq))
+        effects = self._sent_waiting(now_s)
         if now_s >= self.bounce_at_s:
             self.bounce_at_s = NEVER
             self.is_closing = True
@@ -135,6 +127,19 @@ class Delivery:
         effects: list[Effect] = [Count("fallback_ack")]
         frame = wire.ack_frame(owed.msgid, fallback_data(owed, fallbacks))
         self._answer(owed, frame, now_s, effects)
+        return effects
+
+    def _sent_waiting(self, now_s: float) -> list[Effect]:
+        effects: list[Effect] = []
+        while self._waiting and now_s >= self._gate_opens_at_s:
+            route, seq, directive = self._waiting.pop(0)
+            if self.is_closing:
+                _behind_a_close(directive, effects)
+                self._waiting = [it for it in self._waiting if it[0] is route and it[1] == seq]
+            else:
+                self._write(directive, route, effects)
+            if route.is_newest and not self._waits(route, seq):
+                effects.append(Delivered(route.call_sid, seq))
         return effects
 
     # Below, effects are appended to a list handed down: five generators around each ack cost more than the ack.

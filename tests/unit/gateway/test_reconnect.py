@@ -154,6 +154,17 @@ def test_call_that_inherited_is_bounced_once_more() -> None:
     assert close_codes(bench.later(5.0)) == []
 
 
+def test_hook_that_comes_when_the_bounce_is_due_is_answered_first() -> None:
+    """A socket that is closing takes no ack."""
+    bench = inheriting_call()
+    bench.batch(1, ack("d1", "new", epoch=1))
+    bench.now_s += 0.3
+    effects = bench.hears(reconnect(msgid="again"))
+    assert acks(effects) == {"again": []}
+    assert close_codes(effects) == []
+    assert close_codes(bench.later(0.0)) == [1012]
+
+
 def test_commands_wait_until_the_bounce_is_over() -> None:
     """They would hit a call that cannot answer; the next socket finds them in the log."""
     bench = inheriting_call()
