@@ -69,13 +69,14 @@ class Weather(RuleBasedStateMachine):
     # The shell.
 
     def carry_out(self, effects: list[Effect]) -> None:
+        closes_with: int | None = None
         for effect in effects:
             match effect:
                 case Send(frame):
                     self._sent(frame)
                 case CloseSocket(code, reason):
                     assert not (self.owed and reason.startswith(PATIENT)), "it waits until nothing is owed"
-                    self._close(code, by_us=True)
+                    closes_with = code
                 case Publish(worker_id, envelope):
                     self._published(worker_id, envelope)
                 case Attach():
@@ -88,6 +89,9 @@ class Weather(RuleBasedStateMachine):
                     self.log[call_sid].pop(seq, None)
                 case _:
                     pass
+        if closes_with is not None:
+            # A socket is never closed at once, so what comes behind is carried out before the Session hears of it.
+            self._close(closes_with, by_us=True)
 
     def _sent(self, frame: bytes) -> None:
         assert self.is_open, "nothing is sent on a closed socket"
