@@ -163,14 +163,20 @@ async def test_stranger_may_not_say_more_than_one_message_before_the_websocket_i
     board.wheel.stop()
 
 
-@pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.TEXT], ids=["pings", "messages"])
-async def test_one_read_of_many_frames_is_taken_in_turns(opcode: Opcode) -> None:
-    """A read may hold 40,000 pings, a second's work: hooks of other calls must not wait for them all."""
+async def opened() -> tuple[Board, Wire, Connection]:
+    """Return a Connection whose websocket is open."""
     board, wire = Board(), Wire()
     connection = Connection(board, asyncio.get_running_loop(), "192.0.2.7")
     connection.connection_made(wire)
     connection.data_received(UPGRADE.format(path="/", more=SUBPROTOCOL).replace("\n", "\r\n").encode())
     await asyncio.sleep(0)
+    return board, wire, connection
+
+
+@pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.TEXT], ids=["pings", "messages"])
+async def test_one_read_of_many_frames_is_taken_in_turns(opcode: Opcode) -> None:
+    """A read may hold 40,000 pings, a second's work: hooks of other calls must not wait for them all."""
+    board, wire, connection = await opened()
     answers = len(wire.written)
 
     def taken() -> int:
@@ -189,11 +195,7 @@ async def test_one_read_of_many_frames_is_taken_in_turns(opcode: Opcode) -> None
 @pytest.mark.parametrize("code", [1000, 1001, 4000])
 async def test_frames_behind_a_close_count_no_more(code: int) -> None:
     """RFC 6455 1.4, in one read with it or later; the close gets its own code back, once."""
-    board, wire = Board(), Wire()
-    connection = Connection(board, asyncio.get_running_loop(), "192.0.2.7")
-    connection.connection_made(wire)
-    connection.data_received(UPGRADE.format(path="/", more=SUBPROTOCOL).replace("\n", "\r\n").encode())
-    await asyncio.sleep(0)
+    board, wire, connection = await opened()
     before = len(wire.written)
     connection.data_received(frame(Opcode.CLOSE, code.to_bytes(2, "big")) + frame(Opcode.TEXT, NOTICE))
     connection.data_received(frame(Opcode.TEXT, NOTICE))

@@ -236,7 +236,7 @@ async def test_connections_of_a_process_tick_together() -> None:
     watches = []
     for seen in ticks:
         watches.append(asyncio.create_task(Wire(lambda _: None).watch(partial(_note, loop, seen))))
-        await asyncio.sleep(0.06)
+        await until(lambda: 0.1 < loop.time() % TICK_S < 0.2, "the other begins at another moment")
     await until(lambda: all(len(seen) >= 5 for seen in ticks), "five ticks of each")
     for watch in watches:
         watch.cancel()
