@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
@@ -27,7 +28,11 @@ Role = Literal["gateway", "worker"]
 
 
 class Member:
-    """One process of a cluster (or one supervisor with its children). It is killed if the tests are."""
+    """One process of a cluster (or one supervisor with its children). It is killed if the tests are.
+
+    Attributes:
+        is_untouched: Whether no signal was ever sent to it.
+    """
 
     def __init__(self, name: str, role: Role, command: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
         """``command`` is the Python and what follows the role."""
@@ -36,6 +41,7 @@ class Member:
         self.port = free_port() if role == "gateway" else 0
         self.internal_port = free_ports(MAX_PROCESSES)
         self._python, *self._arguments = command
+        self.is_untouched = True
         self._environ = environ
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -128,6 +134,7 @@ class Member:
         await self.wait_ready()
 
     def _signal(self, number: signal.Signals) -> None:
+        self.is_untouched = False
         if self.is_running:
             os.kill(self.pid, number)
 
@@ -224,8 +231,7 @@ class ClusterFactory:
         self, application: str, *, gateways: int = 1, workers: int = 1, settings: Mapping[str, str] | None = None
     ) -> Cluster:
         """Return a cluster of so many processes, all ready; ``settings`` are environment variables."""
-        folder = self._folder / f"cluster-{len(self.clusters)}"
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(prefix="cluster-", dir=self._folder))
         cluster = Cluster(application, self._redis_url, folder, settings or {})
         self.clusters.append(cluster)
         # All at once: a gateway that is asked for a path before it has read the workers' manifest looks again.

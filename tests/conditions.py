@@ -14,15 +14,21 @@ async def until(
     fact: Callable[[], bool] | Callable[[], Awaitable[bool]], description: str, *, limit_s: float = LIMIT_S
 ) -> None:
     """Wait until a fact holds; fail with its description if it never does."""
+    if not await comes_true(fact, limit_s=limit_s):
+        pytest.fail(f"never came true within {limit_s:g} s: {description}")
+
+
+async def comes_true(fact: Callable[[], bool] | Callable[[], Awaitable[bool]], *, limit_s: float = LIMIT_S) -> bool:
+    """Wait until a fact holds, and return whether it did in time."""
     try:
         async with asyncio.timeout(limit_s):
             while True:
                 answer = fact()
                 if answer if isinstance(answer, bool) else await answer:
-                    return
+                    return True
                 await asyncio.sleep(0.005)
     except TimeoutError:
-        pytest.fail(f"never came true within {limit_s:g} s: {description}")
+        return False
 
 
 def until_now(fact: Callable[[], bool], description: str, *, limit_s: float = LIMIT_S) -> None:

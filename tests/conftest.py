@@ -1,5 +1,6 @@
 """Fixtures for every suite: real Redis servers, the key-leak guard, whole clusters of processes."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
@@ -12,12 +13,16 @@ from jambonz_cluster.embedded_redis import EmbeddedRedis
 from jambonz_shared.build import build_text, is_compiled
 from tests.cluster_fixture import REPO, Cluster, ClusterFactory
 from tests.compiled_modules import not_compiled
+from tests.conditions import comes_true
+from tests.lasting_clusters import LastingClusters
 from tests.redis_cluster import RedisCluster, can_run
 from tests.redis_servers import KeyLeakGuard, RedisServers, available, description
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
+
+_TIDY_UP_LIMIT_S: Final = 10.0
 
 _CLUSTERS: Final = pytest.StashKey[list[Cluster]]()
 
@@ -81,6 +86,15 @@ def redis_cluster(redis_cluster_of_session: RedisCluster) -> RedisCluster:
     return redis_cluster_of_session
 
 
+@pytest.fixture(scope="module")
+def lasting_clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LastingClusters]:
+    """The clusters of a module marked ``lasting_clusters``, with a Redis of their own."""
+    with EmbeddedRedis(available()["newest"]) as server:
+        clusters = LastingClusters(server, tmp_path_factory.mktemp("lasting"))
+        yield clusters
+        asyncio.run(clusters.stop())
+
+
 @pytest.fixture
 def redis_server(request: pytest.FixtureRequest, redis_servers: RedisServers) -> EmbeddedRedis | RedisCluster:
     """A running, empty Redis: the newest, or what the marks ``both_redis`` and ``cluster_too`` say."""
@@ -88,6 +102,9 @@ def redis_server(request: pytest.FixtureRequest, redis_servers: RedisServers) ->
     if kind == "cluster":
         servers: RedisCluster = request.getfixturevalue("redis_cluster")
         return servers
+    if request.node.get_closest_marker("lasting_clusters"):
+        clusters: LastingClusters = request.getfixturevalue("lasting_clusters")
+        return clusters.redis_server
     return redis_servers.get(kind)
 
 
@@ -112,13 +129,24 @@ def key_leak_guard(request: pytest.FixtureRequest) -> Iterator[KeyLeakGuard | No
 
 
 @pytest.fixture
-async def cluster(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> AsyncIterator[ClusterFactory]:
+async def cluster(
+    request: pytest.FixtureRequest, redis_url: str, key_leak_guard: KeyLeakGuard, tmp_path: Path
+) -> AsyncIterator[ClusterFactory]:
     """Starter of clusters of real processes.
 
     ``running = await cluster("tests.apps.echo:app", gateways=2, workers=2)`` returns when all are ready.
 
-    Their logs are part of the report of a test that fails; all their processes are gone when the test has ended.
+    Their logs are part of the report of a test that fails. All their processes are gone when the test has ended, or
+    when its module has, if that is marked ``lasting_clusters``.
     """
+    if request.node.get_closest_marker("lasting_clusters"):
+        lasting: LastingClusters = request.getfixturevalue("lasting_clusters")
+        lasting.begin_test()
+        request.node.stash[_CLUSTERS] = lasting.clusters
+        yield lasting
+        # Processes that go on may be about to delete what the test has ended.
+        await comes_true(lambda: not key_leak_guard.leaks(), limit_s=_TIDY_UP_LIMIT_S)
+        return
     factory = ClusterFactory(redis_url, tmp_path)
     request.node.stash[_CLUSTERS] = factory.clusters
     yield factory

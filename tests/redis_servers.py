@@ -73,6 +73,13 @@ def description() -> str:
     return "redis: " + ", ".join(texts) + ("" if len(servers) > 1 else "; ONE VERSION ONLY, see `make redis`")
 
 
+def empty(server: EmbeddedRedis) -> None:
+    """Delete every key, and set the statistics to zero."""
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+        client.config_resetstat()
+
+
 class RedisServers:
     """One server per version, started when first asked for, stopped together."""
 
@@ -88,9 +95,7 @@ class RedisServers:
         server = self._running[age]
         if not server.is_running:
             server.restart()
-        with redis.Redis.from_url(server.url) as client:
-            client.flushall()
-            client.config_resetstat()
+        empty(server)
         return server
 
     def stop(self) -> None:

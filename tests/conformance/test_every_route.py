@@ -5,7 +5,6 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -15,10 +14,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from tests.certificates import make_certificate
+from tests.certificates import SelfSigned, make_certificate
 from tests.cluster_fixture import Cluster, ClusterFactory
 from tests.conditions import LIMIT_S, until
 from tests.integration.gateway.test_http import basic
+
+pytestmark = pytest.mark.lasting_clusters
 
 APP: Final = "examples.conformance:app"
 PASSWORD: Final = "jambonz:s3cret"
@@ -128,9 +129,13 @@ class Running:
             yield jambonz
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> SelfSigned:
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
 @pytest.fixture
-async def running(cluster: ClusterFactory, tmp_path: Path) -> Running:
-    certificate = make_certificate(tmp_path)
+async def running(cluster: ClusterFactory, certificate: SelfSigned) -> Running:
     settings = {
         "JAMBONZ_CLUSTER_TLS_CERTIFICATE_FILE": str(certificate.certificate),
         "JAMBONZ_CLUSTER_TLS_KEY_FILE": str(certificate.key),
@@ -174,7 +179,7 @@ async def test_page_sessions_and_notices(running: Running) -> None:
 
 
 async def test_page_menu(running: Running) -> None:
-    """Each digit; 5 is answered by the gateway in time, and by the application afterwards."""
+    """Each digit but one."""
     async with running.call("a", self_url="wss://x.example/conformance") as a:
         assert await a.presses("1") == say("goodbye", HANGUP)
         assert await a.presses("2") == []
@@ -198,6 +203,12 @@ async def test_page_menu(running: Running) -> None:
         assert (llm["verb"], llm["toolHook"], llm["eventHook"]) == ("llm", "/tool", "/llm-event")
         assert await a.asks("verb:hook", "/menu", reason="timeout") == say("no input", HANGUP)
         assert await a.asks("verb:hook", "/done") == say("done", GATHER)
+
+
+@pytest.mark.long
+async def test_page_menu_when_the_answer_is_late(running: Running) -> None:
+    """5 takes seven seconds: the gateway answers in time, and the application afterwards."""
+    async with running.call("a") as a:
         assert await a.presses("5") is None, "the gateway's own ack, without data"
         assert await a.redirected() == say("late", GATHER)
 

@@ -9,6 +9,8 @@ from jambonz_simulator import CallOptions, Dial, LiveCall, Script, ToolCall, liv
 from jambonz_workers.capabilities import COMMANDS
 from tests.cluster_fixture import ClusterFactory
 
+pytestmark = pytest.mark.lasting_clusters
+
 APP: Final = "tests.apps.commanding:app"
 SAY: Final = {"verb": "say", "text": "psst"}
 FAR_END: Final = Script(dials=(Dial(talk_s=None),), model=(ToolCall("find"),))

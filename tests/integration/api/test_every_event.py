@@ -11,6 +11,8 @@ from jambonz_workers import Calls
 from tests.cluster_fixture import ClusterFactory
 from tests.conditions import until
 
+pytestmark = pytest.mark.lasting_clusters
+
 APP: Final = "tests.apps.observing:app"
 FAST: Final = CallOptions(speed=20)
 

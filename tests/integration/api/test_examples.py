@@ -11,6 +11,8 @@ from jambonz_workers import Account, Calls, NotCreated
 from tests.cluster_fixture import ClusterFactory
 from tests.conditions import until
 
+pytestmark = pytest.mark.lasting_clusters
+
 FAST = CallOptions(speed=20)
 
 

@@ -8,6 +8,8 @@ import pytest
 from jambonz_simulator import CallOptions, LiveCall, Script, live_call
 from tests.cluster_fixture import ClusterFactory
 
+pytestmark = pytest.mark.lasting_clusters
+
 FAST: Final = CallOptions(speed=20)
 APP: Final = "tests.apps.speaking:app"
 

@@ -5,6 +5,8 @@ import pytest
 from jambonz_simulator import CallOptions, Script, ToolCall, simulate_call
 from tests.cluster_fixture import ClusterFactory
 
+pytestmark = pytest.mark.lasting_clusters
+
 
 @pytest.mark.parametrize("vendor", ["openai", "ultravox", "elevenlabs", "deepgram"])
 async def test_the_model_takes_the_answer(cluster: ClusterFactory, vendor: str) -> None:

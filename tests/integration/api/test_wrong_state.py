@@ -9,6 +9,8 @@ from jambonz_workers import Calls, RemoteCall
 from tests.cluster_fixture import ClusterFactory
 from tests.conditions import until
 
+pytestmark = pytest.mark.lasting_clusters
+
 APP: Final = "tests.apps.commanding:app"
 FAST: Final = CallOptions(speed=20)
 SAY: Final = {"verb": "say", "text": "psst"}

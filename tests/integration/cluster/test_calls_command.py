@@ -12,6 +12,8 @@ from jambonz_simulator.core.script import Script
 from tests.cluster_fixture import REPO, ClusterFactory
 from tests.conditions import until
 
+pytestmark = pytest.mark.lasting_clusters
+
 
 async def run(*arguments: str, redis_url: str) -> tuple[int, str, str]:
     """Run the command in a process of its own and return its exit code and what it wrote."""

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import orjson
+import pytest
 from redis.asyncio import Redis
 
 from jambonz_cluster.connected import connected
@@ -15,6 +16,8 @@ from jambonz_shared.keys import Keys
 from jambonz_shared.redis.admin import why_unreachable
 from tests.cluster_fixture import REPO, Cluster, ClusterFactory
 from tests.redis_cluster import RedisCluster
+
+pytestmark = pytest.mark.lasting_clusters
 
 LOGIN = {"JAMBONZ_CLUSTER_BASIC_AUTH": "jambonz:secret"}
 
