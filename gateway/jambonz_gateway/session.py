@@ -11,6 +11,7 @@ from jambonz_gateway.delivery import Delivery
 from jambonz_gateway.effects import Attach, CloseSocket, Count, Detach, Effect, Forget, MarkAcked, Publish, Send
 from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks
 from jambonz_gateway.policy import NEVER, SessionPolicy
+from jambonz_gateway.reaping import Reaping
 from jambonz_gateway.reconnection import Reconnection
 from jambonz_gateway.route import Attachment, Event, Known, Route
 from jambonz_shared import kinds, wire
@@ -50,8 +51,8 @@ class Session:
     """
 
     __slots__ = (
-        "_bad_frames", "_close_at_s", "_close_reason", "_delivery", "_is_closed", "_is_draining",
-        "_owed", "_policy", "_reconnection", "_routes", "_unbound", "fallbacks", "gateway_id", "line", "primary",
+        "_bad_frames", "_delivery", "_is_closed", "_is_draining", "_owed", "_policy", "_reaping", "_reconnection",
+        "_routes", "_unbound", "fallbacks", "gateway_id", "line", "primary",
     )  # fmt: skip
 
     def __init__(
@@ -79,8 +80,7 @@ class Session:
         self._is_closed = False
         self._is_draining = False
         self._bad_frames = 0
-        self._close_at_s = now_s + self._policy.identify_s
-        self._close_reason = "no message has named a call"
+        self._reaping: Final = Reaping(self._policy, now_s)
 
     @property
     def is_over(self) -> bool:
@@ -119,7 +119,7 @@ class Session:
             return NEVER
         # Of two at a time, which is compiled to a comparison (ADR 0013); this is asked for every message.
         at_s = min(self._owed.next_deadline_s, self._delivery.wake_at_s)
-        at_s = min(at_s, self._close_at_s)
+        at_s = min(at_s, self._reaping.at_s)
         return min(at_s, self._reconnection.wake_at_s)
 
     def receive(self, frame: bytes, now_s: float, now_ms: int) -> list[Effect]:
@@ -139,7 +139,7 @@ class Session:
         if not call_sid:
             return effects + self._keep_unbound(event)
         if not self.line:
-            self._bind(head, effects)
+            self._bind(head, now_s, effects)
         if head.kind == kinds.SESSION_ADULTING.name:
             effects.append(MarkAcked(call_sid))
         route = self._route(call_sid, effects)
@@ -165,6 +165,7 @@ class Session:
             return []
         effects = list(route.attached(attachment, self.gateway_id, may_begin=self._reconnection.is_owed))
         if call_sid == self.primary:
+            self._reaping.attached(was_acked=attachment.is_acked and not self._delivery.is_acked)
             self._delivery.is_acked = self._delivery.is_acked or attachment.is_acked
             effects = [*self._reconnection.attached(attachment), *effects]
         announced, route.announced = route.announced, []
@@ -240,11 +241,11 @@ class Session:
             effects += self._delivery.fall_back(owed, self.fallbacks, now_s)
         effects += self._reconnection.tick(now_s, self.fallbacks)
         effects += self._delivery.tick(now_s)
-        if now_s >= self._close_at_s:
+        if now_s >= self._reaping.at_s:
             # Not before the last hook has its ack (P1).
-            self._close_at_s = self._owed.next_deadline_s
-            if self._close_at_s == NEVER:
-                effects.append(self._close(1000 if self.is_over else 1008, self._close_reason))
+            self._reaping.at_s = self._owed.next_deadline_s
+            if self._reaping.at_s == NEVER:
+                effects.append(self._close(1000 if self.is_over else 1008, self._reaping.reason))
         return self._settled(effects)
 
     def drain(self, now_s: float) -> list[Effect]:
@@ -299,7 +300,7 @@ class Session:
             may_inherit = bool(head.top_call_sid and head.data_call_sid) and not self.line
             effects += self._reconnection.received(owed, may_inherit=may_inherit, now_s=now_s)
             if not call_sid:
-                self._close_at_s = now_s + self._policy.anonymous_s
+                self._reaping.anonymous(now_s)
             return True
         if head.msgid not in self._owed:
             self._owed.add(owed)
@@ -307,12 +308,12 @@ class Session:
                 self._delivery.shut_gate()
         return False
 
-    def _bind(self, head: wire.Head, effects: list[Effect]) -> None:
+    def _bind(self, head: wire.Head, now_s: float, effects: list[Effect]) -> None:
         """Take the Connection's identity from its first message that names a call."""
         self.primary = self.primary or head.top_call_sid or head.data_call_sid
         is_main = bool(head.top_call_sid) or head.kind in {kinds.SESSION_NEW.name, kinds.CALL_STATUS.name}
         self.line = "main" if is_main else "side"
-        self._close_at_s = NEVER
+        self._reaping.named(head, now_s)
         unbound, self._unbound = self._unbound, []
         was_reconnect = any(event.kind == kinds.SESSION_RECONNECT.name for event in unbound)
         is_reconnect = was_reconnect or head.kind == kinds.SESSION_RECONNECT.name
@@ -323,7 +324,7 @@ class Session:
 
     def _keep_unbound(self, event: Event) -> list[Effect]:
         if len(self._unbound) >= _UNBOUND_MAX or self.held_bytes + len(event.body) > self._policy.max_held_bytes:
-            return [Count("event_dropped"), self._close(1008, self._close_reason)]
+            return [Count("event_dropped"), self._close(1008, self._reaping.reason)]
         self._unbound.append(event)
         return []
 
@@ -345,8 +346,7 @@ class Session:
         """A leg is over. The primary's socket is reaped if jambonz does not close it (PROTOCOL.md P31)."""
         if route.call_sid == self.primary:
             self._delivery.is_over = True
-            self._close_at_s = now_s + self._policy.reap_s
-            self._close_reason = "the call is over"
+            self._reaping.over(now_s)
         else:
             route.is_over = True
             self._leave(route, effects)

@@ -14,7 +14,7 @@ from jambonz_simulator.core.script import Press, Script, StaySilent
 from jambonz_simulator.fleet import Load, run_fleet
 from jambonz_workers import Calls
 from tests.cluster_fixture import Cluster, ClusterFactory
-from tests.conditions import until
+from tests.conditions import LIMIT_S, until
 from tests.redis_servers import look_into
 
 KEYS = Keys()
@@ -174,3 +174,21 @@ async def test_dispatch_stream_of_an_app_without_calls_is_empty(cluster: Cluster
     async with redis_py.Redis.from_url(redis_url) as client:
         assert await client.xlen(KEYS.dispatch(DEFAULT_APP)) == 0
     assert await keys_of_calls(redis_url) == []
+
+
+async def test_call_that_ended_while_a_hook_opened_a_socket_leaves_nothing(
+    cluster: ClusterFactory, redis_url: str
+) -> None:
+    """P8, P31: the caller presses a key while the socket is lost, and hangs up before the next one is open."""
+    running = await cluster("examples.ivr:app", settings={"JAMBONZ_CLUSTER_CALL_GRACE": "15s"})
+    async with live_call(f"{running.url}/ivr", options=FAST) as call:
+        await call.wait_for_verb("gather")
+        call.drop_socket()
+        await call.press("1")
+        call.hang_up()
+        await call.wait_for_end()
+        assert call.core.session.requestor.sockets(), "jambonz has sent the hook, and leaves the socket open"
+        assert await call.wait_for_reaping(LIMIT_S)
+        kinds = [entry.frame.get("type") for entry in call.core.world.ledger.entries if entry.connection == 2]
+    assert kinds == [None, "verb:hook", "ack", None], "opened, asked, answered, closed"
+    await nothing_is_left(redis_url)

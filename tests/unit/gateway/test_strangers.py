@@ -3,9 +3,11 @@
 import pytest
 
 from jambonz_gateway.policy import NEVER, SessionPolicy
+from jambonz_shared.directive import Ack
 from tests.unit.gateway.sessions import (
     CALL,
     LEG,
+    SAY,
     Bench,
     acks,
     close_codes,
@@ -15,6 +17,7 @@ from tests.unit.gateway.sessions import (
     published,
     running_call,
     session_new,
+    status,
 )
 
 
@@ -31,6 +34,46 @@ def test_connection_that_has_named_its_call_may_be_silent() -> None:
     bench = running_call()
     assert bench.session.wake_at_s == NEVER
     assert bench.later(3600.0) == []
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pytest.param(hook("m1", "/menu"), id="hook"),
+        pytest.param(status("in-progress"), id="status"),
+        pytest.param(message("jambonz:error", "m1", sid=None), id="error"),
+    ],
+)
+def test_socket_of_a_call_that_ended_while_it_opened_is_reaped(frame: bytes) -> None:
+    """P8, P31: jambonz says only what it opened the socket for, without reconnecting, and never closes it."""
+    bench = Bench()
+    bench.hears(frame)
+    bench.attached(epoch=2, is_acked=True, existed=True)
+    bench.batch(1, Ack("d1", 2, "m1", SAY))
+    assert bench.session.wake_at_s == bench.now_s + 5.0
+    assert close_codes(bench.later(4.9)) == []
+    assert close_codes(bench.later(0.1)) == [1008], "should we be wrong, jambonz reconnects"
+
+
+def test_socket_of_an_outbound_call_is_not_reaped_for_its_beginning() -> None:
+    """Its statuses come first, and name the call if session:new is asked for while the socket opens."""
+    bench = Bench()
+    bench.hears(status("ringing"))
+    bench.attached()
+    assert bench.session.wake_at_s == NEVER
+    bench.hears(session_new(direction="outbound"))
+    bench.batch(1, Ack("d1", 1, "new", SAY))
+    bench.attached(is_acked=True, existed=True)
+    assert bench.session.wake_at_s == NEVER, "Redis has lost its data and learned of the call again"
+
+
+def test_socket_that_names_no_call_on_top_is_not_reaped_for_its_beginning() -> None:
+    """Moved calls and redirect verbs open sockets for calls that were answered before (PROTOCOL.md 2.1, 2.5)."""
+    bench = Bench()
+    bench.hears(hook("m1", top=None))
+    bench.attached(epoch=2, is_acked=True, existed=True)
+    bench.batch(1, Ack("d1", 2, "m1", SAY))
+    assert bench.session.wake_at_s == NEVER
 
 
 def test_connection_about_a_call_of_another_app_is_closed() -> None:

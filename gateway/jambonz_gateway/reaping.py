@@ -1,0 +1,56 @@
+"""When a Connection is closed because jambonz will not say any more on it. Pure."""
+
+from typing import Final
+
+from jambonz_gateway.policy import NEVER, SessionPolicy
+from jambonz_shared import kinds
+from jambonz_shared.wire import Head
+
+# What the sockets of an application URL begin with (ws-requestor.js; PROTOCOL.md 1.4). An outbound call's first one
+# begins with a status, but then session:new has not been acked (2.10).
+_BEGINNINGS: Final = frozenset({kinds.SESSION_NEW.name, kinds.SESSION_RECONNECT.name})
+
+
+class Reaping:
+    """Decides when the socket of one Connection has no call behind it any more; jambonz leaves such sockets open.
+
+    Attributes:
+        at_s: When it is to be closed, once no hook is owed; ``NEVER`` while its call may live on.
+        reason: Why, for the close frame.
+    """
+
+    __slots__ = ("_policy", "_unlike_a_beginning_at_s", "at_s", "reason")
+
+    def __init__(self, policy: SessionPolicy, now_s: float) -> None:
+        self._policy: Final = policy
+        self._unlike_a_beginning_at_s = NEVER
+        self.at_s = now_s + policy.identify_s
+        self.reason = "no message has named a call"
+
+    def anonymous(self, now_s: float) -> None:
+        """Wait longer: the Connection has begun with a ``session:reconnect`` that names no call."""
+        self.at_s = now_s + self._policy.anonymous_s
+
+    def named(self, head: Head, now_s: float) -> None:
+        """Let the socket live: its first message has named a call."""
+        self.at_s = NEVER
+        if head.top_call_sid and head.kind not in _BEGINNINGS:
+            self._unlike_a_beginning_at_s = now_s
+
+    def attached(self, *, was_acked: bool) -> None:
+        """Reap the socket if the call it names was answered before, on another socket, and it does not reconnect.
+
+        It was opened for one message, and the call ended while it opened: jambonz sends that message without the
+        ``session:reconnect``, discards all others, the final status too, and never closes it (PROTOCOL.md 1.4, P31).
+        """
+        said_at_s, self._unlike_a_beginning_at_s = self._unlike_a_beginning_at_s, NEVER
+        if was_acked and said_at_s != NEVER:
+            self._reap(said_at_s, "the call ended while this socket opened")
+
+    def over(self, now_s: float) -> None:
+        """Reap the socket, because the call has had its final status (PROTOCOL.md P31)."""
+        self._reap(now_s, "the call is over")
+
+    def _reap(self, since_s: float, reason: str) -> None:
+        self.at_s = since_s + self._policy.reap_s
+        self.reason = reason
