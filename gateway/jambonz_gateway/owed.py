@@ -166,7 +166,7 @@ def fallback_data(owed: OwedAck, fallbacks: Fallbacks) -> bytes:
             return b"" if is_outbound else fallbacks.start_verbs
         case Fallback.DECLINE:
             return _DECLINE_VERBS
-        case Fallback.EMPTY | Fallback.AT_ONCE:
+        case Fallback.AT_ONCE:
             return b"[]"
         case Fallback.NO_DATA | Fallback.NONE:
             # A caller in a queue hears silence for the rest of the wait after an empty answer (P17).

@@ -32,8 +32,6 @@ class Fallback(Enum):
     """An inbound call needs a non-empty application (PROTOCOL.md 2.4): the app's fallback verbs."""
     NO_DATA = "no_data"
     """Ack without data: 'no instructions', the call goes on (PROTOCOL.md 2.3)."""
-    EMPTY = "empty"
-    """Ack with ``[]``: the call waits for commands (PROTOCOL.md 2.5)."""
     DECLINE = "decline"
     """A callee nobody could screen is hung up, as jambonz itself does on a time-out (PROTOCOL.md 2.9)."""
 
@@ -58,7 +56,9 @@ class Kind:
 
 SESSION_NEW: Final = Kind("session:new", Fallback.START)
 SESSION_RECONNECT: Final = Kind("session:reconnect", Fallback.AT_ONCE)
-SESSION_REDIRECT: Final = Kind("session:redirect", Fallback.EMPTY)
+# Not ``[]``: asked for by ``call_hook`` while the call waits for commands, jambonz would run an application without
+# verbs, which ends the call (call-session.js, _lccCallHook and exec). Without data the call goes on.
+SESSION_REDIRECT: Final = Kind("session:redirect", Fallback.NO_DATA)
 SESSION_ADULTING: Final = Kind("session:adulting", Fallback.AT_ONCE)
 VERB_HOOK: Final = Kind("verb:hook", Fallback.NO_DATA)
 DIAL_CONFIRM: Final = Kind("dial:confirm", Fallback.DECLINE)

@@ -21,6 +21,10 @@ HOLD: Final = ({"verb": "pause", "length": 30},)
 DECLINE_FAILED: Final = ({"verb": "sip:decline", "status": 500},)
 DECLINE_UNKNOWN: Final = ({"verb": "sip:decline", "status": 404},)
 
+# ``[]`` is an application here, too, and one without verbs ends a call that waits for commands, if it was asked for by
+# the command ``redirect`` (call-session.js, _lccCallHook and exec); without data the call goes on.
+_KINDS_WITHOUT_EMPTY_ANSWER: Final = frozenset({"session:redirect"})
+
 # Verbs of these hooks make no sense in another place: they are for the callee who is not bridged yet.
 _KINDS_NEVER_REDIRECTED: Final = frozenset({"dial:confirm"})
 # Nor do those of enqueue's waitHook and dial's onHoldHook, which are played inside of the running verb (PROTOCOL.md
@@ -39,7 +43,8 @@ def answer(
 ) -> list[Directive]:
     """Return the Ack of a Hook, then the appends with what did not fit into it.
 
-    ``None`` is an empty ack; for an inbound ``session:new`` it is ``HOLD``. A leg that shares its parent's websocket
+    ``None`` is an empty ack; for an inbound ``session:new`` it is ``HOLD``, for a ``session:redirect`` an ack without
+    data. A leg that shares its parent's websocket
     has nothing but the ack: jambonz looks at no leg of a ``redirect`` and would do it to the parent (PROTOCOL.md 3.2).
 
     Raises:
@@ -58,7 +63,8 @@ def answer(
     if len(arrays) > 1 and not can_redirect:
         raise MessageTooBig(f"answer to {event.hook or event.kind}", sum(map(len, arrays)), MAX_VERBS_BYTES)
     may_redirect = can_redirect and late == "redirect" and arrays[0] != b"[]"
-    directives: list[Directive] = [Ack(new_id(), event.epoch, event.msgid, arrays[0], may_redirect)]
+    first = b"" if verbs is None and event.kind in _KINDS_WITHOUT_EMPTY_ANSWER else arrays[0]
+    directives: list[Directive] = [Ack(new_id(), event.epoch, event.msgid, first, may_redirect)]
     for array in arrays[1:]:
         frame = redirect_frame(array, call_sid=event.call_sid, queue=True)
         directives.append(Command(new_id(), frame, reply_to))
@@ -67,7 +73,8 @@ def answer(
 
 def bare_ack(event: Event, verbs: Sequence[Mapping[str, object]], new_id: NewId) -> Ack:
     """Return the Ack of a Hook that no handler answered."""
-    return Ack(new_id(), event.epoch, event.msgid, dump(verbs, "verbs"), may_redirect=False)
+    data = b"" if not verbs and event.kind in _KINDS_WITHOUT_EMPTY_ANSWER else dump(verbs, "verbs")
+    return Ack(new_id(), event.epoch, event.msgid, data, may_redirect=False)
 
 
 @dataclass(init=False, slots=True)

@@ -167,7 +167,7 @@ class AppClient:
         for directive in commit.directives:
             match directive:
                 case Ack(msgid=msgid, data=data):
-                    self._acks[msgid] = orjson.loads(data)
+                    self._acks[msgid] = orjson.loads(data or b"[]")
                 case Command(frame=frame):
                     self.commands.append(orjson.loads(frame))
                 case Close(code=code):

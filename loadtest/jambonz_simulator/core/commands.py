@@ -76,8 +76,11 @@ def _ask_new_apps(session: Session, call_hook: str | None, child_hook: str | Non
     if child is not None and child_reply is not None:
         _grow_up(session, child, child_reply)
     if reply is not None and session.apply(reply) == "nothing" and isinstance(reply, ReplyAcked):
-        # Missing data kills the current verb (cs:1649-1652).
-        session.kill_current()
+        if reply.data == []:
+            session.replace([])
+        else:
+            # Missing data kills the current verb (cs:1649-1652).
+            session.kill_current()
 
 
 def _ask(session: Session, hook: str, info: CallInfo) -> Promise[Reply]:

@@ -124,6 +124,9 @@ class Session:
                     return
                 self._woken = Promise(self.world.kernel)
                 yield self._woken
+                if not self.stack:
+                    # call-session.js, exec(): its loop ends when it is woken and there is no verb to run.
+                    self.end("jambonz")
                 continue
             verb = self.stack.pop(0)
             end = yield from self._run_verb(verb)

@@ -181,7 +181,7 @@ def test_late_answer_that_makes_no_sense_as_a_command_is_dropped(frame: bytes) -
 @pytest.mark.parametrize(
     ("frame", "data"),
     [
-        pytest.param(message("session:redirect", "m", hook="/next"), [], id="session_redirect"),
+        pytest.param(message("session:redirect", "m", hook="/next"), None, id="session_redirect"),
         pytest.param(hook("m"), None, id="verb_hook"),
         pytest.param(message("dial:confirm", "m", hook="/confirm"), [{"verb": "hangup"}], id="dial_confirm"),
         pytest.param(hook("m", queue_position=0), [{"verb": "pause", "length": 2}], id="wait_hook_of_a_queue"),

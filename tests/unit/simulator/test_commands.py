@@ -161,6 +161,35 @@ def test_call_hook_without_verbs_kills_the_running_verb() -> None:
     assert stage.ack(stage.last("session:redirect")).verb == "gather"
 
 
+def test_call_hook_answered_by_an_empty_application_clears_the_stack() -> None:
+    """call-session.js, _lccCallHook: only missing data leaves what stands behind the running verb."""
+    stage = running([*PAUSE, *GATHER]).command("redirect", {"call_hook": "/x"})
+    stage.ack(stage.last("session:redirect"), [])
+    assert (stage.verb, stage.result) == (None, None)
+
+
+@pytest.mark.parametrize("queue", [False, True])
+def test_empty_redirect_ends_a_call_that_waits_for_commands(*, queue: bool) -> None:
+    """call-session.js, exec: the loop ends when it is woken and there is no verb to run."""
+    stage = running([{"verb": "answer"}]).command("redirect", [], queueCommand=queue)
+    assert stage.advance(1).outcome == "completed"
+    assert stage.statuses()[-1] == "completed"
+
+
+def test_empty_redirect_of_a_running_verb_makes_the_call_wait() -> None:
+    """Section 3.3."""
+    stage = running([*PAUSE, *GATHER]).command("redirect", []).advance(1)
+    assert (stage.verb, stage.result) == (None, None)
+
+
+@pytest.mark.parametrize("data", [[], None], ids=["empty", "missing"])
+def test_call_hook_of_a_call_that_waits_for_commands(data: Any) -> None:
+    """An empty application ends it, an ack without data changes nothing (call-session.js, _lccCallHook)."""
+    stage = running([{"verb": "answer"}]).command("redirect", {"call_hook": "/x"})
+    stage.ack(stage.last("session:redirect"), data).advance(1)
+    assert (stage.result is None) == (data is None)
+
+
 def test_call_hook_without_an_ack_changes_nothing() -> None:
     stage = running(PAUSE).command("redirect", {"call_hook": "/x"}).advance(5)
     assert stage.verb == "pause"

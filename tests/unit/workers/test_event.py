@@ -197,6 +197,14 @@ def test_an_inbound_call_is_held_when_its_session_returns_nothing() -> None:
     assert ack.data == b"[]"
 
 
+def test_no_answer_to_a_redirect_is_an_ack_without_data() -> None:
+    """An empty list ends the call if it waits for commands; one that the application writes is sent."""
+    asked = Event("session:redirect", "c1", {}, "/next", "m1", is_hook=True)
+    assert answer(asked, None, "redirect", ids(), "w1") == [Ack("1", 0, "m1", b"", may_redirect=False)]
+    assert bare_ack(asked, (), ids()) == Ack("1", 0, "m1", b"", may_redirect=False)
+    assert answer(asked, [], "redirect", ids(), "w1") == [Ack("1", 0, "m1", b"[]", may_redirect=False)]
+
+
 def test_a_bare_ack_is_never_played_late() -> None:
     """Nobody wrote it."""
     assert bare_ack(HOOK, (), ids()) == Ack("1", 2, "m1", b"[]", may_redirect=False)

@@ -53,6 +53,14 @@ async def test_a_call_knows_its_facts_and_status() -> None:
             call.env_vars["A"] = 2  # type: ignore[index]
 
 
+async def test_a_redirect_may_be_left_unanswered() -> None:
+    """Its ack is one without data; a test sees no verbs, as with any hook."""
+    app = App()
+    app.hook("/next")(_quiet)
+    async with AppClient(app) as client:
+        assert await client.send("session:redirect", hook="/next") == Reaction([])
+
+
 async def _quiet(call: Call) -> None:
     """Do nothing."""
 
