@@ -7,14 +7,17 @@ times, instructions are nearly the same on a busy machine.
 import asyncio
 import re
 import subprocess
+import sys
 import tempfile
+from collections.abc import Iterable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
 import orjson
+import redis
 
-from jambonz_cluster.embedded_redis import find_redis_server, free_port
+from jambonz_cluster.embedded_redis import EmbeddedRedis, find_redis_server, free_port
 from jambonz_shared.directive import Ack, encode_batch
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script
@@ -46,6 +49,8 @@ ROUNDS: Final = (5, 105)
 FACTS: Final = orjson.dumps(
     {"from": "+15550001000", "to": "+15550002000", "account_sid": "a" * 36, "direction": "inbound"}
 )
+# A Redis under valgrind takes seconds to start.
+START_LIMIT_S: Final = 60.0
 _TOTAL: Final = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)
 
 
@@ -53,7 +58,8 @@ async def load(url: str, rounds: int) -> None:
     """Have every call commit the answer to a hook, round by round, and delete it as its gateway does."""
     link = Link(UrlEndpoint(url))
     running = asyncio.create_task(link.run())
-    await link.wait_up()
+    async with asyncio.timeout(START_LIMIT_S):
+        await link.wait_up()
     calls = [CallKeys.of(Keys(), f"0f6dbbc4-8ac1-4a6e-9d0f-{number:012d}") for number in range(CALLS)]
     async with aclosing(connect(url)) as client, client.pubsub() as gateway:
         await gateway.subscribe(*(call.chan for call in calls))
@@ -88,9 +94,9 @@ def instructions(rounds: int) -> int:
     """Return what a Redis with an append-only file takes for it, its start and end included."""
     with tempfile.TemporaryDirectory() as folder:
         port, counts = free_port(), Path(folder, "callgrind.out")
-        redis = (find_redis_server(), "--port", str(port), "--dir", folder, "--save", "", "--appendonly", "yes")
+        server = (find_redis_server(), "--port", str(port), "--dir", folder, "--save", "", "--appendonly", "yes")
         valgrind = ("valgrind", "--tool=callgrind", f"--callgrind-out-file={counts}")
-        with subprocess.Popen((*valgrind, *redis), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen((*valgrind, *server), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             try:
                 run_in_loop(load(f"redis://127.0.0.1:{port}", rounds))
             finally:
@@ -100,8 +106,19 @@ def instructions(rounds: int) -> int:
         return int(found[1])
 
 
+def exit_if_one_does_not_compile(scripts: Iterable[script.Script]) -> None:
+    """Name the script and what Redis says of it: a link would try for ever to load it."""
+    with EmbeddedRedis() as server, redis.Redis.from_url(server.url) as client:
+        for one in scripts:
+            try:
+                client.script_load(one.source)
+            except redis.ResponseError as error:
+                sys.exit(f"{one.name}.lua: {error}")
+
+
 def main() -> None:
     """Print the figure."""
+    exit_if_one_does_not_compile(script.ALL)
     few, many = map(instructions, ROUNDS)
     print(f"{(many - few) / CALLS / (ROUNDS[1] - ROUNDS[0]):,.0f} instructions per commit and deletion")
 
