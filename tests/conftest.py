@@ -57,11 +57,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "redis_server" not in metafunc.fixturenames:
         return
     is_marked = metafunc.definition.get_closest_marker
-    kinds: list[str] = list(available()) if is_marked("both_redis") else ["newest"]
-    if is_marked("cluster_too") and can_run():
-        kinds.append("cluster")
-    if is_marked("both_redis") or is_marked("cluster_too"):
-        metafunc.parametrize("redis_server", kinds, indirect=True)
+    both, cluster_too = is_marked("both_redis"), is_marked("cluster_too")
+    kinds = [*(available() if both else ["newest"]), *(["cluster"] if cluster_too and can_run() else [])]
+    if both or cluster_too:
+        are_long = any(mark.kwargs.get("others_are_long", False) for mark in (both, cluster_too) if mark)
+        marks = {kind: [pytest.mark.long] if are_long and kind != "newest" else [] for kind in kinds}
+        metafunc.parametrize("redis_server", [pytest.param(kind, marks=marks[kind]) for kind in kinds], indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -102,9 +103,9 @@ def redis_server(request: pytest.FixtureRequest, redis_servers: RedisServers) ->
     if kind == "cluster":
         servers: RedisCluster = request.getfixturevalue("redis_cluster")
         return servers
-    if request.node.get_closest_marker("lasting_clusters"):
-        clusters: LastingClusters = request.getfixturevalue("lasting_clusters")
-        return clusters.redis_server
+    if kind == "newest" and request.node.get_closest_marker("lasting_clusters"):
+        lasting: LastingClusters = request.getfixturevalue("lasting_clusters")
+        return lasting.redis_server
     return redis_servers.get(kind)
 
 
@@ -141,12 +142,13 @@ async def cluster(
     """
     if request.node.get_closest_marker("lasting_clusters"):
         lasting: LastingClusters = request.getfixturevalue("lasting_clusters")
-        lasting.begin_test()
-        request.node.stash[_CLUSTERS] = lasting.clusters
-        yield lasting
-        # Processes that go on may be about to delete what the test has ended.
-        await comes_true(lambda: not key_leak_guard.leaks(), limit_s=_TIDY_UP_LIMIT_S)
-        return
+        if redis_url == lasting.redis_server.url:
+            lasting.begin_test()
+            request.node.stash[_CLUSTERS] = lasting.clusters
+            yield lasting
+            # Processes that go on may be about to delete what the test has ended.
+            await comes_true(lambda: not key_leak_guard.leaks(), limit_s=_TIDY_UP_LIMIT_S)
+            return
     factory = ClusterFactory(redis_url, tmp_path)
     request.node.stash[_CLUSTERS] = factory.clusters
     yield factory

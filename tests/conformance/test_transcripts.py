@@ -84,7 +84,7 @@ async def played(url: str, recording: Recording) -> ReplayResult:
     return await replay(url, recording, limit_s=1.5 if is_known else 5.0)
 
 
-@pytest.mark.both_redis
+@pytest.mark.both_redis(others_are_long=True)
 async def test_conformance_application_answers_as_recorded(cluster: ClusterFactory) -> None:
     """The application of CONFORMANCE_APP.md behind two gateways and two workers does what a single server did."""
     running = await cluster("examples.conformance:app", gateways=2, workers=2)

@@ -30,11 +30,13 @@ def server() -> Iterator[LanguageServer]:
         yield running
 
 
+@pytest.mark.long
 def test_facts_of_events_are_completed(server: LanguageServer) -> None:
     """By the class that the handler's annotation names."""
     assert server.completions(HANDLER + "event.|") >= {"digits", "transcript", "is_timeout", "data", "path_params"}
 
 
+@pytest.mark.long
 def test_every_command_is_completed(server: LanguageServer) -> None:
     """Of a call in a handler, and of one looked up by another process."""
     methods = {method for fact in COMMANDS.values() for method in fact.methods}
@@ -43,11 +45,13 @@ def test_every_command_is_completed(server: LanguageServer) -> None:
     assert server.completions(remote) >= methods - {"tts_stream"}
 
 
+@pytest.mark.long
 def test_values_of_arguments_are_completed(server: LanguageServer) -> None:
     """Nobody has to know jambonz's words by heart."""
     assert server.completions(HANDLER + "call.record(|)") >= {'"start"', '"stop"', '"pause"', '"resume"'}
 
 
+@pytest.mark.long
 def test_verbs_are_completed(server: LanguageServer) -> None:
     """By the builder of jambonz-python-sdk, with the properties of each."""
     assert server.completions(HANDLER + "VerbBuilder().|") >= {"say", "gather", "dial", "enqueue", "conference"}

@@ -107,6 +107,7 @@ async def test_command_that_jambonz_would_ignore_is_wrong_usage(
     assert message in err
 
 
+@pytest.mark.long
 async def test_no_redis_is_a_failure(redis_url: str) -> None:
     """The sentence names the cause instead of a traceback."""
     code, out, err = await run("list", redis_url="redis://127.0.0.1:1/0")

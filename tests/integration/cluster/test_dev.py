@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from jambonz_cluster.dev import Dev, websocket_url
 from jambonz_cluster.embedded_redis import free_port
 from jambonz_shared.config import GatewaySettings
 from jambonz_simulator import CallOptions, Script, simulate_call
+from tests.cluster_fixture import NO_CERTIFICATES
 from tests.conditions import until_now
 
 APPLICATION = """
@@ -49,7 +51,7 @@ class DevRun:
             self.process = subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env={**os.environ, "TMPDIR": str(temporary), **environ},
+                env={**os.environ, **NO_CERTIFICATES, "TMPDIR": str(temporary), **environ},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -95,7 +97,7 @@ def dev(tmp_path: Path) -> Iterator[DevRun]:
         run.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGINT])
 def test_all_is_up_and_all_is_gone_after_a_signal(dev: DevRun, number: signal.Signals) -> None:
     """Ctrl-C leaves neither a process nor a folder."""
     dev.start()
@@ -138,7 +140,9 @@ def test_mistake_in_a_changed_file_can_be_mended(dev: DevRun) -> None:
     dev.wait_for(" worker | application version 3")
 
 
-@pytest.mark.parametrize("validate", ["", "off"], ids=["as_it_is", "switched_off"])
+@pytest.mark.parametrize(
+    "validate", [pytest.param("", id="as_it_is"), pytest.param("off", id="switched_off", marks=pytest.mark.long)]
+)
 def test_verbs_are_validated(dev: DevRun, validate: str) -> None:
     """A mistake is told with the handler's file and line, before jambonz would refuse the whole application."""
     dev.application.write_text(APPLICATION.replace('{"verb": "hangup"}', '{"verb": "gather", "numDigits": "many"}'))
@@ -169,7 +173,7 @@ def test_change_is_ignored_without_reload(dev: DevRun) -> None:
     ("part", "sentence"),
     [
         pytest.param(" gateway ", "the gateway ended with exit code -9", id="gateway"),
-        pytest.param("redis-server", "the Redis server ended", id="redis"),
+        pytest.param("redis-server", "the Redis server ended", id="redis", marks=pytest.mark.long),
     ],
 )
 def test_dead_part_ends_dev_with_its_name(dev: DevRun, part: str, sentence: str) -> None:
@@ -192,14 +196,10 @@ def test_application_that_does_not_exist_ends_dev(dev: DevRun) -> None:
 
 def test_taken_port_ends_dev(dev: DevRun) -> None:
     """Two of them at once need two ports."""
-    dev.start()
-    dev.wait_for("ready: ")
-    (dev.folder / "second").mkdir()
-    second = DevRun(dev.folder / "second")
-    second.port = dev.port
-    second.start()
-    assert second.wait() == 1
-    assert "address already in use" in second.text
+    with socket.create_server(("127.0.0.1", dev.port)):
+        dev.start()
+        assert dev.wait() == 1
+    assert "address already in use" in dev.text
 
 
 def test_redis_that_is_set_is_used(dev: DevRun, redis_url: str) -> None:

@@ -44,7 +44,7 @@ async def resumed_after_s(callers: list[Caller], at_s: float) -> list[float]:
     return [caller.answered_after_s(at_s) or 0.0 for caller in callers]
 
 
-@pytest.mark.cluster_too
+@pytest.mark.cluster_too(others_are_long=True)
 async def test_killed_gateway_loses_no_call(cluster: ClusterFactory) -> None:
     """All calls are back within 2 s (p99); hooks that died with their socket are answered by a redirect."""
     async with scene(cluster) as stage:

@@ -86,6 +86,7 @@ async def test_what_is_no_id_is_no_event(redis_url: str, event_id: str) -> None:
         assert await redis.delete(KEYS.quarantine) == 1
 
 
+@pytest.mark.long
 async def test_quarantine_without_redis_is_one_sentence() -> None:
     """What the link logs about its tries is left out."""
     code, out, error = await run("list", redis_url="redis://127.0.0.1:1/0")

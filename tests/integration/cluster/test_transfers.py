@@ -1,5 +1,6 @@
 """Calls handed from one app of a cluster to another, through real gateways, workers and Redis (ADR 0012)."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,8 +27,7 @@ async def two_apps(
     settings = {"JAMBONZ_CLUSTER_CREDENTIALS": credentials} if credentials else {}
     running = await cluster(f"{APPS}:first", gateways=gateways, workers=firsts, settings=settings)
     running.application = f"{APPS}:second"
-    for _ in range(seconds):
-        await running.add_worker().wait_ready()
+    await asyncio.gather(*(running.add_worker().wait_ready() for _ in range(seconds)))
     return running
 
 
@@ -61,7 +61,7 @@ async def ends_well(call: LiveCall) -> None:
     assert result.is_good, result.anomalies
 
 
-@pytest.mark.cluster_too
+@pytest.mark.cluster_too(others_are_long=True)
 async def test_a_transfer_moves_the_call_and_nothing_else(cluster: ClusterFactory, redis_url: str) -> None:
     """The second app gets what it was given, no more; the first one is told, lets go, and warns of nothing."""
     running = await two_apps(cluster, gateways=2)
@@ -155,7 +155,7 @@ async def test_a_worker_of_the_second_app_that_dies_is_adopted_by_its_own(cluste
         await ends_well(call)
 
 
-@pytest.mark.cluster_too
+@pytest.mark.cluster_too(others_are_long=True)
 async def test_a_worker_of_the_second_app_that_dies_before_it_has_begun_leaves_nothing_to_take_over(
     cluster: ClusterFactory, tmp_path: Path
 ) -> None:

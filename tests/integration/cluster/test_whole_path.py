@@ -55,31 +55,34 @@ async def nothing_is_left(redis_url: str) -> None:
 
 
 @pytest.mark.timeout(180)
-async def test_thousand_calls_are_answered_in_order_and_leave_nothing(cluster: ClusterFactory, redis_url: str) -> None:
-    """1,000 calls at 100 a second through 2 gateways and 2 workers: no deadline missed, Redis empty afterwards."""
+@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.long)])
+async def test_a_hundred_calls_a_second_are_answered_in_order_and_leave_nothing(
+    cluster: ClusterFactory, redis_url: str, count: int
+) -> None:
+    """Through 2 gateways and 2 workers: no deadline missed, Redis empty afterwards."""
     running = await cluster("examples.ivr:app", gateways=2, workers=2)
-    loads = [run_fleet(f"{g.url}/ivr", THROUGH_THE_MENU, Load(500, 50.0), FAST) for g in running.gateways]
+    loads = [run_fleet(f"{g.url}/ivr", THROUGH_THE_MENU, Load(count // 2, 50.0), FAST) for g in running.gateways]
     for summary in await asyncio.gather(*loads):
         assert summary.is_good, summary.failures
-        assert summary.outcomes == {"completed": 500}
-        assert summary.acked == summary.hooks == 500 * HOOKS
+        assert summary.outcomes == {"completed": count // 2}
+        assert summary.acked == summary.hooks == count // 2 * HOOKS
         assert (summary.out_of_order, summary.duplicate_acks, summary.late_acks) == (0, 0, 0)
     await nothing_is_left(redis_url)
 
 
-@pytest.mark.cluster_too
+@pytest.mark.cluster_too(others_are_long=True)
 async def test_calls_spread_over_workers_and_a_new_worker_helps_at_once(
     cluster: ClusterFactory, redis_url: str
 ) -> None:
     """New calls are pulled by whoever has room; live ones stay where they are."""
     running = await cluster("examples.conformance:app", gateways=1, workers=2)
-    async with many_live_calls(running, 20):
+    # A worker may read four at once, and then eight, before a slower one has begun: of a dozen one could take all.
+    async with many_live_calls(running, 30):
         before = await owners(redis_url)
-        assert min(before.values()) >= 5, f"expected both workers to have calls, got {before}"
+        assert len(before) == 2, f"expected both workers to have calls, got {before}"
         third = running.add_worker()
         await third.wait_ready()
 
-        # A worker may read four at once, and then eight: of a dozen two could take all.
         async with many_live_calls(running, 40):
             after = await owners(redis_url)
             assert len(after) == 3, f"expected three workers with calls, got {after}"
@@ -136,7 +139,7 @@ async def test_any_process_commands_a_call_until_it_ends(cluster: ClusterFactory
             await calls.get(call.call_sid)
 
 
-@pytest.mark.cluster_too
+@pytest.mark.cluster_too(others_are_long=True)
 async def test_long_verb_list_is_split_and_a_verb_too_big_is_refused_but_acked(
     cluster: ClusterFactory, redis_url: str
 ) -> None:

@@ -35,7 +35,7 @@ async def send_stuck_hooks(callers: list[Caller]) -> dict[Caller, int]:
     return sent
 
 
-@pytest.mark.cluster_too
+@pytest.mark.cluster_too(others_are_long=True)
 async def test_killed_worker_loses_no_call_and_no_hook(cluster: ClusterFactory) -> None:
     """Another worker answers what the dead one had begun within 0.3 s (p99)."""
     async with scene(cluster) as stage:
@@ -72,7 +72,7 @@ async def handled(worker: Member, count: int) -> None:
     await until(has_begun, f"{worker.name} handles {count} hooks")
 
 
-@pytest.mark.cluster_too
+@pytest.mark.cluster_too(others_are_long=True)
 async def test_hung_worker_is_replaced_and_fenced(cluster: ClusterFactory) -> None:
     """Others take over within 2.5 s (p99); what the hung one does when it wakes up is refused."""
     async with scene(cluster) as stage:
