@@ -161,6 +161,11 @@ class Connection:
         if self._transport is not None and (self._ws is cores.NOT_NEEDED or self._ws.state is State.OPEN):
             self._transport.write(text_frame(frame))
 
+    def ping(self) -> None:
+        """Ask for a sign of life behind what has been written."""
+        if self._transport is not None and (self._ws is cores.NOT_NEEDED or self._ws.state is State.OPEN):
+            self._transport.write(PING)
+
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake."""
         if self._ws.state is State.OPEN:
@@ -274,6 +279,8 @@ class Connection:
                     self._hung_up()
                 elif data[at] != PONG:
                     self._to_core(data[at:end])
+                elif self.session is not None:
+                    self._perform(self.session.pong())
             at = end
 
     def _asked(self, data: bytes) -> None:
@@ -384,8 +391,8 @@ class Connection:
         if now_s - self._heard_at_s > 2 * interval_s + 1:
             self._board.cut(self, Cut.SILENT)
             self._transport.abort()
-        elif self._ws.state is State.OPEN:
-            self._transport.write(PING)
+        else:
+            self.ping()
 
     def _ask(self) -> None:
         session = self.session

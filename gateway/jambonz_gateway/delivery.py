@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, assert_never
 
-from jambonz_gateway.effects import CloseSocket, Count, Delivered, Effect, MarkAcked, Report, Send
+from jambonz_gateway.effects import CloseSocket, Count, Delivered, Effect, MarkAcked, Ping, Report, Send
 from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks, fallback_data
 from jambonz_gateway.policy import NEVER
 from jambonz_gateway.route import Route
@@ -23,17 +23,19 @@ class Delivery:
     Attributes:
         is_over: The primary Call has had its final status: acks still go out, commands do not (ADR 0002).
         is_closing: The socket is being closed: what has not been written stays in the log for the next Connection.
-        is_acked: ``session:new`` has been acked, here or on an earlier socket.
+        is_acked: ``session:new`` has been acked, here or on an earlier socket, and jambonz has read it.
         bounce_at_s: When the socket must be closed with 1012 to cure a deaf call (PROTOCOL.md 2.6.3); or ``NEVER``.
     """
 
     __slots__ = (
         "_bounce_s",
+        "_confirm_by_s",
         "_gate_opens_at_s",
         "_gate_s",
         "_inherited",
         "_owed",
         "_routes",
+        "_unconfirmed",
         "_waiting",
         "bounce_at_s",
         "is_acked",
@@ -50,6 +52,9 @@ class Delivery:
         # A list, because it is empty in nearly every call: an empty deque takes 760 bytes.
         self._waiting: list[tuple[Route, int, Command | Close]] = []
         self._inherited = ""
+        # The Call whose session:new was acked, and the batch with that ack (0: it was a fallback).
+        self._unconfirmed: tuple[str, Route | None, int] | None = None
+        self._confirm_by_s = NEVER
         self.bounce_at_s = NEVER
         self.is_acked = False
         self.is_closing = False
@@ -63,17 +68,44 @@ class Delivery:
     @property
     def wake_at_s(self) -> float:
         """When ``tick`` has something to do."""
-        return min(self._gate_opens_at_s, self.bounce_at_s) if self._waiting else self.bounce_at_s
+        at_s = self.bounce_at_s if self._unconfirmed is None else self._confirm_by_s
+        return min(self._gate_opens_at_s, at_s) if self._waiting else at_s
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """True while an ack of ``session:new`` has been written of which nobody knows whether jambonz has read it."""
+        return self._unconfirmed is not None
+
+    def confirmed(self) -> list[Effect]:
+        """Let the ack of ``session:new`` count, because jambonz has read it.
+
+        An ack that dies with its socket leaves jambonz waiting for it on the next one, where an empty answer rejects
+        the caller (PROTOCOL.md 2.6.3). So its batch stays in the log until then, for the next Connection.
+        """
+        if self._unconfirmed is None:
+            return []
+        call_sid, route, seq = self._unconfirmed
+        self._unconfirmed = None
+        self._confirm_by_s = NEVER
+        self.is_acked = True
+        effects: list[Effect] = [MarkAcked(call_sid)]
+        if route is not None and seq <= route.delivered_seq:
+            self._done_with(route, seq, effects)
+        return effects
 
     def shut_gate(self) -> None:
         """Hold commands: jambonz would lose them before its answer to ``session:new`` (PROTOCOL.md 2.4)."""
         self._gate_opens_at_s = NEVER
 
     def heard(self, now_s: float) -> list[Effect]:
-        """Open the gate, because jambonz spoke after the ack of ``session:new``; a bounce waits for ``tick``.
+        """Open the gate, because jambonz spoke after the ack of ``session:new``.
 
-        What is heard may be a hook that is answered at once, which a socket that is closing could not take.
+        One that speaks is not deaf, so it needs no bounce: the ack had reached it on its socket before.
         """
+        if self.bounce_at_s != NEVER:
+            self.bounce_at_s = NEVER
+            self._gate_opens_at_s = now_s
+            return self.confirmed() + self._sent_waiting(now_s)
         if now_s < self._gate_opens_at_s < NEVER:
             self._gate_opens_at_s = now_s
         # Nearly never, and this is asked for every message.
@@ -109,14 +141,17 @@ class Delivery:
         for directive in directives:
             self._one(route, directive, seq, now_s, effects)
         route.delivered_seq = seq
-        if route.is_newest and not self._waits(route, seq):
-            effects.append(Delivered(route.call_sid, seq))
+        self._done_with(route, seq, effects)
         return effects
 
     def tick(self, now_s: float) -> list[Effect]:
-        """Send what waited for the gate; bounce the socket when it is time."""
-        effects = self._sent_waiting(now_s)
-        if now_s >= self.bounce_at_s:
+        """Send what waited for the gate; bounce the socket when it is time.
+
+        A peer that answers no ping, against RFC 6455 5.5.2, is believed to have read its ack when the gate would open.
+        """
+        effects = self.confirmed() if now_s >= self._confirm_by_s else []
+        effects += self._sent_waiting(now_s)
+        if now_s >= self.bounce_at_s and self._unconfirmed is None:
             self.bounce_at_s = NEVER
             self.is_closing = True
             effects += [Count("bounced"), CloseSocket(1012, "reconnect once more so that jambonz releases its queue")]
@@ -126,20 +161,20 @@ class Delivery:
         """Answer a Hook that nobody has answered in time; it must not be owed any more."""
         effects: list[Effect] = [Count("fallback_ack")]
         frame = wire.ack_frame(owed.msgid, fallback_data(owed, fallbacks))
-        self._answer(owed, frame, now_s, effects)
+        self._answer(owed, frame, now_s, effects, (None, 0))
         return effects
 
     def _sent_waiting(self, now_s: float) -> list[Effect]:
         effects: list[Effect] = []
         while self._waiting and now_s >= self._gate_opens_at_s:
+            effects += self.confirmed()
             route, seq, directive = self._waiting.pop(0)
             if self.is_closing:
                 _behind_a_close(directive, effects)
                 self._waiting = [it for it in self._waiting if it[0] is route and it[1] == seq]
             else:
                 self._write(directive, route, effects)
-            if route.is_newest and not self._waits(route, seq):
-                effects.append(Delivered(route.call_sid, seq))
+            self._done_with(route, seq, effects)
         return effects
 
     # Below, effects are appended to a list handed down: five generators around each ack cost more than the ack.
@@ -162,7 +197,7 @@ class Delivery:
             effects.append(Count("command_refused"))
             _report(ack, OutcomeKind.REFUSED, effects, _too_big(frame))
         elif owed := self._owed.settle(ack.msgid):
-            self._answer(owed, frame, now_s, effects)
+            self._answer(owed, frame, now_s, effects, (route, seq))
             _report(ack, OutcomeKind.SENT, effects)
         elif self._owed.was_late(ack.msgid):
             self._late(route, ack, seq, now_s, effects)
@@ -174,7 +209,7 @@ class Delivery:
         if ack.epoch in route.live_epochs or not route.is_newest:
             return
         if self._inherited and (owed := self._owed.settle(self._inherited)):
-            self._answer(owed, wire.ack_frame(owed.msgid, ack.data), now_s, effects)
+            self._answer(owed, wire.ack_frame(owed.msgid, ack.data), now_s, effects, (route, seq))
             _report(ack, OutcomeKind.SENT, effects)
         else:
             self._late(route, ack, seq, now_s, effects)
@@ -188,7 +223,9 @@ class Delivery:
         frame = wire.redirect_frame(ack.data, call_sid=route.call_sid)
         self._command(route, Command(ack.id, frame, ack.reply_to), seq, now_s, effects)
 
-    def _answer(self, owed: OwedAck, frame: bytes, now_s: float, effects: list[Effect]) -> None:
+    def _answer(
+        self, owed: OwedAck, frame: bytes, now_s: float, effects: list[Effect], batch: tuple[Route | None, int]
+    ) -> None:
         effects.append(Send(frame))
         if route := self._routes.get(owed.call_sid):
             route.answered(owed.msgid)
@@ -202,8 +239,10 @@ class Delivery:
         elif owed.kind is kinds.SESSION_NEW and self._gate_opens_at_s == NEVER:
             self._gate_opens_at_s = now_s + self._gate_s
         if owed.kind is kinds.SESSION_NEW:
-            self.is_acked = True
-            effects.append(MarkAcked(owed.call_sid))
+            effects += self.confirmed()
+            self._unconfirmed = (owed.call_sid, *batch)
+            self._confirm_by_s = now_s + self._gate_s
+            effects.append(Ping())
 
     def _command(self, route: Route, directive: Command | Close, seq: int, now_s: float, effects: list[Effect]) -> None:
         if not route.is_newest:
@@ -232,12 +271,19 @@ class Delivery:
             effects.append(Count("command_refused"))
             _report(directive, OutcomeKind.REFUSED, effects, refusal)
             return
+        # A command must not be found in the log again, with an ack that nobody has confirmed.
+        effects += self.confirmed()
         self.is_closing = isinstance(directive, Close)
         effects.append(effect)
         _report(directive, OutcomeKind.SENT, effects)
 
-    def _waits(self, route: Route, seq: int) -> bool:
-        return bool(self._waiting) and any(waiting[0] is route and waiting[1] == seq for waiting in self._waiting)
+    def _done_with(self, route: Route, seq: int, effects: list[Effect]) -> None:
+        """Delete a batch from the log, unless something of it waits, or must be found there by a newer Connection."""
+        if not route.is_newest or (self._unconfirmed is not None and self._unconfirmed[1:] == (route, seq)):
+            return
+        if self._waiting and any(waiting[0] is route and waiting[1] == seq for waiting in self._waiting):
+            return
+        effects.append(Delivered(route.call_sid, seq))
 
 
 def _too_big(frame: bytes) -> str:

@@ -17,6 +17,11 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class Ping:
+    """Write a ping to the websocket; answer its pong with ``Session.pong``."""
+
+
+@dataclass(frozen=True, slots=True)
 class CloseSocket:
     """Close the websocket with ``code``; ``reason`` is for our log and the close frame."""
 
@@ -86,7 +91,7 @@ class Delivered:
 
 @dataclass(init=False, slots=True)
 class MarkAcked:
-    """Remember in the Call's hash that its ``session:new`` is acked (PROTOCOL.md 2.6.3)."""
+    """Remember in the Call's hash that jambonz has the ack of its ``session:new`` (PROTOCOL.md 2.6.3)."""
 
     call_sid: str
 
@@ -131,7 +136,7 @@ class Count:
     name: str
 
 
-Seldom = CloseSocket | Attach | ReadLog | MarkAcked | Report | Detach | Forget | Count
+Seldom = Ping | CloseSocket | Attach | ReadLog | MarkAcked | Report | Detach | Forget | Count
 """What most messages do not bring about."""
 
 Effect = Send | Publish | Delivered | Seldom

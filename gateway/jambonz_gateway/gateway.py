@@ -20,6 +20,7 @@ from jambonz_gateway.effects import (
     Effect,
     Forget,
     MarkAcked,
+    Ping,
     Publish,
     ReadLog,
     Report,
@@ -184,6 +185,8 @@ class Gateway:
 
     def _perform(self, connection: Connection, effect: Seldom) -> None:
         match effect:
+            case Ping():
+                connection.ping()
             case CloseSocket():
                 self._close_socket(connection, effect)
             case Attach():

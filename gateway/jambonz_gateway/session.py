@@ -1,7 +1,8 @@
 """Protocol state of one Connection: every message in, every Directive out, all decided here. Pure.
 
-The shell calls ``receive``, ``attached``, ``channel``, ``log_read``, ``returned``, ``tick``, ``closed``, ``detached``
-and ``drain``, and carries out the effects they return, in order. Times are monotonic seconds given by the caller.
+The shell calls ``receive``, ``pong``, ``attached``, ``channel``, ``log_read``, ``returned``, ``tick``, ``closed``,
+``detached`` and ``drain``, and carries out the effects they return, in order. Times are monotonic seconds given by
+the caller.
 """
 
 from collections.abc import Iterable
@@ -149,6 +150,10 @@ class Session:
         if head.is_final:
             self._final(route, now_s, effects)
         return self._settled(effects)
+
+    def pong(self) -> list[Effect]:
+        """Take the answer to a ping: what was written before the ping has been read."""
+        return self._settled(self._delivery.confirmed()) if self._delivery.is_unconfirmed else []
 
     def bad_frame(self, reason: str) -> list[Effect]:
         """Take note of a message that jambonz never sends; a peer that goes on is shut out."""
@@ -385,11 +390,11 @@ class Session:
         return [Count("replaced"), self._close(code, "jambonz has opened another socket")]
 
     def _settled(self, effects: list[Effect]) -> list[Effect]:
-        """Close a draining socket once nothing is owed and no command waits."""
+        """Close a draining socket once nothing is owed, no command waits, and jambonz has read what it must have."""
         # One that is silent yet waits: its session:new is on the way; dropped before the ack, the call is deaf (2.6.3).
         if not self._is_draining or self._is_deaf or self.is_over or not (self.line or self._unbound):
             return effects
-        if not self.owed_count and not self._delivery.waiting_count:
+        if not self.owed_count and not self._delivery.waiting_count and not self._delivery.is_unconfirmed:
             self._is_draining = False
             effects.append(self._close(_DRAIN_CODE, "this gateway is going away; reconnect to another"))
         return effects

@@ -5,9 +5,11 @@ import asyncio
 from websockets.frames import Frame, Opcode
 
 from jambonz_shared.directive import Ack, Close
+from tests.conditions import until
 from tests.integration.gateway.gateways import (
     DISPATCH,
     KEYS,
+    SAY,
     WORKER,
     Worker,
     begun,
@@ -138,6 +140,32 @@ async def test_reconnect_gets_the_commands_of_the_gap(redis_url: str, worker: Wo
             assert (await jambonz.hears())["command"] == "redirect"
             [envelope] = await worker.takes(KEYS.inbox(WORKER))
             assert (envelope.epoch, envelope.n, envelope.is_acked) == (2, 1, True)
+            await finished(jambonz, worker)
+
+
+async def test_first_ack_that_dies_with_its_socket_is_given_again(redis_url: str, worker: Worker) -> None:
+    """An empty ack of the reconnect would be taken for the application: 480 to the caller (PROTOCOL.md 2.6.3)."""
+    async with gateway(redis_url) as first, gateway(redis_url) as second:
+        async with caller(first.url + "/", "call-1") as jambonz:
+            msgid = await jambonz.says("session:new", direction="inbound")
+            await worker.takes(DISPATCH)
+            await worker.claims("call-1")
+            jambonz.socket.transport.pause_reading()
+            await worker.sends("call-1", Ack("a", 1, msgid, SAY))
+
+            async def is_written() -> bool:
+                return await first.metric("jambonz_gateway_sends_total") == 1
+
+            await until(is_written, "the ack is on its way to a socket that nobody reads")
+            jambonz.socket.transport.abort()
+        async with caller(second.url + "/", "call-1") as jambonz:
+            msgid = await jambonz.says("session:reconnect", direction="inbound")
+            assert await jambonz.hears() == {"type": "ack", "msgid": msgid, "data": [{"verb": "say", "text": "hi"}]}
+            assert await jambonz.close_code() == 1012, "jambonz would be deaf without another reconnect"
+        async with caller(first.url + "/", "call-1") as jambonz:
+            msgid = await jambonz.says("session:reconnect", direction="inbound")
+            assert await jambonz.hears() == {"type": "ack", "msgid": msgid, "data": []}
+            await log_is_empty(worker, "call-1")
             await finished(jambonz, worker)
 
 

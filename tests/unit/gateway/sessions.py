@@ -163,6 +163,7 @@ def running_call(policy: SessionPolicy | None = None, fallbacks: Fallbacks | Non
     """Return a Bench with an inbound call that runs: acked by batch 1, gate open, nothing owed."""
     bench = attached_call(policy, fallbacks)
     bench.batch(1, Ack("start", 1, "new", SAY))
+    bench.session.pong()
     bench.hears(status("trying"))
     assert bench.session.owed_count == 0
     return bench

@@ -139,6 +139,11 @@ class Weather(RuleBasedStateMachine):
         self.carry_out(self.session.receive(frame, self.now_s, START_MS))
 
     @precondition(lambda self: self.is_open)
+    @rule()
+    def answers_a_ping(self) -> None:
+        self.carry_out(self.session.pong())
+
+    @precondition(lambda self: self.is_open)
     @rule(code=st.sampled_from([1000, 1001, 1006, 1012]), is_due=SELDOM)
     def closes(self, code: int, *, is_due: bool) -> None:
         if is_due:
