@@ -84,6 +84,7 @@ FACTS: list[tuple[type[Event], dict[str, Any], dict[str, Any]]] = [
         {"is_timeout": True, "transcript": "", "confidence": None, "speech": {}, "is_final": True},
     ),
     (GatherResult, {"digits": "2", "speech": {"alternatives": []}}, {"digits": "2", "transcript": ""}),
+    (GatherResult, {"speech": {"alternatives": {"0": {"transcript": "old"}, "1": {}}}}, {"transcript": "old"}),
     (
         Transcription,
         {"speech": {**SPEECH, "is_final": False}, "speech_event": {"type": "start"}, "translation": {"text": "hallo"}},

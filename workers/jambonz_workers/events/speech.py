@@ -40,6 +40,9 @@ class _Heard(Event):
     @property
     def _likeliest(self) -> Mapping[str, Any]:
         alternatives = self.speech.get("alternatives")
+        if isinstance(alternatives, dict):
+            # Older feature servers make objects of all lists, with "0", "1" ... for keys (snakecase-keys.js).
+            alternatives = list(alternatives.values())
         first = alternatives[0] if isinstance(alternatives, list) and alternatives else None
         return first if isinstance(first, dict) else NOTHING
 
