@@ -52,6 +52,7 @@ class Requestor:
         on_reconnect_error: Called when session:reconnect got no ack: the call is hung up.
         on_crash: Called when the server killed the feature server (PROTOCOL.md P1).
         is_needed: False when a redirect verb has left it for another; nobody minds then if it is closed for good.
+        is_left: A redirect verb has left it: it connects again only to tell a status (call-session.js, handover).
     """
 
     def __init__(self, world: World, url: str, credentials: tuple[str, str] | None) -> None:
@@ -74,6 +75,7 @@ class Requestor:
         self._is_deafened = False
         self.is_closed_gracefully = False
         self.is_needed = True
+        self.is_left = False
         self.on_command: Callable[[int, CommandFrame], None] | None = None
         self.on_reconnect_error: Callable[[], None] = _nothing
         self.on_crash: Callable[[], None] = _nothing
@@ -239,8 +241,7 @@ class Requestor:
         promise: Promise[Failure | None] = Promise(self._world.kernel)
         self._connecting = (connection, promise)
         url = self._target.url
-        within_s = self._world.timing.handshake_timeout_s
-        self._world.do(OpenSocket(connection, url, self._credentials, within_s))
+        self._world.do(OpenSocket(connection, url, self._credentials, self._world.timing.handshake_timeout_s))
         path = "/" + url.split("/", 3)[3] if url.count("/") > 2 else "/"
         opening = {"http": "GET", "path": path, "subprotocol": "ws.jambonz.org"}
         self._world.entry(connection, "jambonz", opening)
@@ -325,7 +326,7 @@ class Requestor:
     # Losing sockets.
 
     def _dropped(self) -> None:
-        if not 0 < self._opens < self._target.max_sockets or self.is_closed_gracefully:
+        if self.is_left or not 0 < self._opens < self._target.max_sockets or self.is_closed_gracefully:
             return
         self._acks.abandon()
         self._world.kernel.after(self._take_backoff_s(), self._reconnect)

@@ -239,6 +239,7 @@ class Session:
         """
         left = self.requestor
         left.on_command = self._ignore_command
+        left.is_left = True
         self.requestor = self._open_requestor(url)
         if status_hook is not None:
             is_absolute = is_absolute_ws(status_hook)

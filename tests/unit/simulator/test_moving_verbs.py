@@ -54,6 +54,15 @@ def test_reconnect_of_a_redirect_socket_has_no_data() -> None:
     assert stage.last("session:reconnect")["data"] == {}
 
 
+def test_socket_that_a_redirect_has_left_is_not_opened_again_but_to_tell_a_status() -> None:
+    """call-session.js, handover: the old requestor loses its listeners, also that for a lost socket."""
+    stage = running([{"verb": "redirect", "actionHook": "ws://b.test/"}])
+    stage.ack(stage.last("session:redirect"), PAUSE).server_closes(1012, 1).advance(10)
+    assert len(stage.opened) == 2
+    stage.hang_up().advance(1)
+    assert (len(stage.opened), stage.frames[-1][1]["data"]["call_status"]) == (3, "completed")
+
+
 @pytest.mark.parametrize(("status_hook", "connection"), [("/s", 2), ("ws://c.test/s", 3)])
 def test_status_hook_of_a_redirect_moves_the_statuses(status_hook: str, connection: int) -> None:
     """Section 2.5: an absolute one gets a socket of its own."""
