@@ -17,23 +17,31 @@ class Reaping:
     Attributes:
         at_s: When it is to be closed, once no hook is owed; ``NEVER`` while its call may live on.
         reason: Why, for the close frame.
+        is_status_elsewhere: It is the socket of a redirect verb, so the final status comes on the call's first one
+            (PROTOCOL.md 2.5). Was that lost, jambonz opens it for the status, and has closed this one by then.
     """
 
-    __slots__ = ("_policy", "_unlike_a_beginning_at_s", "at_s", "reason")
+    __slots__ = ("_policy", "_unlike_a_beginning_at_s", "at_s", "is_status_elsewhere", "reason")
 
     def __init__(self, policy: SessionPolicy, now_s: float) -> None:
         self._policy: Final = policy
         self._unlike_a_beginning_at_s = NEVER
         self.at_s = now_s + policy.identify_s
         self.reason = "no message has named a call"
+        self.is_status_elsewhere = False
 
     def anonymous(self, now_s: float) -> None:
-        """Wait longer: the Connection has begun with a ``session:reconnect`` that names no call."""
+        """Wait longer: the Connection has begun with a ``session:reconnect`` that names no call (PROTOCOL.md 2.6.1)."""
         self.at_s = now_s + self._policy.anonymous_s
+        self.is_status_elsewhere = True
 
     def named(self, head: Head, now_s: float) -> None:
         """Let the socket live: its first message has named a call."""
         self.at_s = NEVER
+        if head.top_call_sid or head.kind == kinds.CALL_STATUS.name:
+            self.is_status_elsewhere = False
+        elif head.kind == kinds.SESSION_REDIRECT.name:
+            self.is_status_elsewhere = True
         if head.top_call_sid and head.kind not in _BEGINNINGS:
             self._unlike_a_beginning_at_s = now_s
 

@@ -268,7 +268,8 @@ class Session:
         self._is_closed = True
         effects: list[Effect] = [Count("hook_died")] * (self._owed.clear() + self._reconnection.clear())
         is_replaced = bool((route := self._routes.get(self.primary)) and route.is_passed_over)
-        is_over = self.is_over or (code in _CODES_OF_THE_END and not (by_us and (code == _GOING_AWAY or is_replaced)))
+        is_end = code in _CODES_OF_THE_END and not (by_us and (code == _GOING_AWAY or is_replaced))
+        is_over = self.is_over or (is_end and not self._reaping.is_status_elsewhere)
         for route in list(self._routes.values()):
             route.is_over = route.is_over or is_over
             self._leave(route, effects)

@@ -12,7 +12,7 @@ import orjson
 
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFrame, CallGone, CallLost, CallTransferred, ClusterError
-from jambonz_shared.kinds import DETACHED, ENDED, TAKEOVER, TRANSFERRED
+from jambonz_shared.kinds import DETACHED, ENDED, FINAL_STATUSES, TAKEOVER, TRANSFERRED
 from jambonz_shared.redis.scripts import (
     CallKeys,
     CallRecord,
@@ -218,7 +218,8 @@ class Office:
         self._tally.event(envelope.kind)
         on_committed = _Receipt(self, delivery)
         try:
-            if envelope.kind == ENDED:
+            # Behind the final status nobody reconnects. The gateway of the last socket may not have heard that status.
+            if envelope.kind == ENDED or (envelope.kind == DETACHED and call.status in FINAL_STATUSES):
                 await self._end(live, delivery)
                 return
             if envelope.kind == DETACHED:

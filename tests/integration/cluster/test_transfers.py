@@ -185,7 +185,10 @@ async def test_a_worker_of_the_second_app_that_dies_before_it_has_begun_leaves_n
 async def test_a_gateway_that_dies_after_the_transfer_loses_neither_line(
     cluster: ClusterFactory, redis_url: str, victim: int
 ) -> None:
-    """Both lines come back, each with the login of its own app; events of both go to the second app's worker."""
+    """Each line comes back with the login of its own app; events of both go to the second app's worker.
+
+    The newer one comes back at once, the older one when jambonz has a status to tell (call-session.js, handover).
+    """
     logins = [
         Credential(frozenset({app}), app, SecretHash.of("s", os.urandom(16), log2_n=0)) for app in ("first", "second")
     ]
@@ -196,7 +199,8 @@ async def test_a_gateway_that_dies_after_the_transfer_loses_neither_line(
         await answers(call, 1)
         running.gateways[victim].kill()
         await running.gateways[victim].restart()
-        await call.wait_for_hook(kind="session:reconnect")
+        if victim == 1:
+            await call.wait_for_hook(kind="session:reconnect")
         await answers(call, 2)
         remote = await calls.get(call.call_sid)
         assert (remote.app, remote.path) == ("second", "/second")

@@ -158,6 +158,21 @@ async def test_the_end_runs_the_end_handler_and_leaves_nothing(start: Start, gat
     assert not await gateway.redis.exists(gateway.keys.call(line.sid))
 
 
+async def test_the_last_socket_that_leaves_behind_the_final_status_ends_the_call(
+    start: Start, gateway: GatewayDouble
+) -> None:
+    """The socket of a redirect verb may be closed last, and its gateway has heard no status (PROTOCOL.md 2.5)."""
+    await start(counting())
+    line = await gateway.open()
+    await line.start()
+    await line.send("call:status", {"call_status": "completed"})
+    await line.detach()
+    await line.publish("cluster:detached")
+    await until(lambda: line.is_ended, "the end of the call")
+    await line.leave()
+    await gateway.nothing_waits()
+
+
 async def test_an_end_that_comes_too_early_does_not_end_the_call(start: Start, gateway: GatewayDouble) -> None:
     """Another Connection has come meanwhile."""
     await start(counting())

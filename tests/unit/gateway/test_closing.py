@@ -53,6 +53,30 @@ def test_call_with_another_connection_is_not_ended() -> None:
     assert published(bench.session.detached(CALL, 1, START_MS)) == []
 
 
+@pytest.mark.parametrize(
+    ("first", "farewell"),
+    [
+        pytest.param([message("session:redirect", "r", top=None, hook="ws://x/next")], "detached", id="redirect"),
+        pytest.param(
+            [message("session:reconnect", "r", sid=None, top=None), hook("m", top=None)], "detached", id="back"
+        ),
+        pytest.param(
+            [message("session:reconnect", "r", sid=None, top=None), status("ringing", top=None)], "ended", id="outbound"
+        ),
+        pytest.param([message("session:adulting", "r", top=None)], "ended", id="adulting"),
+        pytest.param([hook("m", top=None)], "ended", id="moved"),
+    ],
+)
+def test_close_of_a_redirect_verbs_socket_leaves_the_end_to_the_first_one(first: list[bytes], farewell: str) -> None:
+    """Was that lost meanwhile, jambonz opens it again for the final status, and has closed this one by then."""
+    bench = Bench()
+    for frame in first:
+        bench.hears(frame)
+    bench.attached(owner=WORKER, fence=1)
+    bench.session.closed(1000)
+    assert kinds_published(bench.session.detached(CALL, 0, START_MS)) == [f"cluster:{farewell}"]
+
+
 def test_any_close_after_the_last_status_ends_the_call() -> None:
     """The feature server may die right behind its last word."""
     bench = running_call()
