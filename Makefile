@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
 PYTEST := $(PY) -m pytest
+# Two processes with a Redis each; a file's tests stay together, in order. `make test PARALLEL=` runs all in one process.
+PARALLEL ?= -n 2 --dist loadfile
 # In CI a test that fails is tried once more, alone: real processes on a shared machine are late now and then. Both
 # runs are in the log; a test that fails twice fails the check.
 again = $(if $(CI),|| { echo "trying the failed tests once more by themselves"; $(1) --last-failed; })
@@ -25,7 +27,7 @@ demo: venv redis ## Start a gateway, a worker and a Redis, play one call, print 
 
 .PHONY: test
 test: venv redis ## Run every suite but the long ones
-	$(PYTEST) -m "not long"
+	$(PYTEST) -m "not long" $(PARALLEL)
 
 .PHONY: test-unit
 test-unit: venv ## Run the tests that need no Redis and no sockets
@@ -60,7 +62,7 @@ imports: venv ## Check which package may import which
 .PHONY: cov
 cov: venv redis ## Run `make test` under coverage, the processes it starts included, and hold the limits
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not long" $(call again,$(BIN)/coverage run -m pytest -m "not long")
+	$(BIN)/coverage run -m pytest -m "not long" $(PARALLEL) $(call again,$(BIN)/coverage run -m pytest -m "not long")
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage json --quiet -o coverage.json
 	$(PY) -m tests.check_coverage coverage.json

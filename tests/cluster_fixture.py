@@ -13,8 +13,8 @@ from typing import Final, Literal
 import aiohttp
 import psutil
 
-from jambonz_cluster.embedded_redis import free_port, free_ports
 from jambonz_shared.runtime.lifeline import die_with_parent
+from tests.ports import free_row
 
 REPO: Final = Path(__file__).resolve().parent.parent
 
@@ -42,8 +42,8 @@ class Member:
         """``command`` is the Python and what follows the role."""
         self.name = name
         self.role = role
-        self.port = free_port() if role == "gateway" else 0
-        self.internal_port = free_ports(MAX_PROCESSES)
+        self.port = free_row(1) if role == "gateway" else 0
+        self.internal_port = free_row(MAX_PROCESSES)
         self._python, *self._arguments = command
         self.is_untouched = True
         self._environ = environ

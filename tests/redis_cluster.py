@@ -14,9 +14,10 @@ import redis.cluster
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from jambonz_cluster.embedded_redis import free_ports, installed_redis_server, version_of
+from jambonz_cluster.embedded_redis import installed_redis_server, version_of
 from jambonz_shared.runtime.lifeline import die_with_parent
 from tests.certificates import SelfSigned
+from tests.ports import free_row
 
 MASTERS: Final = 3
 SLOTS: Final = 16384
@@ -221,7 +222,7 @@ class RedisCluster:
     def _start_servers(self) -> None:
         count = 2 * MASTERS
         # One row for clients and the bus: no port of it is given to a client, nor to another of these servers.
-        port = free_ports(2 * count)
+        port = free_row(2 * count)
         root = Path(tempfile.mkdtemp(dir=self._folder.name))
         self.servers = [Server(root / str(i), port + i, port + count + i, self._tls) for i in range(count)]
         for server in self.servers:

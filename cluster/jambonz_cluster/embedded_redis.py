@@ -30,8 +30,8 @@ _LOG_NAME: Final = "redis.log"
 # A free port can be taken between our look and the server's bind; three such accidents in a row are something else.
 _PORT_TRIES: Final = 3
 
-# Below these the kernel gives no port to clients (net.ipv4.ip_local_port_range), which would take one from a row.
-_CLIENT_PORTS_BEGIN: Final = 32768
+# The kernel gives none of these to clients (net.ipv4.ip_local_port_range), which would take one from a row.
+ROW_PORTS: Final = range(10_000, 32_768)
 
 _VERSION: Final = re.compile(r" v=(\d+)\.(\d+)")
 
@@ -88,10 +88,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def free_ports(count: int) -> int:
+def free_ports(count: int, among: range = ROW_PORTS) -> int:
     """Return the first of so many loopback ports in a row that nobody listens on at this moment."""
     while True:
-        first = random.randrange(10_000, _CLIENT_PORTS_BEGIN - count)  # noqa: S311  no secret
+        first = random.randrange(among.start, among.stop - count)  # noqa: S311  no secret
         with contextlib.suppress(OSError), contextlib.ExitStack() as probes:
             for port in range(first, first + count):
                 probes.enter_context(socket.socket()).bind(("127.0.0.1", port))

@@ -5,7 +5,7 @@ import socket
 import pytest
 import redis
 
-from jambonz_cluster.embedded_redis import free_ports
+from tests.ports import free_row
 from tests.redis_cluster import RedisCluster, can_run
 from tests.redis_servers import KeyLeakGuard, available
 
@@ -75,9 +75,9 @@ def test_permanent_and_process_keys_may_stay(client: redis.Redis, guard: KeyLeak
 @pytest.mark.skipif(not can_run(), reason="needs redis-server 7.0 on PATH")
 def test_redis_cluster_whose_bus_port_is_taken_starts_on_other_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ports are looked for before they are used; on a crowded machine somebody else may be quicker."""
-    taken = free_ports(12)
-    rows = iter([taken, free_ports(12)])
-    monkeypatch.setattr("tests.redis_cluster.free_ports", lambda _: next(rows))
+    taken = free_row(12)
+    rows = iter([taken, free_row(12)])
+    monkeypatch.setattr("tests.redis_cluster.free_row", lambda _: next(rows))
     with socket.create_server(("127.0.0.1", taken + 6)), RedisCluster() as cluster:
         assert cluster.servers[0].port not in range(taken, taken + 12)
         assert len(cluster.masters()) == 3
