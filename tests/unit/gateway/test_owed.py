@@ -1,7 +1,7 @@
 """The acks one Connection owes: ordered by deadline, each lapses once, late ones are remembered for a while."""
 
 from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks, fallback_data
-from jambonz_shared.kinds import CALL_STATUS, VERB_HOOK
+from jambonz_shared.kinds import CALL_STATUS, SESSION_ADULTING, VERB_HOOK
 from tests.unit.gateway.sessions import CALL, hook
 
 
@@ -41,3 +41,8 @@ def test_only_the_newest_lapses_are_remembered() -> None:
 def test_kind_that_is_owed_nothing_would_get_no_data() -> None:
     """Nobody asks for it; if somebody did, no data is what harms least."""
     assert fallback_data(OwedAck("m1", CALL, CALL_STATUS, 4.0, b"{}"), Fallbacks()) == b""
+
+
+def test_kind_that_is_acked_at_once_would_get_the_same_later() -> None:
+    """An ack is not owed for it; one that was would have to say what the ack at once says."""
+    assert fallback_data(OwedAck("m1", CALL, SESSION_ADULTING, 4.0, b"{}"), Fallbacks()) == b"[]"
