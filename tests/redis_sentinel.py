@@ -10,8 +10,9 @@ from typing import Any, Final, Self
 import redis
 from redis.exceptions import RedisError
 
-from jambonz_cluster.embedded_redis import EmbeddedRedis, find_redis_server, free_port
+from jambonz_cluster.embedded_redis import EmbeddedRedis, find_redis_server
 from jambonz_shared.runtime.lifeline import die_with_parent
+from tests.ports import free_row
 
 SERVICE: Final = "calls"
 # So long a primary is silent until a Sentinel takes it for down; below a second busy test machines cry wolf.
@@ -25,7 +26,7 @@ class SentinelRedis:
     def __init__(self, sentinels: int = 3) -> None:
         self.primary = EmbeddedRedis()
         self.replica = EmbeddedRedis()
-        self.ports = [free_port() for _ in range(sentinels)]
+        self.ports = [free_row(1) for _ in range(sentinels)]
         self._folder = tempfile.TemporaryDirectory(prefix="jambonz-cluster-sentinels-")
         self._processes: list[subprocess.Popen[bytes]] = []
 

@@ -10,10 +10,11 @@ import pytest
 import redis
 
 from jambonz_cluster.doctor.redis_checks import name_of, probes
-from jambonz_cluster.embedded_redis import find_redis_server, free_port
+from jambonz_cluster.embedded_redis import find_redis_server
 from jambonz_simulator import CallOptions, simulate_call
 from tests.cluster_fixture import REPO, ClusterFactory
 from tests.conditions import until, until_now
+from tests.ports import free_row
 
 PASSWORD = "not>~a &rule"  # characters that mean something in an ACL file
 
@@ -21,7 +22,7 @@ PASSWORD = "not>~a &rule"  # characters that mean something in an ACL file
 @pytest.fixture
 def restricted_url(tmp_path: Path) -> Iterator[str]:
     """A Redis started by the script; paths and port are moved to where a test may write."""
-    port = free_port()
+    port = free_row(1)
     script = (REPO / "deploy/redis/start.sh").read_text()
     script = script.replace("/tmp/users.acl", f"{tmp_path}/users.acl").replace("--port 6379", f"--port {port}")
     script = script.replace("--dir /data", f"--dir {tmp_path} --bind 127.0.0.1").replace(

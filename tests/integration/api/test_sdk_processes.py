@@ -13,13 +13,13 @@ from typing import Any, Final
 import aiohttp
 from redis.asyncio import Redis
 
-from jambonz_cluster.embedded_redis import free_port
 from jambonz_shared.runtime.lifeline import die_with_parent
 from jambonz_simulator import CallOptions, LiveCall, Script, live_call
 from jambonz_workers import Calls
 from tests.chaos.proxy import Proxy
 from tests.cluster_fixture import REPO, ClusterFactory
 from tests.conditions import until
+from tests.ports import free_row
 
 FAST: Final = CallOptions(speed=20)
 
@@ -30,7 +30,7 @@ async def scripts(count: int, redis_url: str, folder: Path) -> AsyncIterator[lis
     running: list[subprocess.Popen[bytes]] = []
     try:
         for number in range(count):
-            port = free_port()
+            port = free_row(1)
             running.append(start(port, redis_url, folder / f"script-{number}.log"))
             await until(lambda port=port: is_ready(port), f"script {number} is ready", limit_s=30)
         yield running

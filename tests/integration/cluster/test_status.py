@@ -6,13 +6,14 @@ import sys
 
 import aiohttp
 
-from jambonz_cluster.embedded_redis import EmbeddedRedis, free_port
+from jambonz_cluster.embedded_redis import EmbeddedRedis
 from jambonz_cluster.status_page import status_http
 from jambonz_shared.config import CommonSettings
 from jambonz_simulator.client import live_call
 from jambonz_simulator.core.script import Script
 from tests.cluster_fixture import REPO, ClusterFactory
 from tests.conditions import until
+from tests.ports import free_row
 
 
 async def run(*arguments: str) -> tuple[int, str, str]:
@@ -87,7 +88,7 @@ async def test_page_tells_of_a_redis_that_goes_away(redis_server: EmbeddedRedis)
 
 async def test_served_page_ends_with_exit_code_0_when_told(redis_url: str) -> None:
     """A container that stops its page is no failure; one that cannot serve it is."""
-    port = free_port()
+    port = free_row(1)
     arguments = ("--serve", str(port), "--redis-url", redis_url)
     process = await asyncio.create_subprocess_exec(
         sys.executable, *("-m", "jambonz_cluster", "status", *arguments), cwd=REPO, stderr=asyncio.subprocess.DEVNULL

@@ -10,7 +10,6 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from jambonz_cluster.embedded_redis import free_port
 from jambonz_gateway.server import serve_until
 from jambonz_shared.config import GatewaySettings
 from jambonz_shared.directive import Ack, Command, Directive, encode_batch
@@ -21,6 +20,7 @@ from jambonz_shared.redis.scripts import CallKeys
 from jambonz_shared.runtime.signals import Shutdown
 from jambonz_shared.wire import redirect_frame
 from tests.conditions import LIMIT_S, until
+from tests.ports import free_row
 
 KEYS: Final = Keys()
 WORKER: Final = "worker-1"
@@ -35,7 +35,7 @@ class RunningGateway:
     """A gateway that serves; ``drain`` asks it to go, leaving the block ends it in haste."""
 
     def __init__(self, redis_url: str, **changes: Any) -> None:
-        plain = {"host": "127.0.0.1", "port": free_port(), "internal_port": free_port(), "drain_timeout_s": 0.0}
+        plain = {"host": "127.0.0.1", "port": free_row(1), "internal_port": free_row(1), "drain_timeout_s": 0.0}
         self.settings: Final = GatewaySettings(redis_url=redis_url, **(plain | changes))
         self.shutdown: Final = Shutdown()
         self.done: asyncio.Task[None] | None = None

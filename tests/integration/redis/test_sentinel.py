@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from redis.exceptions import RedisError
 
-from jambonz_cluster.embedded_redis import EmbeddedRedis, free_port
+from jambonz_cluster.embedded_redis import EmbeddedRedis
 from jambonz_shared.redis.admin import connect
 from jambonz_shared.redis.connect import endpoint_of
 from jambonz_shared.redis.link import Link
@@ -17,6 +17,7 @@ from jambonz_shared.runtime.lifeline import die_with_parent
 from tests.conditions import until
 from tests.integration.redis.conftest import Running
 from tests.integration.redis.desk import execute
+from tests.ports import free_row
 from tests.redis_servers import available
 
 
@@ -35,7 +36,7 @@ async def sentinel_port(own_server: EmbeddedRedis, replica: EmbeddedRedis, tmp_p
         await client.config_set("repl-diskless-sync-delay", "0")
     async with connect(replica.url) as client:
         await execute(client, "REPLICAOF", "127.0.0.1", str(own_server.port))
-    port = free_port()
+    port = free_row(1)
     settings = tmp_path / "sentinel.conf"
     settings.write_text(
         f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\nsentinel monitor calls 127.0.0.1 {own_server.port} 1\n"
@@ -65,7 +66,7 @@ async def test_link_follows_a_fail_over(
     own_server: EmbeddedRedis, replica: EmbeddedRedis, sentinel_port: int, running: Running
 ) -> None:
     """Kill -9 of the primary: the Sentinel promotes the replica, and the Link finds it, with all data replicated."""
-    dead_sentinel = free_port()
+    dead_sentinel = free_row(1)
     link = Link(endpoint_of(f"redis+sentinel://127.0.0.1:{dead_sentinel},127.0.0.1:{sentinel_port}/calls"))
     running(link.run())
     await link.wait_up()

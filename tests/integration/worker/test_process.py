@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
@@ -18,14 +17,9 @@ from jambonz_workers import App, Call
 from tests.conditions import until
 from tests.integration.worker.conftest import Start
 from tests.integration.worker.gateway_double import GatewayDouble
+from tests.ports import free_row
 
 REPO = Path(__file__).resolve().parents[3]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager
@@ -56,7 +50,7 @@ async def is_ready(port: int) -> bool:
 
 async def test_a_worker_that_waits_for_redis_ends_when_it_is_told_to() -> None:
     """It has no call to look after: nobody should have to kill it, or to wait for the end of its grace period."""
-    port = free_port()
+    port = free_row(1)
     async with worker("examples.ivr:app", "redis://127.0.0.1:1/0", port) as process:
         await until(lambda: _is_unready(port), "the worker is up, and without Redis")
         process.send_signal(signal.SIGTERM)
@@ -70,7 +64,7 @@ async def test_a_worker_process_answers_calls_and_leaves_with_exit_code_0(
     redis_url: str, redis: Redis, gateway: GatewayDouble
 ) -> None:
     """SIGTERM while a call lives: the call is let go for others, nothing of the worker stays."""
-    port = free_port()
+    port = free_row(1)
     async with worker("examples.ivr:app", redis_url, port) as process:
         await until(lambda: is_ready(port), "the worker is ready")
         assert b"GREETING" in (await redis.get("jc:app:{default}") or b"")
