@@ -10,8 +10,8 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
 PYTEST := $(PY) -m pytest
-# Two processes with a Redis each; a file's tests stay together, in order. `make test PARALLEL=` runs all in one process.
-PARALLEL ?= -n 2 --dist loadfile
+# `make test PARALLEL="-n 2 --dist loadfile"` runs two files at a time, in processes with a Redis each.
+PARALLEL ?=
 # In CI a test that fails is tried once more, alone: real processes on a shared machine are late now and then. Both
 # runs are in the log; a test that fails twice fails the check.
 again = $(if $(CI),|| { echo "trying the failed tests once more by themselves"; $(1) --last-failed; })
