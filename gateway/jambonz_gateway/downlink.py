@@ -72,7 +72,9 @@ class Holder(Protocol):
 class _Place:
     """One Connection's place in one Call: what must be said to Redis again after the link was down."""
 
-    __slots__ = ("app", "attach", "detach", "epoch", "holder", "is_leaving", "seq", "was_tried")
+    __slots__ = (
+        "app", "attach", "detach", "epoch", "holder", "is_attaching", "is_leaving", "is_outdated", "seq", "was_tried",
+    )  # fmt: skip
 
     def __init__(self, holder: Holder, attach: Attach) -> None:
         self.holder: Final = holder
@@ -82,6 +84,10 @@ class _Place:
         self.epoch = 0
         self.seq = 0
         self.was_tried = False
+        # Between the first attach and its answer, and whether to say it again then: a second one that does not know its
+        # epoch would be taken for a newer Connection.
+        self.is_attaching = False
+        self.is_outdated = False
         self.detach: Detach | None = None
         self.is_leaving = False
 
@@ -242,6 +248,9 @@ class Downlink:
         # Behind a detach on its way this would bring back a Connection that nobody detaches any more.
         if not self._link.is_up or place.is_leaving:
             return
+        if place.is_attaching:
+            place.is_outdated = True
+            return
         call_sid = place.attach.call_sid
         known = place.holder.known(call_sid)
         # jambonz may have reconnected meanwhile; the newer Connection must not take this one for its successor.
@@ -261,6 +270,7 @@ class Downlink:
             is_acked_known=known.is_acked,
         )
         place.was_tried = True
+        place.is_attaching = not place.epoch
         on_reply = partial(self._attached, place, call_sid)
         self._link.script(on_reply, script.ATTACH, *scripts.attach_args(followed.keys, attach))
         if place.epoch and known.is_acked:
@@ -268,6 +278,8 @@ class Downlink:
             self.mark_acked(call_sid)
 
     def _attached(self, place: _Place, call_sid: str, reply: Reply) -> None:
+        place.is_attaching = False
+        is_outdated, place.is_outdated = place.is_outdated, False
         if isinstance(reply, Exception):
             self._try_again("attach", reply, partial(self._attach_again, place))
             return
@@ -293,6 +305,8 @@ class Downlink:
                         attached.is_passed_over,
                     ),
                 )
+                if is_outdated:
+                    self._attach_again(place)
 
     def _tell_transferred(self, call_sid: str, attached: scripts.Attached) -> None:
         """Let the worker that owned the call know at once; should this be lost, it finds out by itself."""

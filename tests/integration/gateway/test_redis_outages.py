@@ -33,6 +33,19 @@ async def test_cut_link_loses_no_event_and_no_command(redis_url: str, worker: Wo
         await finished(jambonz, worker)
 
 
+async def test_call_that_begins_while_the_channels_are_cut_attaches_once(redis_url: str, worker: Worker) -> None:
+    """A second attachment would look like a newer socket of the call, and its own be closed as half-open."""
+    async with gateway(redis_url) as running, caller(running.url + "/", "call-1") as jambonz:
+        await worker.redis.client_kill_filter(_type="pubsub", skipme=True)
+        msgid = await jambonz.says("session:new", direction="inbound")
+        await worker.takes(DISPATCH)
+        await worker.claims("call-1")
+        await worker.sends("call-1", Ack("a", 1, msgid, SAY))
+        assert (await jambonz.hears())["msgid"] == msgid
+        assert await worker.redis.hget(KEYS.call("call-1"), "epoch") == b"1"
+        await finished(jambonz, worker)
+
+
 async def test_redis_that_comes_back_empty_is_refilled(redis_url: str, worker: Worker) -> None:
     """P6: the call, its numbers and its owner are known again, and its next event reaches that owner."""
     async with gateway(redis_url) as running, caller(running.url + "/", "call-1") as jambonz:
