@@ -280,7 +280,7 @@ class Connection:
                 elif data[at] != PONG:
                     self._to_core(data[at:end])
                 elif self.session is not None:
-                    self._perform(self.session.pong())
+                    self._perform(self.session.pong(self._heard_at_s))
             at = end
 
     def _asked(self, data: bytes) -> None:

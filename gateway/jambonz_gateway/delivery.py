@@ -12,6 +12,8 @@ from jambonz_shared.directive import Ack, Close, Command, Directive, decode_batc
 from jambonz_shared.errors import BadFormat
 from jambonz_shared.outcome import Outcome, OutcomeKind
 
+# Time from reading the ack of session:new to taking commands (PROTOCOL.md 12, command gate).
+_READY_S: Final = 0.25
 _EMPTY: Final = (b"", b"[]")
 # What a server may put into a close frame (RFC 6455 7.4, IANA's registry); others break the closing handshake.
 _CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
@@ -76,8 +78,14 @@ class Delivery:
         """True while an ack of ``session:new`` has been written of which nobody knows whether jambonz has read it."""
         return self._unconfirmed is not None
 
+    def read(self, now_s: float) -> list[Effect]:
+        """Let the ack of ``session:new`` count, because jambonz has answered the ping behind it."""
+        if self._gate_opens_at_s < NEVER:
+            self._gate_opens_at_s = min(self._gate_opens_at_s, now_s + _READY_S)
+        return self.confirmed()
+
     def confirmed(self) -> list[Effect]:
-        """Let the ack of ``session:new`` count, because jambonz has read it.
+        """Let the ack of ``session:new`` count.
 
         An ack that dies with its socket leaves jambonz waiting for it on the next one, where an empty answer rejects
         the caller (PROTOCOL.md 2.6.3). So its batch stays in the log until then, for the next Connection.
@@ -98,7 +106,7 @@ class Delivery:
         self._gate_opens_at_s = NEVER
 
     def heard(self, now_s: float) -> list[Effect]:
-        """Open the gate, because jambonz spoke after the ack of ``session:new``.
+        """Open the gate, because jambonz spoke after it had read the ack of ``session:new``.
 
         One that speaks is not deaf, so it needs no bounce: the ack had reached it on its socket before.
         """
@@ -106,7 +114,8 @@ class Delivery:
             self.bounce_at_s = NEVER
             self._gate_opens_at_s = now_s
             return self.confirmed() + self._sent_waiting(now_s)
-        if now_s < self._gate_opens_at_s < NEVER:
+        # Before the pong it may have spoken before it read the ack.
+        if now_s < self._gate_opens_at_s < NEVER and self._unconfirmed is None:
             self._gate_opens_at_s = now_s
         # Nearly never, and this is asked for every message.
         return self._sent_waiting(now_s) if self._waiting else []

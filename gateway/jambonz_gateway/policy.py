@@ -16,10 +16,10 @@ class SessionPolicy:
     Attributes:
         max_held_bytes: Events of one Call that wait for an owner.
         ack_deadline_s: Time after which a hook is answered by the fallback; jambonz gives up at 5 s (2.3).
-        gate_s: Commands wait so long behind the ack of an inbound ``session:new`` unless jambonz
-            speaks first: they would be lost (PROTOCOL.md 2.4, P11). Four times what PROTOCOL.md 12 asks for,
-            because a busy feature server reads an ack late, and a lost command is not reported; nearly every
-            call speaks within milliseconds.
+        gate_s: Commands wait so long behind the ack of an inbound ``session:new`` unless jambonz shows that it has
+            read it: they would be lost (PROTOCOL.md 2.4, P11). Four times what PROTOCOL.md 12 asks for, because a
+            busy feature server reads an ack late, and a lost command is not reported; nearly every call answers the
+            ping behind the ack, and speaks, within milliseconds.
         reconnect_wait_s: How long ``session:reconnect`` may wait for Redis before it is acked blindly. Should this
             process die meanwhile jambonz hangs up (PROTOCOL.md 2.6.2); a blind ack costs a bounce at most.
         bounce_s: After an inherited ``session:new`` was acked, so long until the socket is closed

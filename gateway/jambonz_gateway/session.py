@@ -151,9 +151,9 @@ class Session:
             self._final(route, now_s, effects)
         return self._settled(effects)
 
-    def pong(self) -> list[Effect]:
+    def pong(self, now_s: float) -> list[Effect]:
         """Take the answer to a ping: what was written before the ping has been read."""
-        return self._settled(self._delivery.confirmed()) if self._delivery.is_unconfirmed else []
+        return self._settled(self._delivery.read(now_s)) if self._delivery.is_unconfirmed else []
 
     def bad_frame(self, reason: str) -> list[Effect]:
         """Take note of a message that jambonz never sends; a peer that goes on is shut out."""

@@ -96,6 +96,10 @@ class Bench:
         """Let jambonz send a message."""
         return self.session.receive(frame, self.now_s, START_MS)
 
+    def pong(self) -> list[Effect]:
+        """Let jambonz answer a ping."""
+        return self.session.pong(self.now_s)
+
     def later(self, seconds: float) -> list[Effect]:
         """Let time pass, then tick."""
         self.now_s += seconds
@@ -163,7 +167,7 @@ def running_call(policy: SessionPolicy | None = None, fallbacks: Fallbacks | Non
     """Return a Bench with an inbound call that runs: acked by batch 1, gate open, nothing owed."""
     bench = attached_call(policy, fallbacks)
     bench.batch(1, Ack("start", 1, "new", SAY))
-    bench.session.pong()
+    bench.pong()
     bench.hears(status("trying"))
     assert bench.session.owed_count == 0
     return bench

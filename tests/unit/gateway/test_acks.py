@@ -198,7 +198,7 @@ def test_inbound_call_nobody_answers_gets_the_fallback_application() -> None:
     """An empty answer to an inbound session:new is a 480 for the caller (PROTOCOL.md 2.4)."""
     bench = attached_call()
     assert acks(bench.later(4.0)) == {"new": [{"verb": "pause", "length": 1}]}
-    assert bench.session.pong() == [MarkAcked(CALL)]
+    assert bench.pong() == [MarkAcked(CALL)]
 
 
 def test_outbound_call_nobody_answers_waits_for_a_command() -> None:

@@ -91,7 +91,7 @@ def test_draining_socket_waits_for_its_first_message() -> None:
     bench.attached()
     bench.owner()
     assert close_codes(bench.batch(1, ack("d1", "new"))) == [], "nobody knows whether jambonz has read it"
-    assert close_codes(bench.session.pong()) == [1012]
+    assert close_codes(bench.pong()) == [1012]
 
 
 def test_draining_socket_whose_first_message_is_owed_nothing_is_closed_behind_it() -> None:

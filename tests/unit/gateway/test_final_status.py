@@ -31,6 +31,7 @@ def test_command_that_waits_when_the_call_ends_is_gone() -> None:
     """A caller who hangs up during the greeting."""
     bench = attached_call()
     bench.batch(1, ack("d0", "new"), command("c1"))
+    bench.pong()
     effects = bench.hears(status("completed"))
     assert outcomes(effects) == [("c1", "sent")], "the status itself shows that jambonz listens"
     bench = attached_call()

@@ -1,7 +1,7 @@
 """Commands wait behind the ack of an inbound session:new: jambonz would lose them (PROTOCOL.md 2.4, P11)."""
 
 from jambonz_gateway.effects import Delivered
-from jambonz_gateway.policy import NEVER
+from jambonz_gateway.policy import NEVER, SessionPolicy
 from jambonz_shared.directive import Ack, Close
 from tests.unit.gateway.sessions import (
     CALL,
@@ -38,9 +38,28 @@ def test_command_behind_the_first_ack_waits_for_jambonz_to_speak() -> None:
     effects = bench.batch(1, START, command("c1"))
     assert list(acks(effects)) == ["new"]
     assert commands(effects) == []
+    bench.pong()
     effects = bench.hears(status("trying"))
     assert commands(effects) == ["hi"]
     assert outcomes(effects) == [("c1", "sent")]
+
+
+def test_gate_is_not_opened_by_what_may_have_crossed_the_ack() -> None:
+    """Until the pong nobody knows whether jambonz had read the ack when it spoke."""
+    bench = attached_call()
+    bench.batch(1, START, command("c1"))
+    assert commands(bench.hears(status("trying"))) == []
+    bench.pong()
+    assert commands(bench.hears(status("in-progress"))) == ["hi"]
+
+
+def test_gate_opens_a_quarter_second_behind_the_pong() -> None:
+    """A call that says nothing need not wait for as long as a busy feature server may take to read the ack."""
+    bench = attached_call(SessionPolicy(gate_s=1.0))
+    bench.batch(1, START, command("c1"))
+    assert commands(bench.later(0.1) + bench.pong()) == []
+    assert bench.session.wake_at_s == bench.now_s + 0.25
+    assert commands(bench.later(0.25)) == ["hi"]
 
 
 def test_gate_opens_by_itself_after_a_quarter_second() -> None:

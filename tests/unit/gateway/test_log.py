@@ -352,7 +352,7 @@ def test_redis_that_lost_the_call_is_told_owner_fence_and_ack() -> None:
     bench = attached_call()
     assert bench.session.known(CALL) == Known(WORKER, 1, is_acked=False)
     bench.batch(1, ack("d0", "new"))
-    bench.session.pong()
+    bench.pong()
     assert bench.session.known(CALL) == Known(WORKER, 1, is_acked=True)
     assert bench.session.known("other") == Known()
 

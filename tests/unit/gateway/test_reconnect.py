@@ -73,7 +73,7 @@ def test_reconnect_of_an_unknown_call_begins_it() -> None:
     assert (envelope.kind, envelope.msgid, envelope.is_acked) == ("session:new", "r", False)
     effects = bench.batch(1, ack("d1", "r"))
     assert list(acks(effects)) == ["r"]
-    assert MarkAcked(CALL) in bench.session.pong(), "or the next reconnect would wait for an application"
+    assert MarkAcked(CALL) in bench.pong(), "or the next reconnect would wait for an application"
     assert close_codes(bench.later(0.25)) == [1012]
 
 
@@ -130,7 +130,7 @@ def test_reconnect_before_session_new_was_acked_waits_for_the_application() -> N
     effects = bench.batch(1, ack("d1", "new", epoch=1))
     assert acks(effects) == {"r": APPLICATION}
     assert outcomes(effects) == [("d1", "sent")]
-    assert bench.session.pong() == [MarkAcked(CALL), Delivered(CALL, 1)]
+    assert bench.pong() == [MarkAcked(CALL), Delivered(CALL, 1)]
 
 
 def test_inherited_application_may_be_in_the_log_already() -> None:

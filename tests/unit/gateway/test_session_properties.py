@@ -141,7 +141,7 @@ class Weather(RuleBasedStateMachine):
     @precondition(lambda self: self.is_open)
     @rule()
     def answers_a_ping(self) -> None:
-        self.carry_out(self.session.pong())
+        self.carry_out(self.session.pong(self.now_s))
 
     @precondition(lambda self: self.is_open)
     @rule(code=st.sampled_from([1000, 1001, 1006, 1012]), is_due=SELDOM)

@@ -63,7 +63,7 @@ def test_socket_of_an_outbound_call_is_not_reaped_for_its_beginning() -> None:
     assert bench.session.wake_at_s == NEVER
     bench.hears(session_new(direction="outbound"))
     bench.batch(1, Ack("d1", 1, "new", SAY))
-    bench.session.pong()
+    bench.pong()
     bench.attached(is_acked=True, existed=True)
     assert bench.session.wake_at_s == NEVER, "Redis has lost its data and learned of the call again"
 
