@@ -223,11 +223,14 @@ class StreamReader:
             raise client_id
         if not isinstance(client_id, int):
             raise WireLost("CLIENT ID gave no number")
-        self.client_id = client_id
+        lost_id, self.client_id = self.client_id, client_id
         if self._member is None:
             if self._last_id != BEGINNING and await self._is_stream_new(wire):
                 self._last_id = BEGINNING
             return
+        # Redis may not know yet that the connection before is lost, and would give an entry to the read that waits
+        # there, behind our look at what is pending. Not KILL: after a fail-over the number may be somebody else's.
+        await self._ask(wire, b"CLIENT", b"UNBLOCK", str(lost_id))
         created = await self._ask(wire, b"XGROUP", b"CREATE", self._key, self._member.group, b"0", b"MKSTREAM")
         if not isinstance(created, ResponseError):
             self._last_id = BEGINNING

@@ -1,5 +1,7 @@
 """A StreamReader as a member of a consumer group: credits, what is pending, groups that vanish."""
 
+import asyncio
+
 import pytest
 import redis.asyncio
 
@@ -7,6 +9,7 @@ from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.streams import Entry
 from tests.conditions import until
 from tests.integration.redis.conftest import Running
+from tests.integration.redis.desk import execute
 from tests.integration.redis.readers import DISPATCH, Heard, Purse, add, kill, member, pending
 
 
@@ -64,6 +67,30 @@ async def test_member_reads_no_more_than_its_credits(
     purse.credits = 10
     reader.poke()
     await until(lambda: len(heard.values) == 5, "the rest has come")
+    await link.call("DEL", DISPATCH)
+
+
+@pytest.mark.both_redis
+async def test_read_of_a_lost_connection_that_redis_still_believes_in_gets_no_entry(
+    redis_url: str, link: Link, client: redis.asyncio.Redis, running: Running, heard: Heard
+) -> None:
+    """It would stay pending with a worker that lives, so nobody would ever get it."""
+    await link.call("XGROUP", "CREATE", DISPATCH, "workers", "0", "MKSTREAM")
+    async with client.client() as lost:
+        reader = member(redis_url, link, heard)
+        reader.client_id = await lost.client_id()
+        read = ("XREADGROUP", "GROUP", "workers", "w1", "BLOCK", "30000", "STREAMS", DISPATCH, ">")
+        waiting = asyncio.ensure_future(execute(lost, *read))
+
+        async def is_blocked() -> bool:
+            return " flags=b " in str(await link.call("CLIENT", "LIST", "ID", reader.client_id))
+
+        await until(is_blocked, "the read waits in Redis")
+        running(reader.run())
+        await until(lambda: reader.is_up, "the reader is up")
+        await add(link, DISPATCH, "a")
+        await until(lambda: heard.values == [b"a"], "the entry has come over the new connection")
+        assert not await waiting
     await link.call("DEL", DISPATCH)
 
 
