@@ -45,12 +45,12 @@ async def test_any_process_commands_calls_on_every_master(cluster: ClusterFactor
     """P4, P5: a third process lists calls of all masters and takes each over; then it is told that they are gone."""
     running = await cluster("examples.conformance:app")
     async with Calls.connect(running.redis_url) as remote_calls:
-        lives = [live_call(f"{running.url}/conformance", Script(), FAST) for _ in range(12)]
+        lives = [live_call(f"{running.url}/conformance", Script(), FAST) for _ in range(40)]
         opened = [await one.__aenter__() for one in lives]
         for call in opened:
             await call.wait_for_verb("gather")
         masters = {redis_cluster.master_of(f"jc:call:{{{call.call_sid}}}").port for call in opened}
-        assert len(masters) == 3, "twelve calls were meant to lie on every master"
+        assert len(masters) == 3, "forty calls at random miss a master once in a million times"
         remotes = await remote_calls.list()
         assert {remote.sid for remote in remotes} == {call.call_sid for call in opened}
         outcomes = await asyncio.gather(*(one.redirect([{"verb": "say", "text": "somebody else"}]) for one in remotes))
