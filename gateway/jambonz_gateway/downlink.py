@@ -10,7 +10,6 @@ from typing import Final, Protocol
 
 import orjson
 
-from jambonz_gateway.deletions import Deletions
 from jambonz_gateway.effects import Attach, Detach, ReadLog, Report
 from jambonz_gateway.metrics import Metrics
 from jambonz_gateway.route import Attachment, Known
@@ -33,6 +32,9 @@ _LEFT: Final = "left"
 
 # Redis refuses writes for a while when it is out of memory; asking more often would not help it.
 _RETRY_S: Final = 0.2
+# Nobody waits for a deletion, so it need not cost a wake-up of Redis and one of ours per event. Should this process die
+# in between, the next gateway sends the batch again: so soon that it was hardly written to the socket.
+_DELETE_AFTER_S: Final = 0.002
 # Workers let the calls of a dead gateway go after its lease; this is for a set that no worker was left to tidy up.
 HELD_TTL_S: Final = 24 * 3600
 
@@ -124,10 +126,7 @@ class Downlink:
     """Carries out a Session's Redis effects that concern its Calls.
 
     After the link was down every Call is attached again with the numbers known here, so a Redis that came back
-    empty is filled (DESIGN.md "Redis down"), and what was not yet deleted or detached is.
-
-    Attributes:
-        deletions: Batches that are delivered, to be deleted from the call logs.
+    empty is filled (DESIGN.md "Redis down"), then what was not yet deleted or detached is.
     """
 
     def __init__(self, link: Link, channels: Channels, metrics: Metrics, identity: Identity) -> None:
@@ -138,7 +137,7 @@ class Downlink:
         self._held: Final = identity.keys.held(identity.gateway_id)
         self._loop: Final = asyncio.get_running_loop()
         self._calls: Final[dict[str, _Followed]] = {}
-        self.deletions: Final = Deletions(self._delete)
+        self._deleting: dict[str, list[int]] = {}
 
     @property
     def calls(self) -> int:
@@ -175,6 +174,12 @@ class Downlink:
             keys, args = scripts.undelivered_args(followed.keys, wanted.after_seq)
             self._link.script(on_reply, script.UNDELIVERED, keys, args)
 
+    def delivered(self, call_sid: str, seq: int) -> None:
+        """Delete a batch from the log in a moment, with others."""
+        if not self._deleting:
+            self._loop.call_later(_DELETE_AFTER_S, self._flush_deletes)
+        self._deleting.setdefault(call_sid, []).append(seq)
+
     def mark_acked(self, call_sid: str) -> None:
         """Remember that ``session:new`` is acked."""
         if followed := self._calls.get(call_sid):
@@ -186,9 +191,9 @@ class Downlink:
 
     def detach(self, holder: Holder, detach: Detach) -> None:
         """Leave the Call; ``holder.detached`` is called, after a reconnect if need be."""
-        if self.deletions.has(detach.call_sid):
+        if detach.call_sid in self._deleting:
             # Whoever attaches next must not find in the log what was delivered here.
-            self.deletions.flush()
+            self._flush_deletes()
         followed = self._calls.get(detach.call_sid)
         place = followed.places.get(id(holder)) if followed else None
         if followed and place:
@@ -209,16 +214,14 @@ class Downlink:
     def attach_again(self) -> None:
         """Say again what a Redis that lost its connection, or its data, may not know."""
         for call_sid, followed in self._calls.items():
-            undeleted, followed.undeleted = sorted(followed.undeleted), set()
-            for seq in undeleted:
-                self.deletions.add(call_sid, seq)
-        # Before the attachments, which tell what has been delivered.
-        self.deletions.flush()
-        for call_sid, followed in self._calls.items():
             self._link.send(_ignore, b"SADD", self._held, call_sid)
             for place in followed.places.values():
                 if followed.is_subscribed:
                     self._say_attach(followed, place)
+            if followed.undeleted:
+                self._deleting.setdefault(call_sid, []).extend(sorted(followed.undeleted))
+                followed.undeleted.clear()
+        self._flush_deletes()
 
     def resubscribed(self) -> None:
         """Catch up after the channels were deaf: attaching tells owner and Connections, the log the batches."""
@@ -344,14 +347,16 @@ class Downlink:
             return
         holder.log_read(wanted.call_sid, scripts.undelivered_reply(reply), wanted.covers)
 
-    def _delete(self, call_sid: str, seqs: list[int]) -> None:
-        followed = self._calls.get(call_sid)
-        if followed is None:
-            return
-        for place in followed.places.values():
-            place.seq = max(place.seq, seqs[-1])
-        fields = map(scripts.batch_field, seqs)
-        self._link.send(partial(_deleted, followed, seqs), b"HDEL", followed.keys.call, *fields)
+    def _flush_deletes(self) -> None:
+        deleting, self._deleting = self._deleting, {}
+        for call_sid, seqs in deleting.items():
+            followed = self._calls.get(call_sid)
+            if followed is None:
+                continue
+            for place in followed.places.values():
+                place.seq = max(place.seq, seqs[-1])
+            fields = map(scripts.batch_field, seqs)
+            self._link.send(partial(_deleted, followed, seqs), b"HDEL", followed.keys.call, *fields)
 
     def _say_detach(self, followed: _Followed, place: _Place) -> None:
         if self._link.is_up and place.detach:

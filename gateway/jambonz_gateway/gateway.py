@@ -69,11 +69,8 @@ class Gateway:
         self.ping_interval_s = settings.ping_interval_s
         self.max_event_bytes = settings.max_event_bytes
         self.accounts = Accounts(call_rate=settings.max_call_event_rate, account_rate=settings.max_account_event_rate)
+        self.uplink: Final = Uplink(link, identity.keys, self.metrics, limit_bytes=settings.max_held_bytes)
         self.downlink: Final = Downlink(link, channels, self.metrics, identity)
-        self.deletions: Final = self.downlink.deletions
-        self.uplink: Final = Uplink(
-            link, identity.keys, self.metrics, limit_bytes=settings.max_held_bytes, companion=self.deletions.go_along
-        )
         self._leftovers: Final = Leftovers(link, identity, self.downlink.epochs_of)
         self.reception: Final = Reception(settings, identity.keys, link, self.metrics, on_apps=self._apps_changed)
         self.connections: Final[set[Connection]] = set()
@@ -122,7 +119,7 @@ class Gateway:
                 case Publish():
                     self.uplink.publish(connection, effect.worker_id, effect.envelope)
                 case Delivered():
-                    self.deletions.add(effect.call_sid, effect.seq)
+                    self.downlink.delivered(effect.call_sid, effect.seq)
                 case _:
                     self._perform(connection, effect)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
@@ -39,26 +38,15 @@ class Uplink:
     dropped first, then the oldest events, and counted. An event whose fate is unknown is sent again:
     workers drop what they have seen (same call, epoch and n).
 
-    ``companion`` is called whenever events are sent: what it sends takes the same way at the same time.
-
     Attributes:
         backlog_bytes: Events waiting for Redis.
     """
 
-    def __init__(
-        self,
-        link: Link,
-        keys: Keys,
-        metrics: Metrics,
-        *,
-        limit_bytes: int,
-        companion: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, link: Link, keys: Keys, metrics: Metrics, *, limit_bytes: int) -> None:
         self._link: Final = link
         self._keys: Final = keys
         self._metrics: Final = metrics
         self._limit_bytes: Final = limit_bytes
-        self._companion: Final = companion
         self._loop: Final = asyncio.get_running_loop()
         # By app and worker id; the names of the streams are made once per tick.
         self._gathered: dict[tuple[str, str], list[Item]] = {}
@@ -115,7 +103,6 @@ class Uplink:
                     entry, size_bytes = [], 0
             if entry:
                 self._append(key, entry)
-        self._companion()
 
     def _append(self, key: str, entry: list[Item]) -> None:
         fields: list[bytes] = []
