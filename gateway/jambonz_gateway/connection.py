@@ -22,10 +22,6 @@ from jambonz_gateway.wheel import in_company
 from jambonz_shared.directive import ChannelMessage
 from jambonz_shared.envelope import Envelope
 
-# What may wait for one peer that does not read: ten times the largest message we send (PROTOCOL.md 1.1).
-_WRITE_LIMIT_BYTES: Final = 256 * 1024
-_ABNORMAL: Final = 1006
-
 
 # An asyncio.Protocol in all but name, since compiled classes that inherit from others are slow (ADR 0013).
 class Connection:
@@ -73,7 +69,7 @@ class Connection:
         """Wait for the handshake, but not for ever."""
         # uvloop's TCP transport has the interface, but not the base class.
         self._transport = transport = cast("asyncio.Transport", transport)
-        transport.set_write_buffer_limits(high=_WRITE_LIMIT_BYTES)
+        transport.set_write_buffer_limits(high=cores.WRITE_LIMIT_BYTES)
         self.address = self.address or transport.get_extra_info("peername", ("",))[0]
         self._board.wheel.ask(self, self._close_by_s)
 
@@ -117,9 +113,7 @@ class Connection:
         if self.session is None:
             self._board.gone(self, None)
             return
-        received = self._ws.close_rcvd
-        code = received.code if received else _ABNORMAL
-        by_us = self._ws.close_sent is not None and not self._ws.close_rcvd_then_sent
+        code, by_us = cores.end_of(self._ws)
         self._board.perform(self, self.session.closed(code, by_us=by_us))
         self._board.gone(self, code)
 

@@ -24,6 +24,7 @@ _QUIET.setLevel(logging.WARNING)
 # A masked close frame with 1000 and no reason: mask and code follow (RFC 6455 5.2, 5.5.1).
 _HANG_UP: Final = b"\x88\x82"
 _CODE_1000: Final = (1000).to_bytes(2, "big")
+_ABNORMAL: Final = 1006
 
 NOT_ASKED: Final = Protocol(Side.SERVER, state=State.CONNECTING, logger=_QUIET)
 """Stands for the core of a peer that has not asked for anything yet."""
@@ -46,6 +47,9 @@ HANDSHAKE_LIMIT_S: Final = 10.0
 
 CLOSE_LIMIT_S: Final = 2.0
 """A peer that does not answer our close frame in this time is gone."""
+
+WRITE_LIMIT_BYTES: Final = 256 * 1024
+"""What may wait for one peer that does not read: ten times the largest message we send (PROTOCOL.md 1.1)."""
 
 
 def own_core(core: Protocol, max_size_bytes: int) -> Protocol:
@@ -77,6 +81,12 @@ def message_of(frame: Frame, fragments: list[bytes]) -> bytes | None:
     message = b"".join(fragments)
     fragments.clear()
     return message
+
+
+def end_of(core: Protocol) -> tuple[int, bool]:
+    """Return the code of the close frame that came, 1006 without one, and whether we had closed first."""
+    received = core.close_rcvd
+    return received.code if received else _ABNORMAL, core.close_sent is not None and not core.close_rcvd_then_sent
 
 
 def half_closed(transport: asyncio.Transport) -> bool:

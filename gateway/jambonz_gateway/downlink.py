@@ -6,15 +6,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import orjson
 
 from jambonz_gateway.effects import Attach, Detach, ReadLog, Report
 from jambonz_gateway.metrics import Metrics
-from jambonz_gateway.route import Attachment, Known
+from jambonz_gateway.places import Followed, Holder, Place
+from jambonz_gateway.route import Attachment
 from jambonz_shared import kinds
-from jambonz_shared.directive import AppChanged, ChannelMessage, ConnectionLeft, decode_channel_message
+from jambonz_shared.directive import AppChanged, ConnectionLeft, decode_channel_message
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFormat
 from jambonz_shared.keys import Keys
@@ -26,7 +27,6 @@ from jambonz_shared.redis.wire import Reply
 
 log = logging.getLogger(__name__)
 
-_LEG: Final = "leg"
 _LEFT: Final = "left"
 """The line of a Connection that attaches when its socket is closed already: only to pass on what it had received."""
 
@@ -37,79 +37,6 @@ _RETRY_S: Final = 0.2
 _DELETE_AFTER_S: Final = 0.002
 # Workers let the calls of a dead gateway go after its lease; this is for a set that no worker was left to tidy up.
 HELD_TTL_S: Final = 24 * 3600
-
-
-class Holder(Protocol):
-    """A Connection as the Downlink sees it: who it is, and where answers go."""
-
-    app_name: str
-    path: str
-
-    @property
-    def has_left(self) -> bool:
-        """True when its socket is closed."""
-
-    def attached(self, call_sid: str, attachment: Attachment) -> None:
-        """Redis has attached the Connection."""
-
-    def known(self, call_sid: str) -> Known:
-        """Return what a Redis that has lost the Call must learn of it."""
-
-    def refused(self, call_sid: str) -> None:
-        """The Call belongs to another app."""
-
-    def channel(self, call_sid: str, message: ChannelMessage) -> None:
-        """A message of the call channel."""
-
-    def resubscribed(self, call_sid: str) -> None:
-        """Messages of the call channel may have been lost."""
-
-    def log_read(self, call_sid: str, entries: list[tuple[int, bytes]], covers: int) -> None:
-        """What the log holds."""
-
-    def detached(self, call_sid: str, connections_left: int) -> None:
-        """Redis has detached the Connection."""
-
-
-class _Place:
-    """One Connection's place in one Call: what must be said to Redis again after the link was down."""
-
-    __slots__ = (
-        "app", "attach", "detach", "epoch", "holder", "is_attaching", "is_leaving", "is_outdated", "seq", "was_tried",
-    )  # fmt: skip
-
-    def __init__(self, holder: Holder, attach: Attach) -> None:
-        self.holder: Final = holder
-        self.attach: Final = attach
-        # Of the Call, once it is known; a new one is made for the app of its Connection.
-        self.app = ""
-        self.epoch = 0
-        self.seq = 0
-        self.was_tried = False
-        # Between the first attach and its answer, and whether to say it again then: a second one that does not know its
-        # epoch would be taken for a newer Connection.
-        self.is_attaching = False
-        self.is_outdated = False
-        self.detach: Detach | None = None
-        self.is_leaving = False
-
-    def belongs_to(self, app: str) -> None:
-        """Note the app of the Call; its Connection goes with it, and so do events for dispatch and new legs."""
-        self.app = app
-        if self.attach.line != _LEG:
-            self.holder.app_name = app
-
-
-class _Followed:
-    """A Call this process follows: its names, and its Connections here."""
-
-    __slots__ = ("is_subscribed", "keys", "places", "undeleted")
-
-    def __init__(self, keys: CallKeys) -> None:
-        self.keys: Final = keys
-        self.places: Final[dict[int, _Place]] = {}
-        self.is_subscribed = False
-        self.undeleted: set[int] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +63,7 @@ class Downlink:
         self._identity: Final = identity
         self._held: Final = identity.keys.held(identity.gateway_id)
         self._loop: Final = asyncio.get_running_loop()
-        self._calls: Final[dict[str, _Followed]] = {}
+        self._calls: Final[dict[str, Followed]] = {}
         self._deleting: dict[str, list[int]] = {}
 
     @property
@@ -154,7 +81,7 @@ class Downlink:
         call_sid = attach.call_sid
         followed = self._calls.get(call_sid)
         if followed is None:
-            followed = self._calls[call_sid] = _Followed(CallKeys.of(self._identity.keys, call_sid))
+            followed = self._calls[call_sid] = Followed(CallKeys.of(self._identity.keys, call_sid))
             self._channels.subscribe(
                 followed.keys.chan.encode(), partial(self._message, call_sid), partial(self._subscribed, call_sid)
             )
@@ -162,7 +89,7 @@ class Downlink:
             if len(self._calls) == 1:
                 # It makes the set; from then on heartbeats renew it.
                 self._link.send(_ignore, b"EXPIRE", self._held, HELD_TTL_S)
-        place = followed.places[id(holder)] = _Place(holder, attach)
+        place = followed.places[id(holder)] = Place(holder, attach)
         if followed.is_subscribed:
             self._say_attach(followed, place)
 
@@ -247,7 +174,7 @@ class Downlink:
         for place in followed.places.values():
             self._say_attach(followed, place)
 
-    def _say_attach(self, followed: _Followed, place: _Place) -> None:
+    def _say_attach(self, followed: Followed, place: Place) -> None:
         # Behind a detach on its way this would bring back a Connection that nobody detaches any more.
         if not self._link.is_up or place.is_leaving:
             return
@@ -280,7 +207,7 @@ class Downlink:
             # A Redis that lost its last second may still have the Call, but not this.
             self.mark_acked(call_sid)
 
-    def _attached(self, place: _Place, call_sid: str, reply: Reply) -> None:
+    def _attached(self, place: Place, call_sid: str, reply: Reply) -> None:
         place.is_attaching = False
         is_outdated, place.is_outdated = place.is_outdated, False
         if isinstance(reply, Exception):
@@ -358,7 +285,7 @@ class Downlink:
             fields = map(scripts.batch_field, seqs)
             self._link.send(partial(_deleted, followed, seqs), b"HDEL", followed.keys.call, *fields)
 
-    def _say_detach(self, followed: _Followed, place: _Place) -> None:
+    def _say_detach(self, followed: Followed, place: Place) -> None:
         if self._link.is_up and place.detach:
             place.is_leaving = True
             on_reply = partial(self._detached, place, place.attach.call_sid)
@@ -368,7 +295,7 @@ class Downlink:
                 *scripts.detach_args(followed.keys, place.detach.epoch, self._identity.call_grace_ms),
             )
 
-    def _detached(self, place: _Place, call_sid: str, reply: Reply) -> None:
+    def _detached(self, place: Place, call_sid: str, reply: Reply) -> None:
         if isinstance(reply, Exception):
             place.is_leaving = False
             self._try_again("detach", reply, partial(self._detach_again, place))
@@ -383,18 +310,18 @@ class Downlink:
             log.error("redis refused a command", extra={"command": what, "why": getattr(error, "code", str(error))})
             self._loop.call_later(_RETRY_S, again)
 
-    def _attach_again(self, place: _Place) -> None:
+    def _attach_again(self, place: Place) -> None:
         followed = self._calls.get(place.attach.call_sid)
         if followed and place in followed.places.values():
             self._say_attach(followed, place)
 
-    def _detach_again(self, place: _Place) -> None:
+    def _detach_again(self, place: Place) -> None:
         followed = self._calls.get(place.attach.call_sid)
         if followed and place in followed.places.values():
             self._say_detach(followed, place)
 
 
-def _deleted(followed: _Followed, seqs: list[int], reply: Reply) -> None:
+def _deleted(followed: Followed, seqs: list[int], reply: Reply) -> None:
     if isinstance(reply, Exception):
         followed.undeleted.update(seqs)
 

@@ -12,7 +12,7 @@ from jambonz_gateway.delivery import Delivery
 from jambonz_gateway.effects import Attach, CloseSocket, Count, Detach, Effect, Forget, MarkAcked, Publish, Send
 from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks
 from jambonz_gateway.policy import NEVER, SessionPolicy
-from jambonz_gateway.reaping import Reaping
+from jambonz_gateway.reaping import GOING_AWAY, Reaping
 from jambonz_gateway.reconnection import Reconnection
 from jambonz_gateway.route import Attachment, Event, Known, Route
 from jambonz_shared import kinds, wire
@@ -28,9 +28,6 @@ from jambonz_shared.directive import (
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFrame
 
-# jambonz's own codes for the end of a call (PROTOCOL.md 1.3): 1000 normal, 1001 the first answer was unusable.
-_CODES_OF_THE_END: Final = frozenset({1000, 1001})
-_GOING_AWAY: Final = 1001
 _DRAIN_CODE: Final = 1012
 # A peer that keeps sending what jambonz never sends is not jambonz.
 _BAD_FRAMES_TOLERATED: Final = 10
@@ -246,11 +243,8 @@ class Session:
             effects += self._delivery.fall_back(owed, self.fallbacks, now_s)
         effects += self._reconnection.tick(now_s, self.fallbacks)
         effects += self._delivery.tick(now_s)
-        if now_s >= self._reaping.at_s:
-            # Not before the last hook has its ack (P1).
-            self._reaping.at_s = self._owed.next_deadline_s
-            if self._reaping.at_s == NEVER:
-                effects.append(self._close(1000 if self.is_over else 1008, self._reaping.reason))
+        if self._reaping.is_due(now_s, self._owed.next_deadline_s):
+            effects.append(self._close(1000 if self.is_over else 1008, self._reaping.reason))
         return self._settled(effects)
 
     def drain(self, now_s: float) -> list[Effect]:
@@ -259,17 +253,13 @@ class Session:
         return self._settled(self.tick(now_s))
 
     def closed(self, code: int, *, by_us: bool = False) -> list[Effect]:
-        """The websocket is gone; ``code`` is that of the close frame, 1006 without one.
-
-        Jambonz reconnects after a 1001 of ours, but its own 1001 is the end of the call (PROTOCOL.md 1.3).
-        """
+        """The websocket is gone; ``code`` is that of the close frame, 1006 without one."""
         if self._is_closed:
             return []
         self._is_closed = True
         effects: list[Effect] = [Count("hook_died")] * (self._owed.clear() + self._reconnection.clear())
         is_replaced = bool((route := self._routes.get(self.primary)) and route.is_passed_over)
-        is_end = code in _CODES_OF_THE_END and not (by_us and (code == _GOING_AWAY or is_replaced))
-        is_over = self.is_over or (is_end and not self._reaping.is_status_elsewhere)
+        is_over = self.is_over or self._reaping.is_end(code, by_us=by_us, is_replaced=is_replaced)
         for route in list(self._routes.values()):
             route.is_over = route.is_over or is_over
             self._leave(route, effects)
@@ -387,7 +377,7 @@ class Session:
         # jambonz holds one socket per line, so ours is half-open: it has reconnected elsewhere. A side line may have
         # been left for another url as well; without 1000 jambonz would open it again, against the newer one.
         route.live_epochs.discard(route.epoch)
-        code = 1000 if self.line == "side" else _GOING_AWAY
+        code = 1000 if self.line == "side" else GOING_AWAY
         return [Count("replaced"), self._close(code, "jambonz has opened another socket")]
 
     def _settled(self, effects: list[Effect]) -> list[Effect]:
