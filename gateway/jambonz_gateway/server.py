@@ -25,6 +25,7 @@ from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.wire import Reply
 from jambonz_shared.runtime.garbage import tune_garbage_collection
 from jambonz_shared.runtime.http import internal_http
+from jambonz_shared.runtime.rhythm import until_next_s
 from jambonz_shared.runtime.signals import Shutdown, reload_signal, shutdown_signals
 
 log = logging.getLogger(__name__)
@@ -219,8 +220,9 @@ class _Server:
     async def _beat(self) -> None:
         """Show life in Redis, from the moment it can be reached: who dies before its first beat is missed by nobody."""
         self._link.on_up(self._beat_once)
+        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self._settings.heartbeat_s)
+            await asyncio.sleep(until_next_s(loop.time(), self._settings.heartbeat_s))
             if self._link.is_up:
                 self._beat_once()
 

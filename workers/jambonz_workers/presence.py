@@ -15,6 +15,7 @@ from jambonz_shared.manifest import Manifest
 from jambonz_shared.redis import script
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import heartbeat_args, retire_args
+from jambonz_shared.runtime.rhythm import until_next_s
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +79,9 @@ class Presence:
     async def run(self) -> None:
         """Beat until cancelled."""
         assert self._manifest is not None
+        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self._settings.heartbeat_s)
+            await asyncio.sleep(until_next_s(loop.time(), self._settings.heartbeat_s))
             if self._link.is_up:
                 self._beat(self._manifest.app)
 

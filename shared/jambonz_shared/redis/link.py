@@ -1,4 +1,4 @@
-"""The hot path to Redis: commands gathered and written once per loop tick, any number in flight."""
+"""The hot path to Redis: the commands of a loop tick are gathered and written together, any number in flight."""
 
 import asyncio
 import logging
@@ -31,6 +31,10 @@ _YOUNG_S: Final = 10.0
 # Below zero, so that every command is over it: one comparison in the hot path tells both "down" and "full".
 _NO_ROOM: Final = -1
 
+# What is gathered goes out at the end of the loop tick, or when it is this much: a tick may handle hundreds of events,
+# and Redis and those it tells should not stand still meanwhile (docs/benchmarks/2026-11-21-hot-path.md).
+_GATHERED_MAX: Final = 64
+
 _PING: Final = pack_command((b"PING",))
 
 
@@ -50,8 +54,8 @@ class Link:
             Set it before ``run``.
         connects: Times the link came up.
         commands: Commands written.
-        linger_s: Least time between two writes: while many commands come, they wait so long for others, which spares
-            wake-ups of both sides; one that comes after a pause does not wait. Whole milliseconds; 0 never waits.
+        linger_s: Least time between two writes: while many commands come, they wait so long for others (64), which
+            spares wake-ups of both sides; one that comes after a pause does not. Whole milliseconds; 0 never waits.
     """
 
     def __init__(
@@ -159,7 +163,7 @@ class Link:
         self.script(partial(_settle, future), script, keys, args)
         return future
 
-    # The hot path: send -> _enqueue, once per tick _flush; _on_data -> callbacks.
+    # The hot path: send -> _enqueue, _flush at the end of the tick or when it is much; _on_data -> callbacks.
 
     def _enqueue(self, waiting: OnReply | tuple[OnReply, Script, bytes], packed: bytes) -> None:
         buffered_bytes = self._buffered_bytes + len(packed)
@@ -172,6 +176,8 @@ class Link:
             self._flush_soon()
         out.append(packed)
         self._waiting.append(waiting)
+        if len(out) >= _GATHERED_MAX:
+            self._flush()
 
     def _flush_soon(self) -> None:
         due_s = self._flushed_at_s + self.linger_s

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from jambonz_shared.redis.endpoint import CONNECT_LIMIT_S, Endpoint
 from jambonz_shared.redis.errors import LinkError, ResponseError, WireLost
 from jambonz_shared.runtime.backoff import Backoff
+from jambonz_shared.runtime.rhythm import until_next_s
 
 log = logging.getLogger(__name__)
 
@@ -131,12 +132,12 @@ class Wire(asyncio.Protocol):
     async def watch(self, on_tick: Callable[[], None]) -> NoReturn:
         """Call ``on_tick`` every ``TICK_S`` for as long as the connection lives.
 
-        The connections of a process tick together, so that an idle process is woken once for all of them.
+        The connections of a process tick together, and with its heartbeat, so that an idle one is woken once for all.
 
         Raises:
             WireLost: When it has ended. There is no other way out but cancellation.
         """
-        while not await self.lost_within(_until_tick_s(self._lost.get_loop().time())):
+        while not await self.lost_within(until_next_s(self._lost.get_loop().time(), TICK_S)):
             on_tick()
         raise WireLost(self._lost.result())
 
@@ -170,12 +171,6 @@ class Wire(asyncio.Protocol):
         self._lost.set_result(reason)
         if self._on_lost is not None:
             self._on_lost()
-
-
-def _until_tick_s(now_s: float) -> float:
-    """Return how long it is to the next tick; one that is near may be the last one, whose timer was early."""
-    wait_s = TICK_S - now_s % TICK_S
-    return wait_s if wait_s > TICK_S / 2 else wait_s + TICK_S
 
 
 async def keep_connected(
