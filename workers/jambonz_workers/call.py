@@ -125,6 +125,8 @@ class Call(Durable):
         if handling.is_acked:
             raise RuntimeError(f"call.ack(): {handling.event.hook or handling.event.kind!r} is answered already")
         self.check_verbs(verbs)
+        if verbs is not None:
+            self.note_model(verb_list(verbs))
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.commit_handling(handling, verbs, lambda error: settle(future, error))
         handling.is_acked = True
@@ -237,7 +239,10 @@ class Call(Durable):
             self._voice.hear(event)
 
     def observe(self, event: Event) -> None:
-        """Learn facts and status from an event."""
+        """Learn facts and status from an event of jambonz."""
+        if event.kind == TIMER:
+            # Its data are the application's, maybe those of an event long ago.
+            return
         facts = facts_after(self._facts, event)
         if facts is not None:
             self._facts = facts
@@ -351,6 +356,9 @@ class Call(Durable):
     def _save_aside(self) -> None:
         if self.handling is None:
             self._commit_aside([], ignore)
+        elif self._current() is None:
+            # Beside a handler, whose commit may come late, and whose failure must not take this back.
+            self._commit_aside([], ignore, self.state.own_changes())
 
     def _expect_transfer(self) -> None:
         self._office.expect_transfer(self)

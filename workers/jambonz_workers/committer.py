@@ -35,8 +35,8 @@ class Owner(Protocol):
     def lose(self, live: LiveCall, owner: str) -> None:
         """Let go of a call that another worker owns."""
 
-    def over(self, live: LiveCall) -> None:
-        """Let go of a call that has ended."""
+    def vanished(self, live: LiveCall) -> None:
+        """Let go of a call that Redis does not have any more."""
 
 
 class _Sent:
@@ -103,7 +103,7 @@ class Committer:
                 on_committed(live.call.over or CallLost(live.call.sid, owner))
             case Gone():
                 self._tally.commit("gone")
-                self._owner.over(live)
+                self._owner.vanished(live)
                 on_committed(CallGone(live.call.sid))
             case other:
                 assert_never(other)

@@ -26,6 +26,8 @@ class LiveCall:
         is_inherited: Another owner had handled events of it, and the application has not been told of the takeover.
             A notice may come without that: its first owner died before it had begun, or an adoption was repeated.
         renew_at_s: Loop time from which on the next commit renews the time to live of the Call.
+        is_detached: Its last Connection has left, as far as is known.
+        has_ended: The application's end handler has begun.
     """
 
     call: Call
@@ -37,6 +39,8 @@ class LiveCall:
     sent: dict[int, int] = field(default_factory=dict)
     is_inherited: bool = False
     renew_at_s: float = 0.0
+    is_detached: bool = False
+    has_ended: bool = False
 
     def wake_at(self, at_s: float, loop: asyncio.AbstractEventLoop, wake: "Callable[[LiveCall], None]") -> None:
         """Call ``wake`` at ``at_s``, unless it is called earlier anyway."""
@@ -56,6 +60,12 @@ class LiveCall:
             return False
         self.renew_at_s = now_s + self.ownership.ttl_ms / 4000
         return True
+
+
+def is_told_to_end() -> bool:
+    """Tell whether a ``CancelledError`` is meant for the running task, and not only for something that it awaits."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def started(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, name: str) -> asyncio.Task[None]:

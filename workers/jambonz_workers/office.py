@@ -138,6 +138,9 @@ class Office:
         if live and envelope.kind == TRANSFERRED:
             self._transferred(live, orjson.loads(envelope.body))
         elif live:
+            if envelope.kind == DETACHED:
+                # Not in its turn, which may be behind a handler that waits for jambonz.
+                self.recovery.without_sockets(live)
             self._runner.overhear(live.call, envelope)
 
     def _claimed(self, call_sid: str, answer: ClaimAnswer) -> None:
@@ -223,7 +226,9 @@ class Office:
                 await self._end(live, delivery)
                 return
             if envelope.kind == DETACHED:
-                self.recovery.without_sockets(live)
+                # It has come before the call was claimed.
+                if not live.is_detached:
+                    self.recovery.without_sockets(live)
                 self._commit_bare(call, envelope, on_committed)
                 return
             if envelope.kind == TRANSFERRED:
@@ -279,6 +284,7 @@ class Office:
             self._sweeper.settle(delivery)
             return
         call.cancel_works()
+        live.has_ended = True
         await self._runner.end(call, _bare_event(delivery.envelope))
         match await self._claims.end(live.ownership):
             case Ended() | Gone():
@@ -300,6 +306,25 @@ class Office:
         """Put an event of ours behind what waits in its call's mailbox."""
         # It came over no stream, so nothing is to be deleted.
         self.receive(Delivery(envelope, Entry(Source.INBOX, b"", 1), is_settled=True))
+
+    def vanished(self, live: LiveCall) -> None:
+        """Let go of a call that Redis does not have any more.
+
+        If it was left by jambonz, its grace time has run out behind a handler, and the application is told of the end.
+        """
+        task = live.task
+        self.over(live)
+        if live.is_detached and not live.has_ended:
+            live.has_ended = True
+            farewell = self._loop.create_task(self._farewell(live, task), name=live.call.sid)
+            self._stopping.add(farewell)
+            farewell.add_done_callback(self._stopping.discard)
+
+    async def _farewell(self, live: LiveCall, task: "asyncio.Task[None] | None") -> None:
+        if task:
+            # The handler that was running may clean up first.
+            await asyncio.wait([task])
+        await self._runner.end(live.call, _bare_event(notice(live.call.sid, ENDED, 0)))
 
     def over(self, live: LiveCall) -> None:
         """The call has ended: nothing of it stays here."""

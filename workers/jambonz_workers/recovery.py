@@ -87,7 +87,8 @@ class Recovery:
 
     def look_after(self, call_sid: str, wait_s: float) -> None:
         """Let go of a call if it is not ours any more ``wait_s`` from now."""
-        self._loop.call_later(wait_s, self._look_again, call_sid)
+        # A handler in a thread may say so.
+        self._loop.call_soon_threadsafe(self._loop.call_later, wait_s, self._look_again, call_sid)
 
     def _look_whose(self, live: LiveCall) -> None:
         if self._owner.live.get(live.call.sid) is live:
@@ -113,17 +114,34 @@ class Recovery:
 
     def without_sockets(self, live: LiveCall) -> None:
         """End a call if no Connection has come back after the grace time."""
-        self._loop.call_later(self._grace_s, self._look, live, partial(self._end_if_still, live))
+        live.is_detached = True
+        self._look(live, partial(self._wait, live))
+
+    def _wait(self, live: LiveCall, reply: Any) -> None:
+        if isinstance(reply, Exception):
+            # Redis is away: the gateways attach again when it is back, so wait without knowing.
+            self._look_later(live, b"")
+        elif int(reply[0] or 0) <= 0:
+            self._look_later(live, reply[1])
+        else:
+            live.is_detached = False
+
+    def _look_later(self, live: LiveCall, epoch: bytes | None) -> None:
+        self._loop.call_later(self._grace_s, self._look, live, partial(self._end_if_still, live, epoch))
 
     def _look(self, live: LiveCall, then: Callable[[Any], None]) -> None:
         if self._owner.live.get(live.call.sid) is live:
-            self._link.send(then, b"HGET", live.ownership.call.call, b"live")
+            self._link.send(then, b"HMGET", live.ownership.call.call, b"live", b"epoch")
 
-    def _end_if_still(self, live: LiveCall, reply: Any) -> None:
+    def _end_if_still(self, live: LiveCall, epoch: bytes | None, reply: Any) -> None:
         if isinstance(reply, Exception):
-            # Redis is away: the gateways attach again when it is back, so begin to wait anew.
             self.without_sockets(live)
-        elif int(reply or 0) <= 0:
+        elif int(reply[0] or 0) > 0:
+            live.is_detached = False
+        elif reply[1] and reply[1] != epoch:
+            # There was a Connection meanwhile: its loss has a grace time of its own.
+            self._look_later(live, reply[1])
+        else:
             log.info("call ended: jambonz has not reconnected", extra={"call_sid": live.call.sid})
             self._owner.end(live)
 

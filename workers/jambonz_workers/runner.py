@@ -1,5 +1,6 @@
 """Runs an app's handlers and commits what they did; the same for the worker and for tests."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -13,6 +14,7 @@ from jambonz_workers.event import Event
 from jambonz_workers.facts import BEGUN
 from jambonz_workers.handling import Handling, OnCommitted
 from jambonz_workers.incoming import event_of
+from jambonz_workers.live import is_told_to_end
 from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.phase import HEARD
 from jambonz_workers.routing import Handler, Late, Route
@@ -213,10 +215,21 @@ class Runner:
         call.commit_event(event, [bare_ack(event, verbs, call.new_id)], [], on_committed)
 
     async def _invoke(self, handler: Handler, *arguments: Any) -> object:
+        """Run a function of the app.
+
+        Raises:
+            RuntimeError: If it awaits what somebody else has cancelled: as ``CancelledError`` that would end its call's
+                own task, and no event of the call would run any more.
+        """
         taken = arguments[: handler.arity]
-        if handler.is_async:
+        if not handler.is_async:
+            return await self._threads.run(handler.function, *taken)
+        try:
             return await handler.function(*taken)
-        return await self._threads.run(handler.function, *taken)
+        except asyncio.CancelledError as error:
+            if is_told_to_end():
+                raise
+            raise RuntimeError("what the handler awaited was cancelled") from error
 
     def _warn_once(self, key: str, text: str, event: Event) -> None:
         # Hooks may carry ids (PROTOCOL.md P47), so what is remembered needs a limit.

@@ -4,7 +4,7 @@ Redis holds one JSON text per field. Fields are decoded when first read; at a co
 touched is encoded again and compared with what Redis holds, so a change deep inside a list is seen too.
 """
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Final
 
 import orjson
@@ -98,11 +98,21 @@ class CallState(MutableMapping[str, Any]):
         if not self._values:
             # With every event.
             return changed
-        for name, value in self._values.items():
+        self._note_changes(self._values, changed)
+        return changed
+
+    def own_changes(self) -> StateChanges:
+        """Return those of the fields that applications do not see."""
+        changed: StateChanges = []
+        self._note_changes([name for name in self._values if name.startswith(RESERVED)], changed)
+        return changed
+
+    def _note_changes(self, names: Iterable[str], changed: StateChanges) -> None:
+        for name in names:
+            value = self._values[name]
             json = b"" if value is _DELETED else _encode(name, value)
             if json != self._stored.get(name, b""):
                 changed.append((name, json))
-        return changed
 
     def committed(self, changes: StateChanges) -> None:
         """Take ``changes`` as stored."""

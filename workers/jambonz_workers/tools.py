@@ -9,8 +9,10 @@ from typing import Any, Final, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from jambonz_shared.errors import MessageTooBig
 from jambonz_workers.call import Call
 from jambonz_workers.event import Event
+from jambonz_workers.live import is_told_to_end
 from jambonz_workers.routing import Handler
 from jambonz_workers.tool_answers import Asked, Told, answer_of, asked_in
 
@@ -18,6 +20,9 @@ log = logging.getLogger(__name__)
 
 # A caller on the line hears silence meanwhile, and the call's other events wait.
 TOOL_S: Final = 8.0
+
+_FAILED: Final = Told("the tool failed", is_error=True)
+_TOO_BIG: Final = Told("the result is too big to be told", is_error=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +100,14 @@ class Toolbox:
         """Run what an event asks for, and send one answer in the shape of the running model."""
         asked = asked_in(event)
         told = await asyncio.gather(*(self._run(call, one) for one in asked))
-        data = answer_of(event.kind, call.model_vendor, list(zip(asked, told, strict=True)))
         tool_call_id = event.data.get("tool_call_id")
-        call.tool_output(tool_call_id if isinstance(tool_call_id, str) else asked[0].tool_call_id, data)
+        answers = tool_call_id if isinstance(tool_call_id, str) else asked[0].tool_call_id
+        try:
+            call.tool_output(answers, answer_of(event.kind, call.model_vendor, list(zip(asked, told, strict=True))))
+        except MessageTooBig as error:
+            log.error("%s", error, extra={"call_sid": call.sid, "tool": ", ".join(one.name for one in asked)})
+            refused = [(one, _TOO_BIG) for one in asked]
+            call.tool_output(answers, answer_of(event.kind, call.model_vendor, refused))
 
     async def _run(self, call: Call, asked: Asked) -> Told:
         tool = self.tools.get(asked.name)
@@ -122,12 +132,18 @@ class Toolbox:
         except TimeoutError:
             if not limit.expired():
                 log.exception("tool failed", extra=extra)
-                return Told("the tool failed", is_error=True)
+                return _FAILED
             log.warning("tool took too long", extra=extra)
             return Told(f"the tool did not answer within {tool.timeout_s:g} s", is_error=True)
+        except asyncio.CancelledError:
+            # That of a thread tells that the worker stops.
+            if is_told_to_end() or not inspect.iscoroutinefunction(tool.function):
+                raise
+            log.exception("tool failed: what it awaited was cancelled", extra=extra)
+            return _FAILED
         except Exception:
             log.exception("tool failed", extra=extra)
-            return Told("the tool failed", is_error=True)
+            return _FAILED
         return told
 
 

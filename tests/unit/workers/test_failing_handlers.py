@@ -1,5 +1,7 @@
 """What becomes of a hook whose handler fails, or returns what cannot be sent. Through AppClient."""
 
+import asyncio
+
 import pytest
 
 from jambonz_workers import App, Call, Event, MessageTooBig
@@ -125,3 +127,48 @@ async def test_a_state_json_cannot_hold_is_an_error_of_the_handler() -> None:
         assert (await client.hook("/a")).verbs == []
         assert client.state == {}
     assert "call.state['seen']" in seen[0]
+
+
+def cancelled_elsewhere() -> "asyncio.Future[None]":
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.cancel()
+    return future
+
+
+async def test_what_a_handler_awaits_may_be_cancelled_by_others(caplog: pytest.LogCaptureFixture) -> None:
+    """A barge-in cancels a search that the handler awaits: the handler fails, and its call goes on."""
+    app = App()
+
+    @app.hook("/ask")
+    async def ask(call: Call) -> None:
+        await cancelled_elsewhere()
+
+    @app.on_end
+    async def end(call: Call) -> None:
+        await cancelled_elsewhere()
+
+    async with AppClient(app) as client:
+        assert await client.hook("/ask") == Reaction([])
+        await client.end()
+    failures = [record for record in caplog.records if record.exc_info]
+    assert [record.message for record in failures] == ["handler failed", "end handler failed"]
+    assert "what the handler awaited was cancelled" in str(failures[0].exc_info)
+
+
+async def test_error_handler_is_asked_about_what_was_cancelled() -> None:
+    """As of any other failure; and may fail the same way."""
+    app = App()
+
+    @app.hook("/ask")
+    async def ask(call: Call) -> None:
+        await cancelled_elsewhere()
+
+    @app.on_error
+    async def failed(call: Call, event: Event, error: Exception) -> object:
+        if "again" in event.data:
+            await cancelled_elsewhere()
+        return [{"verb": "say", "text": type(error).__name__}]
+
+    async with AppClient(app) as client:
+        assert (await client.hook("/ask")).verbs == [{"verb": "say", "text": "RuntimeError"}]
+        assert await client.hook("/ask", {"again": True}) == Reaction([])

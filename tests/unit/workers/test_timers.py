@@ -186,3 +186,55 @@ async def test_mistakes_are_told_at_once() -> None:
             client.call.after(1, "x")
         with pytest.raises(TypeError, match="timer data"):
             client.call.after(1, "/x", {"x": object()})
+
+
+async def test_data_of_a_timer_tell_nothing_of_the_call() -> None:
+    """An application may keep an event as it was; the call has moved on since."""
+    app = App()
+
+    @app.on("call:status")
+    async def status(call: Call, event: Event) -> None:
+        if event.data["call_status"] == "ringing":
+            call.after(60, "/check", event.data)
+
+    @app.hook("/check")
+    async def check(call: Call) -> None:
+        call.state["status"] = call.status
+
+    async with AppClient(app) as client:
+        await client.send("call:status", {"call_status": "ringing"})
+        await client.send("call:status", {"call_status": "in-progress"})
+        await client.fire("/check")
+        assert client.state["status"] == "in-progress"
+
+
+async def test_timer_that_background_work_has_set_outlives_a_handler_that_fails() -> None:
+    """The work has been given its id, and knows nothing of the handler."""
+    app = App()
+    go, is_set = asyncio.Event(), asyncio.Event()
+
+    async def beside(call: Call) -> None:
+        await go.wait()
+        call.after(60, "/remind")
+        is_set.set()
+
+    @app.hook("/start")
+    async def start(call: Call) -> None:
+        call.spawn(beside(call))
+
+    @app.hook("/fails")
+    async def fails(call: Call) -> None:
+        go.set()
+        await is_set.wait()
+        raise RuntimeError
+
+    @app.hook("/remind")
+    async def remind(call: Call) -> None:
+        call.state["reminded"] = True
+
+    async with AppClient(app) as client:
+        await client.hook("/start")
+        await client.hook("/fails")
+        await client.settle()
+        await client.fire("/remind")
+        assert client.state == {"reminded": True}

@@ -35,6 +35,16 @@ def shop() -> App:
     async def times_out_itself() -> None:
         raise TimeoutError
 
+    @app.tool("cancelled")
+    async def cancelled() -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    @app.tool("long")
+    async def long() -> str:
+        return "x" * 30_000
+
     @app.tool("not_json")
     async def not_json() -> object:
         return object()
@@ -131,6 +141,8 @@ async def test_google_gets_one_answer_for_all_its_calls() -> None:
         pytest.param("slow", {}, "did not answer within 0.01 s", id="too_slow"),
         pytest.param("fails", {}, "the tool failed", id="raises"),
         pytest.param("times_out_itself", {}, "the tool failed", id="a_timeout_of_its_own"),
+        pytest.param("cancelled", {}, "the tool failed", id="what_it_awaits_is_cancelled"),
+        pytest.param("long", {}, "the result is too big to be told", id="over_24_000_bytes"),
         pytest.param("not_json", {}, "the tool failed", id="no_json"),
     ],
 )
@@ -235,3 +247,18 @@ def test_routers_bring_their_tools() -> None:
 
     app.include(router)
     assert list(app.toolbox.tools) == ["colour"]
+
+
+async def test_vendor_of_an_early_answer_is_remembered() -> None:
+    """`call.ack` starts the model as well as what a handler returns."""
+    app = shop()
+
+    @app.hook("/early")
+    async def early(call: Call) -> None:
+        await call.ack({"verb": "llm", "vendor": "google"})
+
+    async with AppClient(app) as client:
+        await client.hook("/early")
+        asked = {"id": "t1", "name": "find_order", "args": {"order_no": "A-77"}}
+        reaction = await client.send("llm:tool-call", {"tool_call_id": "t1", "function_calls": [asked]})
+        assert "toolResponse" in reaction.commands[0]["data"]
