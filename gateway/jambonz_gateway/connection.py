@@ -10,7 +10,7 @@ from websockets.protocol import Protocol, State
 from websockets.server import ServerProtocol
 
 from jambonz_gateway import core as cores
-from jambonz_gateway.effects import Effect
+from jambonz_gateway.effects import Effect, ReadLog
 from jambonz_gateway.frames import FRAMES_PER_TURN, HEADER_BYTES, PING, PONG, frame_length, text_frame, text_of
 from jambonz_gateway.handshake import Answer, Welcome
 from jambonz_gateway.policy import NEVER
@@ -202,10 +202,10 @@ class Connection:
         if self.session:
             self._perform(self.session.resubscribed(call_sid))
 
-    def log_read(self, call_sid: str, entries: list[tuple[int, bytes]], covers: int) -> None:
+    def log_read(self, wanted: ReadLog, entries: list[tuple[int, bytes]]) -> None:
         """See ``Session.log_read``."""
         if self.session:
-            self._perform(self.session.log_read(call_sid, entries, self._loop.time(), covers))
+            self._perform(self.session.log_read(wanted, entries, self._loop.time()))
 
     def detached(self, call_sid: str, connections_left: int) -> None:
         """See ``Session.detached``."""

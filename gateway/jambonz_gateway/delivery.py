@@ -101,6 +101,13 @@ class Delivery:
             self._done_with(route, seq, effects)
         return effects
 
+    def attached(self, call_sid: str, *, is_acked: bool) -> list[Effect]:
+        """Compare with Redis whether ``session:new`` is acked: its ack may have been read while Redis was away."""
+        if self.is_acked and not is_acked:
+            return [MarkAcked(call_sid)]
+        self.is_acked = is_acked
+        return []
+
     def shut_gate(self) -> None:
         """Hold commands: jambonz would lose them before its answer to ``session:new`` (PROTOCOL.md 2.4)."""
         self._gate_opens_at_s = NEVER

@@ -110,7 +110,13 @@ class Downlink:
     def mark_acked(self, call_sid: str) -> None:
         """Remember that ``session:new`` is acked."""
         if followed := self._calls.get(call_sid):
-            self._link.script(_ignore, script.ACKED, *scripts.acked_args(followed.keys))
+            on_reply = partial(self._marked_acked, call_sid)
+            self._link.script(on_reply, script.ACKED, *scripts.acked_args(followed.keys))
+
+    def _marked_acked(self, call_sid: str, reply: Reply) -> None:
+        # A Call that is not there yet (0) learns it with its attachment.
+        if isinstance(reply, Exception):
+            self._try_again("acked", reply, partial(self.mark_acked, call_sid))
 
     def report(self, report: Report) -> None:
         """Publish an Outcome; who waits for it has a time limit of its own."""
@@ -203,9 +209,6 @@ class Downlink:
         place.is_attaching = not place.epoch
         on_reply = partial(self._attached, place, call_sid)
         self._link.script(on_reply, script.ATTACH, *scripts.attach_args(followed.keys, attach))
-        if place.epoch and known.is_acked:
-            # A Redis that lost its last second may still have the Call, but not this.
-            self.mark_acked(call_sid)
 
     def _attached(self, place: Place, call_sid: str, reply: Reply) -> None:
         place.is_attaching = False
@@ -272,7 +275,7 @@ class Downlink:
             # If the link is down everything is attached again when it is back, and then the log is read.
             self._try_again("read_log", reply, partial(self.read_log, holder, wanted))
             return
-        holder.log_read(wanted.call_sid, scripts.undelivered_reply(reply), wanted.covers)
+        holder.log_read(wanted, scripts.undelivered_reply(reply))
 
     def _flush_deletes(self) -> None:
         deleting, self._deleting = self._deleting, {}

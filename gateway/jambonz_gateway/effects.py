@@ -66,7 +66,7 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class ReadLog:
-    """Read the call log after ``after_seq``; answer with ``Session.log_read`` and the same ``covers``.
+    """Read the call log after ``after_seq``; answer with ``Session.log_read`` and this very object.
 
     ``covers`` is the newest batch that was known when it was asked for: one that is missing in the answer has been
     delivered by another Connection.

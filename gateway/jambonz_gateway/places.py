@@ -2,7 +2,7 @@
 
 from typing import Final, Protocol
 
-from jambonz_gateway.effects import Attach, Detach
+from jambonz_gateway.effects import Attach, Detach, ReadLog
 from jambonz_gateway.route import Attachment, Known
 from jambonz_shared.directive import ChannelMessage
 from jambonz_shared.redis.scripts import CallKeys
@@ -33,7 +33,7 @@ class Holder(Protocol):
     def resubscribed(self, call_sid: str) -> None:
         """Messages of the call channel may have been lost."""
 
-    def log_read(self, call_sid: str, entries: list[tuple[int, bytes]], covers: int) -> None:
+    def log_read(self, wanted: ReadLog, entries: list[tuple[int, bytes]]) -> None:
         """What the log holds."""
 
     def detached(self, call_sid: str, connections_left: int) -> None:

@@ -74,20 +74,29 @@ class Known:
 
 @dataclass(init=False, slots=True)
 class Event:
-    """A message that has no number yet: it gets one when it is published, so that numbers have no holes."""
+    """A message that has no number yet: it gets one when it is published, so that numbers have no holes.
+
+    Attributes:
+        is_acked: Answered here as soon as it came, whoever handles it; the worker must not ack it.
+        is_answered: The deadline guard has answered it before it was published, so that is not to be repeated.
+    """
 
     kind: str
     msgid: str
     received_at_ms: int
     is_acked: bool
     body: bytes
+    is_answered: bool = False
 
-    def __init__(self, kind: str, msgid: str, received_at_ms: int, is_acked: bool, body: bytes) -> None:
+    def __init__(
+        self, kind: str, msgid: str, received_at_ms: int, is_acked: bool, body: bytes, is_answered: bool = False
+    ) -> None:
         self.kind = kind
         self.msgid = msgid
         self.received_at_ms = received_at_ms
         self.is_acked = is_acked
         self.body = body
+        self.is_answered = is_answered
 
 
 class Route:
@@ -99,8 +108,8 @@ class Route:
 
     __slots__ = (
         "_fence", "_held", "_hooks", "_is_offered", "_n", "_offer_to", "_reading", "_reads_again",
-        "_returned", "_seen_seq", "announced", "asked_seq", "call_sid", "delivered_seq", "epoch", "held_bytes",
-        "is_over", "is_passed_over", "is_side", "live_epochs", "owner",
+        "_returned", "_seen_seq", "announced", "asked", "call_sid", "delivered_seq", "epoch", "held_bytes", "is_over",
+        "is_passed_over", "is_side", "live_epochs", "owner",
     )  # fmt: skip
 
     def __init__(self, call_sid: str, *, offer_to: str = "", is_side: bool = False) -> None:
@@ -127,7 +136,8 @@ class Route:
         self._reading = False
         self._reads_again = False
         self._seen_seq = 0
-        self.asked_seq = 0
+        # The reading that is under way, or was the last.
+        self.asked = ReadLog(call_sid, 0, 0)
 
     @property
     def is_newest(self) -> bool:
@@ -210,7 +220,9 @@ class Route:
 
     def answered(self, msgid: str) -> None:
         """A Hook has its ack: it need not be published again."""
-        self._hooks.pop(msgid, None)
+        if self._hooks.pop(msgid, None) is None:
+            for event in self._held:
+                event.is_answered = event.is_answered or event.msgid == msgid
 
     def farewell(self, now_ms: int, gateway_id: str) -> Iterator[Effect]:
         """Publish, behind everything else, that the Call is over, or that no Connection of it is left."""
@@ -232,22 +244,22 @@ class Route:
             self._reads_again = self._reads_again or not is_certain
         elif self.epoch and (self._seen_seq > self.delivered_seq or not is_certain):
             self._reading = True
-            self.asked_seq = self._seen_seq
-            yield ReadLog(self.call_sid, self.delivered_seq, self._seen_seq)
+            self.asked = ReadLog(self.call_sid, self.delivered_seq, self._seen_seq)
+            yield self.asked
 
     def reread_log(self) -> Iterator[Effect]:
         """Ask for the whole log: batches that were another Connection's to deliver are ours now."""
         self.delivered_seq = 0
+        self._reading = False
         yield from self.read_log()
 
-    def log_was_read(self, covers: int) -> Iterator[Effect]:
-        """End the reading. What it covers and what did not come has been delivered by another Connection.
+    def is_outdated(self, wanted: ReadLog) -> bool:
+        """Tell whether a later reading is under way, which may begin earlier and cover more: only its answer counts."""
+        return self._reading and wanted is not self.asked
 
-        Attached again, a log may be read twice at a time: an earlier answer covers less and does not end the later.
-        """
-        self.delivered_seq = max(self.delivered_seq, covers)
-        if covers < self.asked_seq:
-            return
+    def log_was_read(self) -> Iterator[Effect]:
+        """End the reading. What it covers and what did not come has been delivered by another Connection."""
+        self.delivered_seq = max(self.delivered_seq, self.asked.covers)
         self._reading = False
         reads_again, self._reads_again = self._reads_again, False
         yield from self.read_log(is_certain=not reads_again)
@@ -273,7 +285,7 @@ class Route:
             self.call_sid, self.epoch, self._n, event.kind, event.msgid,
             event.received_at_ms, gateway_id, event.is_acked, event.body,
         )  # fmt: skip
-        if not event.is_acked and event.kind in kinds.HOOKS:
+        if not event.is_acked and not event.is_answered and event.kind in kinds.HOOKS:
             self._hooks[event.msgid] = envelope
         return envelope
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final, assert_never
 
 from jambonz_gateway.delivery import Delivery
-from jambonz_gateway.effects import Attach, CloseSocket, Count, Detach, Effect, Forget, MarkAcked, Publish, Send
+from jambonz_gateway.effects import Attach, CloseSocket, Count, Detach, Effect, Forget, Publish, ReadLog, Send
 from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks
 from jambonz_gateway.policy import NEVER, SessionPolicy
 from jambonz_gateway.reaping import GOING_AWAY, Reaping
@@ -138,8 +138,6 @@ class Session:
             return effects + self._keep_unbound(event)
         if not self.line:
             self._bind(head, now_s, effects)
-        if head.kind == kinds.SESSION_ADULTING.name:
-            effects.append(MarkAcked(call_sid))
         route = self._route(call_sid, effects)
         if route is None:
             return effects
@@ -168,7 +166,7 @@ class Session:
         effects = list(route.attached(attachment, self.gateway_id, may_begin=self._reconnection.is_owed))
         if call_sid == self.primary:
             self._reaping.attached(was_acked=attachment.is_acked and not self._delivery.is_acked)
-            self._delivery.is_acked = self._delivery.is_acked or attachment.is_acked
+            effects += self._delivery.attached(call_sid, is_acked=attachment.is_acked)
             effects = [*self._reconnection.attached(attachment), *effects]
         announced, route.announced = route.announced, []
         for notice in announced:
@@ -211,17 +209,17 @@ class Session:
         route = self._routes.get(call_sid)
         return list(route.read_log(is_certain=False)) if route and not self._is_closed else []
 
-    def log_read(self, call_sid: str, entries: Iterable[tuple[int, bytes]], now_s: float, covers: int) -> list[Effect]:
-        """Take what ``ReadLog`` found: ``(seq, batch)`` in order, and its ``covers``."""
-        route = self._routes.get(call_sid)
-        if route is None:
+    def log_read(self, wanted: ReadLog, entries: Iterable[tuple[int, bytes]], now_s: float) -> list[Effect]:
+        """Take what ``wanted`` found: ``(seq, batch)`` in order."""
+        route = self._routes.get(wanted.call_sid)
+        if route is None or route.is_outdated(wanted):
             return []
         effects: list[Effect] = []
         if not self._is_closed:
             for seq, raw in entries:
                 if seq > route.delivered_seq:
                     effects += self._delivery.batch(route, seq, raw, now_s)
-        effects += route.log_was_read(covers)
+        effects += route.log_was_read()
         return self._settled(effects)
 
     def returned(self, worker_id: str, envelope: Envelope) -> list[Effect]:

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from jambonz_gateway.downlink import HELD_TTL_S, Downlink, Identity
-from jambonz_gateway.effects import Attach, Detach
+from jambonz_gateway.effects import Attach, Detach, ReadLog
 from jambonz_gateway.metrics import Metrics
 from jambonz_gateway.route import Attachment, Known
 from jambonz_shared.directive import ChannelMessage
@@ -53,7 +53,7 @@ class Holder:
     def resubscribed(self, call_sid: str) -> None:
         """Nothing that matters here."""
 
-    def log_read(self, call_sid: str, entries: list[tuple[int, bytes]], covers: int) -> None:
+    def log_read(self, wanted: ReadLog, entries: list[tuple[int, bytes]]) -> None:
         """Nothing that matters here."""
 
 

@@ -1,5 +1,7 @@
 """Calls of a gateway that is cut off from Redis, or whose Redis is full or has forgotten them."""
 
+import pytest
+
 from jambonz_shared.directive import Ack
 from tests.conditions import until
 from tests.integration.gateway.gateways import (
@@ -120,4 +122,39 @@ async def test_redis_without_memory_is_waited_for(redis_url: str, worker: Worker
             await worker.redis.config_set("maxmemory", 0)
         [envelope] = await worker.takes(KEYS.inbox(WORKER))
         assert (envelope.n, envelope.kind) == (3, "verb:status")
+        await finished(jambonz, worker)
+
+
+@pytest.mark.parametrize("is_attached", [False, True])
+async def test_ack_that_redis_could_not_note_is_noted_later(
+    redis_url: str, worker: Worker, *, is_attached: bool
+) -> None:
+    """The caller has heard the fallback; the next socket of the call must not get the application again, after 4 s."""
+
+    async def is_noted() -> bool:
+        return await worker.redis.hget(KEYS.call("call-1"), "acked") == b"1"
+
+    async with gateway(redis_url) as running, caller(running.url + "/", "call-1") as jambonz:
+        if not is_attached:
+            await worker.redis.config_set("maxmemory", 1)
+        try:
+            msgid = await jambonz.says("session:new", direction="inbound")
+            if is_attached:
+                await worker.takes(DISPATCH)
+                await worker.claims("call-1")
+                await worker.redis.config_set("maxmemory", 1)
+            assert (await jambonz.hears())["msgid"] == msgid
+            failures = await running.metric("jambonz_gateway_failures_total")
+
+            async def was_refused() -> bool:
+                return await running.metric("jambonz_gateway_failures_total") > failures
+
+            await until(was_refused, "it was refused since")
+            assert not await is_noted()
+        finally:
+            await worker.redis.config_set("maxmemory", 0)
+        if not is_attached:
+            await worker.takes(DISPATCH)
+            await worker.claims("call-1")
+        await until(is_noted, "it is noted")
         await finished(jambonz, worker)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from jambonz_gateway.effects import CloseSocket, Count, Effect, Publish, Report, Send
+from jambonz_gateway.effects import CloseSocket, Count, Effect, Publish, ReadLog, Report, Send
 from jambonz_gateway.owed import Fallbacks
 from jambonz_gateway.policy import SessionPolicy
 from jambonz_gateway.route import Attachment
@@ -134,12 +134,12 @@ class Bench:
     def log(self, *entries: tuple[int, list[Directive]], call_sid: str = CALL) -> list[Effect]:
         """Answer the last ReadLog."""
         route = self.session.routes.get(call_sid)
-        return self.answer(route.asked_seq if route else 0, *entries, call_sid=call_sid)
+        return self.answer(route.asked if route else ReadLog(call_sid, 0, 0), *entries)
 
-    def answer(self, covers: int, *entries: tuple[int, list[Directive]], call_sid: str = CALL) -> list[Effect]:
-        """Answer the ReadLog that covers so much."""
+    def answer(self, wanted: ReadLog, *entries: tuple[int, list[Directive]]) -> list[Effect]:
+        """Answer one of several ReadLogs."""
         batches = [(seq, encode_batch(directives)) for seq, directives in entries]
-        return self.session.log_read(call_sid, batches, self.now_s, covers)
+        return self.session.log_read(wanted, batches, self.now_s)
 
     def owner(self, worker_id: str = WORKER, fence: int = 1, call_sid: str = CALL) -> list[Effect]:
         """Let a worker claim the Call; empty: let it lose its owner."""

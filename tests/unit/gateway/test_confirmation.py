@@ -128,3 +128,13 @@ def test_second_session_new_lets_the_first_count() -> None:
     bench.hears(session_new("again"))
     assert Delivered(CALL, 1) in bench.batch(2, ack("d2", "again"))
     assert bench.pong() == [MarkAcked(CALL), Delivered(CALL, 2)]
+
+
+def test_ack_that_was_read_while_the_call_was_being_attached_is_marked_with_the_attachment() -> None:
+    """Redis was away, the guard has answered; on the next socket session:reconnect must be acked at once."""
+    bench = Bench(policy=PATIENT)
+    bench.hears(session_new())
+    bench.later(4.0)
+    assert MarkAcked(CALL) in bench.pong()
+    assert MarkAcked(CALL) in bench.attached()
+    assert MarkAcked(CALL) not in bench.attached(is_acked=True, existed=True)

@@ -5,7 +5,7 @@ import pytest
 from jambonz_gateway.effects import Delivered, ReadLog
 from jambonz_gateway.policy import NEVER
 from jambonz_gateway.route import Known
-from jambonz_shared.directive import BatchSent, CallEnded, Close, Command
+from jambonz_shared.directive import BatchSent, CallEnded, Close, Command, Directive
 from jambonz_shared.wire import MAX_MESSAGE_BYTES
 from tests.unit.gateway.sessions import (
     CALL,
@@ -26,6 +26,10 @@ from tests.unit.gateway.sessions import (
     sent,
     session_new,
 )
+
+
+def batch_of(seq: int) -> tuple[int, list[Directive]]:
+    return seq, [command(f"c{seq}", str(seq))]
 
 
 def test_missing_batch_is_read_from_the_log() -> None:
@@ -91,12 +95,39 @@ def test_answer_to_an_earlier_reading_does_not_end_a_later_one() -> None:
     """Attached again, a log is read twice at a time: what the first answer lacks must come with the second (P4)."""
     bench = running_call()
     bench.session.resubscribed(CALL)
-    earlier = bench.session.routes[CALL].asked_seq
+    earlier = bench.session.routes[CALL].asked
     bench.attached(owner=WORKER, fence=1, seq=3, existed=True)
-    assert bench.session.routes[CALL].asked_seq == 3
-    assert commands(bench.answer(earlier, (2, [command("c2", "two")]))) == ["two"]
+    assert bench.session.routes[CALL].asked.covers == 3
+    two, three, four = (batch_of(seq) for seq in (2, 3, 4))
+    assert bench.answer(earlier, two) == []
     assert commands(bench.batch(4, command("c4", "too early"))) == []
-    assert commands(bench.log((3, [command("c3", "three")]), (4, [command("c4", "four")]))) == ["three", "four"]
+    assert commands(bench.log(two, three, four)) == ["2", "3", "4"]
+
+
+def test_connection_that_has_left_leaves_its_batches_also_while_a_log_is_read() -> None:
+    """They lie before the cursor of that reading."""
+    bench = running_call()
+    bench.newer(line="left")
+    two, three, four = (batch_of(seq) for seq in (2, 3, 4))
+    bench.batch(two[0], *two[1])
+    assert ReadLog(CALL, 2) in bench.batch(four[0], *four[1])
+    earlier = bench.session.routes[CALL].asked
+    assert ReadLog(CALL, 0) in bench.left()
+    assert bench.answer(earlier, three, four) == []
+    assert commands(bench.log(two, three, four)) == ["2", "3", "4"]
+
+
+def test_connection_that_has_left_unnoticed_leaves_its_batches_to_a_second_reading() -> None:
+    """Channels and link were away: the first reading begins at the old cursor, before Redis tells who left."""
+    bench = running_call()
+    bench.newer(line="left")
+    two = batch_of(2)
+    bench.batch(two[0], *two[1])
+    assert bench.session.resubscribed(CALL) == [ReadLog(CALL, 2)]
+    earlier = bench.session.routes[CALL].asked
+    assert ReadLog(CALL, 0) in bench.attached(owner=WORKER, fence=1, seq=2, existed=True)
+    assert bench.answer(earlier) == []
+    assert commands(bench.log(two)) == ["2"]
 
 
 def test_batch_nobody_can_read_is_skipped_and_counted() -> None:

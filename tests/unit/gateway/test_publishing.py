@@ -12,6 +12,7 @@ from tests.unit.gateway.sessions import (
     Bench,
     Published,
     ack,
+    acks,
     attached_call,
     counted,
     hook,
@@ -252,3 +253,15 @@ def test_older_answer_to_attach_does_not_take_the_owner_away() -> None:
     bench.hears(session_new())
     bench.owner("worker-2", fence=9)
     assert numbers(bench.attached(existed=True, fence=0)) == [("worker-2", 1)]
+
+
+def test_hook_that_was_answered_before_it_could_be_published_is_published_once() -> None:
+    """Its owner had died; attached again, nothing is said again that nobody waits for, and nothing is kept."""
+    bench = running_call()
+    bench.owner("", 2)
+    bench.hears(status("in-progress"))
+    bench.hears(hook("m1"))
+    assert list(acks(bench.later(4.0))) == ["m1"]
+    assert "m1" in [it.msgid for it in published(bench.owner("worker-2", 3))]
+    bench.batch(2, ack("d", "m1"))
+    assert published(bench.attached(owner="worker-2", fence=3, seq=2, existed=True, is_acked=True)) == []

@@ -289,11 +289,11 @@ def test_inherited_deadline_is_kept_beside_other_hooks() -> None:
     assert list(acks(bench.later(0.2))) == ["m1"]
 
 
-def test_adulting_is_marked_acked_when_its_call_is_attached() -> None:
-    """Before that there is nothing in Redis to mark."""
+def test_call_of_an_adulting_socket_is_acked_from_its_attachment_on() -> None:
+    """Its first hook is answered here and at once; before the attachment there is nothing in Redis to mark."""
     bench = Bench()
-    effects = bench.hears(message("session:adulting", "m1", top=None))
-    assert effects.index(MarkAcked(CALL)) > effects.index(Attach(CALL, "side", is_reconnect=False))
+    assert Attach(CALL, "side", is_reconnect=False) in bench.hears(message("session:adulting", "m1", top=None))
+    assert bench.session.known(CALL).is_acked
 
 
 def test_what_follows_the_reconnect_of_an_unknown_call_stays_what_it_is() -> None:

@@ -184,7 +184,7 @@ class Weather(RuleBasedStateMachine):
     def tells_the_log(self) -> None:
         wanted = self.reading.pop(0)
         entries = [(s, raw) for s, raw in sorted(self.log[wanted.call_sid].items()) if s > wanted.after_seq]
-        self.carry_out(self.session.log_read(wanted.call_sid, entries, self.now_s, wanted.covers))
+        self.carry_out(self.session.log_read(wanted, entries, self.now_s))
 
     @precondition(lambda self: self.detaching)
     @rule(left=st.integers(-1, 1))

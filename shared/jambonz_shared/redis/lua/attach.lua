@@ -78,8 +78,8 @@ if existed == 0 and epoch_known > 0 then
 end
 
 local owner, fence, acked = old[3] or '', tonumber(old[4] or 0), tonumber(old[6] or 0)
+acked = math.max(acked, tonumber(ARGV[11]))
 if epoch_known > 0 then
-  acked = math.max(acked, tonumber(ARGV[11]))
   if tonumber(ARGV[10]) > fence then
     owner, fence = ARGV[9], tonumber(ARGV[10])
   end
