@@ -122,3 +122,31 @@ async def test_old_news_of_a_transfer_takes_no_call(start: Start, gateway: Gatew
 
 def notice(line: Line, told: dict[str, object]) -> bytes:
     return line.envelope(TRANSFERRED, orjson.dumps(told), "", 0).replace(b"\x1f1\x1f0\x1f", b"\x1f0\x1f0\x1f", 1)
+
+
+async def test_consent_of_a_concurrent_handler_does_not_wait_for_the_one_that_runs(
+    start: Start, gateway: GatewayDouble, redis: Redis
+) -> None:
+    """Its redirect goes out at once, and jambonz opens the other app's websocket at once."""
+    app, may_go_on = reception(), asyncio.Event()
+
+    @app.hook("/slow")
+    async def slow(call: Call) -> None:
+        await may_go_on.wait()
+
+    @app.on("llm:event", concurrent=True)
+    async def heard(call: Call) -> None:
+        await call.redirect(call.transfer("sales", "wss://voice.example.net/sales"))
+
+    running = await start(app)
+    line = await gateway.open()
+    await line.start()
+    await line.send("verb:hook", hook="/slow")
+    await line.send("llm:event")
+    await until(lambda: [frame["command"] for frame in line.frames] == ["redirect"], "the redirect is out")
+    assert (await taken_by_sales(line, redis)).app == "sales"
+    may_go_on.set()
+    await until(lambda: not running.worker.office.live, "the worker lets go of it")
+    await line.forget()
+    # What was not done is for sales, which has no worker here.
+    await redis.delete(gateway.keys.dispatch("sales"))
