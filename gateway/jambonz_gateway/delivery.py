@@ -8,7 +8,7 @@ from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks, fallback_data
 from jambonz_gateway.policy import NEVER
 from jambonz_gateway.route import Route
 from jambonz_shared import kinds, wire
-from jambonz_shared.directive import Ack, Close, Command, Directive, decode_batch
+from jambonz_shared.directive import Ack, Close, Command, Directive, decode_batch, encode_batch
 from jambonz_shared.errors import BadFormat
 from jambonz_shared.outcome import Outcome, OutcomeKind
 
@@ -96,6 +96,9 @@ class Delivery:
         self._unconfirmed = None
         self._confirm_by_s = NEVER
         self.is_acked = True
+        if left := [directive for of, in_batch, directive in self._waiting if of is route and in_batch == seq]:
+            # The next Connection must find them without the ack, or it would say the application once more.
+            return [MarkAcked(call_sid, seq, encode_batch(left))]
         effects: list[Effect] = [MarkAcked(call_sid)]
         if route is not None and seq <= route.delivered_seq:
             self._done_with(route, seq, effects)
@@ -235,6 +238,9 @@ class Delivery:
         effects.append(Count("late_ack"))
         if not ack.may_redirect or ack.data in _EMPTY:
             _report(ack, OutcomeKind.REFUSED, effects, "too late, and not an answer that can be given late")
+            return
+        if route.is_passed_over:
+            _report(ack, OutcomeKind.REFUSED, effects, "too late, and jambonz takes commands on another websocket now")
             return
         frame = wire.redirect_frame(ack.data, call_sid=route.call_sid)
         self._command(route, Command(ack.id, frame, ack.reply_to), seq, now_s, effects)

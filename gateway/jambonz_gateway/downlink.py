@@ -10,7 +10,7 @@ from typing import Final
 
 import orjson
 
-from jambonz_gateway.effects import Attach, Detach, ReadLog, Report
+from jambonz_gateway.effects import Attach, Detach, MarkAcked, ReadLog, Report
 from jambonz_gateway.metrics import Metrics
 from jambonz_gateway.places import Followed, Holder, Place
 from jambonz_gateway.route import Attachment
@@ -107,16 +107,16 @@ class Downlink:
             self._loop.call_later(_DELETE_AFTER_S, self._flush_deletes)
         self._deleting.setdefault(call_sid, []).append(seq)
 
-    def mark_acked(self, call_sid: str) -> None:
-        """Remember that ``session:new`` is acked."""
-        if followed := self._calls.get(call_sid):
-            on_reply = partial(self._marked_acked, call_sid)
-            self._link.script(on_reply, script.ACKED, *scripts.acked_args(followed.keys))
+    def mark_acked(self, acked: MarkAcked) -> None:
+        """Remember that ``session:new`` is acked, and what of the batch with its ack is left to be delivered."""
+        if followed := self._calls.get(acked.call_sid):
+            on_reply = partial(self._marked_acked, acked)
+            self._link.script(on_reply, script.ACKED, *scripts.acked_args(followed.keys, acked.seq, acked.left))
 
-    def _marked_acked(self, call_sid: str, reply: Reply) -> None:
+    def _marked_acked(self, acked: MarkAcked, reply: Reply) -> None:
         # A Call that is not there yet (0) learns it with its attachment.
         if isinstance(reply, Exception):
-            self._try_again("acked", reply, partial(self.mark_acked, call_sid))
+            self._try_again("acked", reply, partial(self.mark_acked, acked))
 
     def report(self, report: Report) -> None:
         """Publish an Outcome; who waits for it has a time limit of its own."""

@@ -91,12 +91,22 @@ class Delivered:
 
 @dataclass(init=False, slots=True)
 class MarkAcked:
-    """Remember in the Call's hash that jambonz has the ack of its ``session:new`` (PROTOCOL.md 2.6.3)."""
+    """Remember in the Call's hash that jambonz has the ack of its ``session:new`` (PROTOCOL.md 2.6.3).
+
+    Attributes:
+        call_sid: The Call.
+        seq: The batch with the ack, if commands of it wait yet; else 0.
+        left: What takes its place in the call log: these commands, without the ack.
+    """
 
     call_sid: str
+    seq: int
+    left: bytes
 
-    def __init__(self, call_sid: str) -> None:
+    def __init__(self, call_sid: str, seq: int = 0, left: bytes = b"") -> None:
         self.call_sid = call_sid
+        self.seq = seq
+        self.left = left
 
 
 @dataclass(frozen=True, slots=True)

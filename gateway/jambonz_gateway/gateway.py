@@ -191,7 +191,7 @@ class Gateway:
             case ReadLog():
                 self.downlink.read_log(connection, effect)
             case MarkAcked():
-                self.downlink.mark_acked(effect.call_sid)
+                self.downlink.mark_acked(effect)
             case Report():
                 self.downlink.report(effect)
             case Detach():

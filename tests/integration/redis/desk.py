@@ -125,9 +125,9 @@ class Desk:
         args = send_args(self.keys, TTL_MS, batch, is_young=is_young)
         return send_reply(await self.link.script_call(script.SEND, *args))
 
-    async def acked(self) -> bool:
+    async def acked(self, seq: int = 0, left: bytes = b"") -> bool:
         """Note that the first hook was acked."""
-        return acked_reply(await self.link.script_call(script.ACKED, *acked_args(self.keys)))
+        return acked_reply(await self.link.script_call(script.ACKED, *acked_args(self.keys, seq, left)))
 
     async def end(self, ownership: Ownership) -> Ended | StillLive | Fenced | Gone:
         """End."""

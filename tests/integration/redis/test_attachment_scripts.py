@@ -134,6 +134,18 @@ async def test_acked_of_a_gone_call_makes_none(desk: Desk) -> None:
     assert await desk.client.keys("*") == []
 
 
+async def test_acked_takes_the_ack_out_of_the_batch_it_was_in(desk: Desk) -> None:
+    """Commands of that batch wait for the gate; one that has been delivered meanwhile stays away."""
+    await desk.attach()
+    ownership = await desk.owned()
+    for n in (1, 2):
+        await desk.commit(ownership, 1, n, b"ack and command")
+    assert await desk.acked(1)
+    assert await desk.acked(2, b"command")
+    assert await desk.acked(3, b"of a batch that is gone")
+    assert await desk.log() == [(1, b"ack and command"), (2, b"command")]
+
+
 async def test_refill_after_loss_of_data_brings_back_the_numbers(desk: Desk) -> None:
     """Redis came back empty: the gateways tell it what they know (DESIGN.md section 4, "Redis down")."""
     await desk.attach()

@@ -20,6 +20,7 @@ from jambonz_shared.redis.scripts import (
     Claimed,
     Committed,
     Ownership,
+    acked_args,
     attach_args,
     attach_reply,
     claim_args,
@@ -156,7 +157,7 @@ async def test_slot_that_moves_delays_commands_and_loses_none(link: ClusterLink,
     for _ in steps:
         for _ in range(3):
             add()
-        acked = link.script_call(script.ACKED, (keys.call,), ())
+        acked = link.script_call(script.ACKED, *acked_args(keys))
         attach = Attach("g2", "ivr", "/ivr", "side", 60_000)
         attached = link.script_call(script.ATTACH, *attach_args(keys, attach))
         await asyncio.wait([attached], timeout=0.2)

@@ -1,10 +1,12 @@
 """An ack of session:new counts when jambonz has read it: it answers the ping behind it (PROTOCOL.md 2.6.3)."""
 
+from typing import Final
+
 import orjson
 
 from jambonz_gateway.effects import Delivered, MarkAcked, Ping, Send
 from jambonz_gateway.policy import NEVER, SessionPolicy
-from jambonz_shared.directive import Close
+from jambonz_shared.directive import Close, Directive, encode_batch
 from tests.unit.gateway.sessions import (
     CALL,
     GATE_S,
@@ -24,6 +26,9 @@ from tests.unit.gateway.sessions import (
 
 APPLICATION = orjson.loads(SAY)
 PATIENT = SessionPolicy(gate_s=1.0)
+
+ANSWER_AND_COMMAND: Final[list[Directive]] = [ack("d1", "new"), command("c1")]
+COMMAND_IS_LEFT = MarkAcked(CALL, 1, encode_batch(ANSWER_AND_COMMAND[1:]))
 
 
 def reconnected_before_the_pong() -> Bench:
@@ -82,11 +87,11 @@ def test_fallback_counts_with_its_pong_too() -> None:
 def test_commands_behind_the_ack_are_found_once() -> None:
     """Once they are written their batch must go, with or without a pong: they would be sent again."""
     bench = attached_call()
-    bench.batch(1, ack("d1", "new"), command("c1"))
+    bench.batch(1, *ANSWER_AND_COMMAND)
     effects = bench.later(GATE_S)
     assert commands(effects) == ["hi"]
     assert [effect for effect in effects if isinstance(effect, MarkAcked | Delivered)] == [
-        MarkAcked(CALL),
+        COMMAND_IS_LEFT,
         Delivered(CALL, 1),
     ]
     assert bench.pong() == []
@@ -138,3 +143,21 @@ def test_ack_that_was_read_while_the_call_was_being_attached_is_marked_with_the_
     assert MarkAcked(CALL) in bench.pong()
     assert MarkAcked(CALL) in bench.attached()
     assert MarkAcked(CALL) not in bench.attached(is_acked=True, existed=True)
+
+
+def test_ack_that_was_read_is_not_left_in_the_log_with_commands_of_its_batch() -> None:
+    """The gate is shut yet: should the socket die now, the next one would say the application a second time."""
+    bench = attached_call(PATIENT)
+    bench.batch(1, *ANSWER_AND_COMMAND)
+    assert bench.pong() == [COMMAND_IS_LEFT]
+    assert Delivered(CALL, 1) in bench.later(GATE_S)
+
+
+def test_ack_that_was_read_is_not_left_in_the_log_over_the_bounce() -> None:
+    """Commands wait for the socket behind the bounce, which finds them in the log."""
+    bench = reconnected_before_the_pong()
+    assert acks(bench.log((1, ANSWER_AND_COMMAND))) == {"r": APPLICATION}
+    assert bench.pong() == [COMMAND_IS_LEFT]
+    effects = bench.later(GATE_S)
+    assert close_codes(effects) == [1012]
+    assert Delivered(CALL, 1) not in effects

@@ -221,6 +221,15 @@ def test_commands_wait_for_the_side_line_once_there_was_one() -> None:
     assert commands(reconnected.batch(1, command("c3", "three"))) == []
 
 
+def test_late_answer_is_refused_where_jambonz_has_no_ears_any_more() -> None:
+    """The side line does not touch it, so nobody else would tell the worker."""
+    bench = running_call()
+    bench.hears(hook("m1"))
+    bench.later(4.0)
+    bench.newer(line="side")
+    assert outcomes(bench.batch(2, ack("d1", "m1"))) == [("d1", "refused")]
+
+
 def test_side_line_keeps_the_commands_when_the_main_line_comes_back() -> None:
     """Its epoch is higher then, but jambonz has no ears there; acks of its hooks stay its own."""
     bench = Bench()

@@ -160,7 +160,7 @@ def test_call_that_speaks_needs_no_bounce() -> None:
     bench.batch(1, ack("d1", "new", epoch=1), command("c1"))
     effects = bench.hears(hook("m1"))
     assert commands(effects) == ["hi"]
-    assert MarkAcked(CALL) in effects
+    assert any(isinstance(effect, MarkAcked) for effect in effects)
     assert Delivered(CALL, 1) in effects
     assert close_codes(bench.later(3.9)) == []
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from jambonz_shared.redis.scripts.batches import batch_field
 from jambonz_shared.redis.scripts.names import GONE, CallKeys, Gone, KeysAndArgs, OtherApp, unexpected
 
 
@@ -171,9 +172,9 @@ def detach_reply(reply: object) -> int | Gone:
             raise unexpected("detach", reply)
 
 
-def acked_args(call: CallKeys) -> KeysAndArgs:
-    """Return what ``acked`` needs."""
-    return (call.call,), ()
+def acked_args(call: CallKeys, seq: int = 0, left: bytes = b"") -> KeysAndArgs:
+    """Return what ``acked`` needs; ``left`` takes the place of batch ``seq``, if that is still in the call log."""
+    return (call.call,), (batch_field(seq), left)
 
 
 def acked_reply(reply: object) -> bool:
