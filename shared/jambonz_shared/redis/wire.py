@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn, TypeAlias, cast
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from jambonz_shared.redis.endpoint import CONNECT_LIMIT_S, Endpoint
@@ -251,6 +252,8 @@ def _close_late(opening: "asyncio.Future[AbstractConnection]") -> None:
 def _reason(error: BaseException) -> str:
     if isinstance(error, ResponseError):
         return error.code
-    if isinstance(error, WireLost):
-        return str(error)
+    if isinstance(error, WireLost | OSError) or type(error) is RedisConnectionError:
+        # "Connect call failed", "Name or service not known": what an operator has to know.
+        return str(error) or type(error).__name__
+    # Its subclasses carry Redis' own words, which may repeat a password (``ResponseError.code``).
     return type(error).__name__

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from redis.asyncio.connection import AbstractConnection
 
-from jambonz_cluster.embedded_redis import EmbeddedRedis
+from jambonz_cluster.embedded_redis import EmbeddedRedis, free_port
 from jambonz_shared.redis.admin import connect
 from jambonz_shared.redis.channels import Channels
 from jambonz_shared.redis.endpoint import UrlEndpoint
@@ -108,6 +108,17 @@ async def test_gibberish_ends_the_connection(running: Running, caplog: pytest.Lo
         await until(lambda: "bytes that are not the Redis protocol" in reasons(caplog), "the connection is dropped")
         task.cancel()
         await asyncio.wait((task,))
+
+
+async def test_server_that_is_not_there_is_named_with_the_reason(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether the name, the port or the certificate is wrong: the operator has nothing else to go by."""
+    port = free_port()
+    running(Link(UrlEndpoint(f"redis://:secret@127.0.0.1:{port}")).run())
+    await until(lambda: bool(reasons(caplog)), "the link has tried")
+    assert f"127.0.0.1:{port}. Connect call failed" in reasons(caplog)[0]
+    assert "secret" not in caplog.text
 
 
 async def test_long_failure_does_not_flood_the_log(running: Running, caplog: pytest.LogCaptureFixture) -> None:
