@@ -26,7 +26,7 @@ from jambonz_workers.timers import FIELD, Timers
 from jambonz_workers.tool_answers import vendor_in
 from jambonz_workers.verb_schemas import check_schemas
 from jambonz_workers.verbs import verb_list
-from jambonz_workers.work import Job, Work, Works
+from jambonz_workers.work import Job, Work, Works, savable
 
 
 class Call(Durable):
@@ -90,9 +90,10 @@ class Call(Durable):
 
     def redirect(self, verbs: object, queue: bool = False, *, leg: str | None = None) -> Sending:
         """Replace the running application by ``verbs``, or append them; see ``Controls.redirect``."""
+        verbs = verb_list(verbs)
         sending = super().redirect(verbs, queue, leg=leg)
         self.phase.change()
-        self.note_model(verb_list(verbs))
+        self.note_model(verbs)
         return sending
 
     @property
@@ -124,9 +125,11 @@ class Call(Durable):
             raise RuntimeError("call.ack() answers the hook that is being handled; there is none here")
         if handling.is_acked:
             raise RuntimeError(f"call.ack(): {handling.event.hook or handling.event.kind!r} is answered already")
-        self.check_verbs(verbs)
         if verbs is not None:
-            self.note_model(verb_list(verbs))
+            # Once: a builder is empty then.
+            verbs = verb_list(verbs)
+            self.check_verbs(verbs)
+            self.note_model(verbs)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.commit_handling(handling, verbs, lambda error: settle(future, error))
         handling.is_acked = True
@@ -190,7 +193,7 @@ class Call(Durable):
     def _act(self, directives: list[Directive]) -> Sending:
         handling = self._current()
         # A handler that was overtaken by the end of its call may finish in peace; later ones must know.
-        if self.status in FINAL_STATUSES if handling else self.phase.is_over:
+        if self.status in FINAL_STATUSES or handling.is_last if handling else self.phase.is_over:
             raise CallGone(self.sid)
         if handling:
             handling.directives += directives
@@ -225,6 +228,9 @@ class Call(Durable):
 
     def begin(self, handling: Handling) -> None:
         """Start gathering the effects of a handler that runs in the current context."""
+        if self.works.running:
+            # What these did to the state is not the fault of the handler that happens to come next.
+            savable(self.state, self.sid)
         self.handling = handling
         current.set(handling)
 
@@ -292,6 +298,11 @@ class Call(Durable):
             on_committed = self._arming(changes, on_committed)
         self._office.commit(self, commit, on_committed)
 
+    def undo(self) -> None:
+        """Forget what the running handler did and was not committed."""
+        if handling := self._current():
+            self.abandon(handling)
+
     def abandon(self, handling: Handling) -> None:
         """Forget what a failed handler did and was not committed."""
         for work in handling.works:
@@ -344,13 +355,7 @@ class Call(Durable):
         """Save what background work that has ended did to the state."""
         if self.over or self.handling:
             return
-        try:
-            changes = self.state.changes()
-        except TypeError:
-            # Nobody awaits the work any more; the log is the only place left.
-            self.state.rollback()
-            return
-        if changes:
+        if changes := savable(self.state, self.sid):
             self._commit_aside([], ignore, changes)
 
     def _save_aside(self) -> None:
@@ -382,7 +387,7 @@ class Call(Durable):
         While a handler runs, the state is in its hands and is saved with its effects.
         """
         if changes is None:
-            changes = self.state.changes() if self.handling is None else []
+            changes = savable(self.state, self.sid) if self.handling is None else []
         self._background_n += 1
         self.state.committed(changes)
         on_committed = self._arming(changes, on_committed)

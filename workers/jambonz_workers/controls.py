@@ -128,6 +128,8 @@ class Controls(CallFacts):
 
         A list over jambonz's message limit is split; the parts are appended in order.
         """
+        # Once: a builder is empty then.
+        verbs = verb_list(verbs)
         self.check_verbs(verbs)
         return self._send(commands.redirect(verbs, leg=leg or self.sid, queue=queue))
 

@@ -43,17 +43,17 @@ def answer(
 ) -> list[Directive]:
     """Return the Ack of a Hook, then the appends with what did not fit into it.
 
-    ``None`` is an empty ack; for an inbound ``session:new`` it is ``HOLD``, for a ``session:redirect`` an ack without
-    data. A leg that shares its parent's websocket
-    has nothing but the ack: jambonz looks at no leg of a ``redirect`` and would do it to the parent (PROTOCOL.md 3.2).
+    ``None`` is an empty ack; for an inbound ``session:new`` it is ``HOLD``, as is a list without verbs, for a
+    ``session:redirect`` an ack without data. A leg that shares its parent's websocket has nothing but the ack: jambonz
+    looks at no leg of a ``redirect`` and would do it to the parent (PROTOCOL.md 3.2).
 
     Raises:
         TypeError: If ``verbs`` are none.
         MessageTooBig: If one verb alone is too big, or all together where nothing can be appended.
     """
-    if verbs is None and is_inbound_start(event):
-        verbs = HOLD
     arrays, data = verb_arrays(verbs), event.data
+    if arrays[0] == b"[]" and is_inbound_start(event):
+        arrays = verb_arrays(HOLD)
     can_redirect = (
         has_own_socket
         and event.kind not in _KINDS_NEVER_REDIRECTED

@@ -49,11 +49,12 @@ class Handling:
     Attributes:
         is_open: False once its effects went out; later commands of the same task go out at once.
         is_acked: The hook was answered by ``Call.ack``.
+        is_last: The call is over, whether jambonz has said so or not: nobody takes commands.
     """
 
-    __slots__ = ("call", "directives", "event", "is_acked", "is_open", "late", "works")
+    __slots__ = ("call", "directives", "event", "is_acked", "is_last", "is_open", "late", "works")
 
-    def __init__(self, call: "Call", event: Event, late: Late) -> None:
+    def __init__(self, call: "Call", event: Event, late: Late, is_last: bool = False) -> None:
         self.call = call
         self.event = event
         self.late = late
@@ -61,6 +62,7 @@ class Handling:
         self.works: list[Work] = []
         self.is_open = True
         self.is_acked = False
+        self.is_last = is_last
 
 
 current: Final[contextvars.ContextVar[Handling | None]] = contextvars.ContextVar("handling", default=None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jambonz_shared.envelope import Envelope
@@ -107,7 +108,7 @@ class Runner:
         handler = self._app.end_handler
         if handler is None:
             return
-        handling = Handling(call, event, "drop")
+        handling = Handling(call, event, "drop", is_last=True)
         call.begin(handling)
         try:
             await self._invoke(handler, call, event)
@@ -143,33 +144,46 @@ class Runner:
             call.finish(handling)
 
     def _commit(self, handling: Handling, result: object, on_committed: OnCommitted) -> None:
-        if result is not None and not self._is_answer(handling, result):
-            result = None
-        handling.call.commit_handling(handling, result, on_committed)
+        verbs = None if result is None else self._answer_in(handling, result)
+        handling.call.commit_handling(handling, verbs, on_committed)
 
-    def _is_answer(self, handling: Handling, result: object) -> bool:
-        """Check what a handler has returned; False if it is for nobody, or has been sent as a redirect."""
+    def _answer_in(self, handling: Handling, result: object) -> list[dict[str, Any]] | None:
+        """Return the checked verbs that a handler gave; None if they are for nobody, or sent as a redirect.
+
+        From here on they are a list: a builder of jambonz-python-sdk is empty once it has been asked.
+        """
         call, event = handling.call, handling.event
         kind = event.kind
         if kind == TIMER:
-            # It has nobody to answer.
-            if verbs := verb_list(result):
-                call.redirect(verbs)
-            return False
+            self._redirect_late(call, event, verb_list(result))
+            return None
         if not event.is_hook or handling.is_acked:
             self._warn_once(
                 f"result {kind} {event.hook}",
                 "a handler returned verbs where none are taken; they are ignored. call.redirect(verbs) sends them",
                 event,
             )
-            return False
-        call.check_verbs(result)
-        if self._toolbox.tools:
-            call.note_model(verb_list(result))
-        if kind == "dial:confirm" and any(verb_name(verb) == "play" for verb in verb_list(result)):
+            return None
+        verbs = verb_list(result)
+        call.check_verbs(verbs)
+        call.note_model(verbs)
+        if not verbs and is_inbound_start(event):
+            self._warn_once(f"empty {call.path}", "an inbound call gets no verbs; held, or jambonz rejects it", event)
+        if kind == "dial:confirm" and any(verb_name(verb) == "play" for verb in verbs):
             # PROTOCOL.md P42: it is pruned without a word.
             self._warn_once(f"play {event.hook}", "jambonz leaves out `play` in the answer to dial:confirm", event)
-        return True
+        return verbs
+
+    def _redirect_late(self, call: Call, event: Event, verbs: list[dict[str, Any]]) -> None:
+        """Send what the handler of a timer has returned, which has nobody to answer."""
+        if not verbs:
+            return
+        if call.has_own_socket:
+            call.redirect(verbs)
+        else:
+            # jambonz looks at no leg of a redirect, and would end the dial (PROTOCOL.md 3.2).
+            text = "a timer of a leg without a websocket of its own returned verbs; they are ignored"
+            self._warn_once(f"result {event.kind} {event.hook}", text, event)
 
     async def _failed(self, handling: Handling, error: Exception, handler: Handler, on_committed: OnCommitted) -> None:
         """Ask the app's error handler for verbs, else log; then commit an answer in any case."""
@@ -210,8 +224,14 @@ class Runner:
         if not event.is_hook:
             call.commit_event(event, [], [], on_committed)
             return
-        self._warn_once(f"unhandled {event.kind} {event.hook}", "no handler for a hook; it gets an empty ack", event)
-        verbs = DECLINE_UNKNOWN if is_inbound_start(event) else ()
+        verbs: Sequence[Mapping[str, object]] = ()
+        if is_inbound_start(event):
+            verbs = DECLINE_UNKNOWN
+            text = "no session handler for a path; its calls are declined (404)"
+            self._warn_once(f"unhandled {call.path}", text, event, path=call.path)
+        else:
+            text = "no handler for a hook; it gets an empty ack"
+            self._warn_once(f"unhandled {event.kind} {event.hook}", text, event)
         call.commit_event(event, [bare_ack(event, verbs, call.new_id)], [], on_committed)
 
     async def _invoke(self, handler: Handler, *arguments: Any) -> object:
@@ -231,12 +251,12 @@ class Runner:
                 raise
             raise RuntimeError("what the handler awaited was cancelled") from error
 
-    def _warn_once(self, key: str, text: str, event: Event) -> None:
+    def _warn_once(self, key: str, text: str, event: Event, **more: str) -> None:
         # Hooks may carry ids (PROTOCOL.md P47), so what is remembered needs a limit.
         if key in self._warned or len(self._warned) >= _WARNED_LIMIT:
             return
         self._warned.add(key)
-        log.warning(text, extra={"kind": event.kind, "hook": event.hook})
+        log.warning(text, extra={"kind": event.kind, "hook": event.hook, **more})
 
 
 _WARNED_LIMIT = 1000

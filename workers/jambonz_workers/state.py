@@ -52,19 +52,30 @@ class CallState(MutableMapping[str, Any]):
         """Set a field.
 
         Raises:
-            TypeError: If the name is no text or JSON cannot hold the value.
+            TypeError: If the name is no text, JSON cannot hold the value, or would give back another one: a list for a
+                tuple, text for a UUID or a member of an Enum.
             ValueError: If the name is reserved.
         """
         if not isinstance(name, str) or not name:
             raise TypeError(f"call.state: expected a field name of at least one character, got {name!r}")
         if name.startswith(RESERVED):
             raise ValueError(f"call.state[{name!r}]: names that begin with {RESERVED!r} are the cluster's own")
-        _encode(name, value)
+        if orjson.loads(_encode(name, value)) != value:
+            # It would be what it is until the worker dies, and something else from then on.
+            raise TypeError(f"call.state[{name!r}]: JSON does not give back what it was given, {type(value).__name__}")
         self._values[name] = value
 
     def set_own(self, name: str, value: Any) -> None:
-        """Set a field that applications do not see; None deletes it."""
-        self._values[name] = _DELETED if value is None else value
+        """Set a field that applications do not see; None deletes it.
+
+        Raises:
+            TypeError: If JSON cannot hold the value.
+        """
+        if value is None:
+            self._values[name] = _DELETED
+            return
+        _encode(name, value)
+        self._values[name] = value
 
     def __delitem__(self, name: str) -> None:
         if name not in self:
@@ -106,6 +117,17 @@ class CallState(MutableMapping[str, Any]):
         changed: StateChanges = []
         self._note_changes([name for name in self._values if name.startswith(RESERVED)], changed)
         return changed
+
+    def drop_unsavable(self) -> list[str]:
+        """Forget what was put into a list or dict of the state and JSON cannot hold; return what was wrong."""
+        wrong: list[str] = []
+        for name, value in list(self._values.items()):
+            try:
+                _ = value is _DELETED or _encode(name, value)
+            except TypeError as error:
+                del self._values[name]
+                wrong.append(str(error))
+        return wrong
 
     def _note_changes(self, names: Iterable[str], changed: StateChanges) -> None:
         for name in names:

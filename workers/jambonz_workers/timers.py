@@ -31,11 +31,12 @@ class Timers:
 
     def set(self, seconds: float, path: str, data: Mapping[str, Any]) -> str:
         """Note a timer in the state; it is armed once that is saved. Return its id."""
-        orjson.loads(dump(data, "timer data"))
+        # As the event will have them, also after another worker has read them from Redis.
+        plain = orjson.loads(dump(data, "timer data"))
         # The fence rises with every claim, so that no two owners of a call give the same id.
         timer_id = f"{self._fence}-{next(self._numbers)}"
         due_ms = time.time_ns() // 1_000_000 + round(seconds * 1000)
-        self._state.set_own(FIELD, {**self._all(), timer_id: [due_ms, path, dict(data)]})
+        self._state.set_own(FIELD, {**self._all(), timer_id: [due_ms, path, plain]})
         return timer_id
 
     def forget(self, timer_id: str) -> bool:

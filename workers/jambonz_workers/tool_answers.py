@@ -49,9 +49,8 @@ def vendor_in(verbs: Iterable[Mapping[str, Any]]) -> str:
     vendor = ""
     for verb in verbs:
         name = verb_name(verb)
-        properties = verb if "verb" in verb else mapping_in(verb, name)
         if name in _VERBS_WITH_VENDOR:
-            vendor = text_in(properties, "vendor")
+            vendor = text_in(verb if "verb" in verb else mapping_in(verb, name), "vendor")
         elif name == AGENT:
             vendor = AGENT
         elif name.endswith(_SUFFIX):

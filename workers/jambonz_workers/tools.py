@@ -100,6 +100,9 @@ class Toolbox:
         """Run what an event asks for, and send one answer in the shape of the running model."""
         asked = asked_in(event)
         told = await asyncio.gather(*(self._run(call, one) for one in asked))
+        if len(told) == 1 and told[0].is_error:
+            # As with a handler that raises. Of several that ran together nobody knows which did what.
+            call.undo()
         tool_call_id = event.data.get("tool_call_id")
         answers = tool_call_id if isinstance(tool_call_id, str) else asked[0].tool_call_id
         try:

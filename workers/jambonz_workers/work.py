@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from jambonz_shared.errors import CallGone, CallLost
+from jambonz_workers.state import CallState, StateChanges
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,16 @@ class Works:
     def _ended(self, work: Work) -> None:
         self.running.discard(work)
         self._on_ended()
+
+
+def savable(state: CallState, call_sid: str) -> StateChanges:
+    """Return what background work has changed in the state; what JSON cannot hold is forgotten, and logged."""
+    try:
+        return state.changes()
+    except TypeError:
+        for wrong in state.drop_unsavable():
+            log.error("background work: %s; the field is as before", wrong, extra={"call_sid": call_sid})
+    return state.changes()
 
 
 def _nothing() -> None:

@@ -136,7 +136,40 @@ async def test_failing_work_is_logged_and_stops_nobody(caplog: pytest.LogCapture
         await client.hook("/a")
         await client.settle()
         assert client.state == {}
-    assert [record.__dict__["work"] for record in caplog.records] == ["failing"]
+    failed, left = caplog.records
+    assert failed.__dict__["work"] == "failing"
+    assert "call.state['bad']: JSON cannot hold it" in left.getMessage()
+
+
+async def test_state_that_work_has_spoilt_is_no_handlers_fault(caplog: pytest.LogCaptureFixture) -> None:
+    """Nor does it cost the commands of the work itself."""
+    app = App()
+    go_on = asyncio.Event()
+
+    async def spoil(call: Call) -> None:
+        call.state.setdefault("seen", []).append({1})
+        await go_on.wait()
+        call.state["seen"].append({2})
+        await call.redirect({"verb": "hangup"})
+
+    @app.hook("/start")
+    async def start(call: Call) -> None:
+        call.spawn(spoil(call))
+
+    @app.hook("/next")
+    async def following(call: Call) -> object:
+        call.state["next"] = True
+        return {"verb": "pause", "length": 1}
+
+    async with AppClient(app) as client:
+        client.call.state["seen"] = []
+        await client.hook("/start")
+        await asyncio.sleep(0)
+        assert (await client.hook("/next")).verbs == [{"verb": "pause", "length": 1}]
+        go_on.set()
+        assert [frame["command"] for frame in await client.settle()] == ["redirect"]
+        assert client.state == {"seen": [], "next": True}
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
 
 
 async def test_only_coroutines_can_be_spawned() -> None:

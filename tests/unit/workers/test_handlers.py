@@ -313,3 +313,45 @@ async def test_an_end_handler_that_fails_is_logged(caplog: pytest.LogCaptureFixt
     async with AppClient(app) as client:
         await client.end()
     assert [record.message for record in caplog.records] == ["end handler failed"]
+
+
+@pytest.mark.parametrize("verbs", [[], (), VerbBuilder()], ids=["list", "tuple", "builder"])
+async def test_inbound_call_without_verbs_is_held(verbs: object, caplog: pytest.LogCaptureFixture) -> None:
+    """jambonz rejects an empty application: 480, no application provided (PROTOCOL.md 2.4)."""
+    app = App()
+
+    @app.session("/")
+    async def begin(call: Call) -> object:
+        return verbs
+
+    async with AppClient(app) as client:
+        assert (await client.session_new()).verbs == [{"verb": "pause", "length": 30}]
+        assert (await client.send("session:new", {"direction": "outbound"})).verbs == []
+    assert [record.message for record in caplog.records] == [
+        "an inbound call gets no verbs; held, or jambonz rejects it"
+    ]
+
+
+@pytest.mark.parametrize("where", ["returned", "acked", "redirected"])
+async def test_builder_is_asked_for_its_verbs_once(where: str) -> None:
+    """That of jambonz-python-sdk is empty then, and checks look at the verbs before they are sent."""
+    app = App(validate_verbs=True, target="0.9")
+
+    @app.tool("any")
+    async def tool() -> None: ...
+
+    @app.hook("/a")
+    async def hook(call: Call) -> object:
+        verbs = VerbBuilder().say(text="Hi")
+        if where == "returned":
+            return verbs
+        if where == "acked":
+            await call.ack(verbs)
+        else:
+            call.redirect(verbs)
+        return None
+
+    async with AppClient(app) as client:
+        reaction = await client.hook("/a")
+        said = reaction.commands[0]["data"] if where == "redirected" else reaction.verbs
+        assert said == [SAY]

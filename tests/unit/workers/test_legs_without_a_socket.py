@@ -3,11 +3,11 @@
 import pytest
 
 from jambonz_shared.redis.scripts import CallRecord
-from jambonz_workers import App, WouldEndParent
+from jambonz_workers import App, Call, WouldEndParent
 from jambonz_workers.call_facts import CallFacts
 from jambonz_workers.calls import RemoteCall
 from jambonz_workers.facts import encode_facts
-from jambonz_workers.testing import AppClient
+from jambonz_workers.testing import AppClient, Reaction
 
 LEG = {"parent_call_sid": "a", "call_status": "in-progress"}
 
@@ -39,3 +39,24 @@ def test_a_leg_seen_from_outside_is_not_ended_either() -> None:
     assert isinstance(remote, CallFacts)
     with pytest.raises(WouldEndParent, match="'a'"):
         remote.hangup()
+
+
+async def test_timer_of_a_leg_does_not_end_the_dial(caplog: pytest.LogCaptureFixture) -> None:
+    """jambonz would do the redirect to the parent, whatever its leg (PROTOCOL.md 3.2)."""
+    app = App()
+
+    @app.hook("/screen")
+    async def screen(call: Call) -> None:
+        call.after(60, "/nag")
+
+    @app.hook("/nag")
+    async def nag(call: Call) -> object:
+        return {"verb": "say", "text": "You have talked for a while."}
+
+    async with AppClient(app, call_sid="b") as client:
+        await client.send("dial:confirm", LEG, hook="/screen")
+        assert await client.fire("/nag") == Reaction(None)
+        await client.send("session:adulting", {**LEG, "parent_call_info": {"call_sid": "a"}})
+        await client.hook("/screen")
+        assert [frame["command"] for frame in (await client.fire("/nag")).commands] == ["redirect"]
+    assert "a leg without a websocket of its own returned verbs" in caplog.records[0].message

@@ -251,3 +251,21 @@ async def test_background_work_hears_of_the_end_and_a_late_handler_finishes() ->
         await client.send("call:status", {"call_status": "completed"})
         await client.end()
     assert sorted(refused) == ["end", "handler", "work"]
+
+
+async def test_end_handler_of_a_lost_call_commands_nobody() -> None:
+    """The grace time is over: jambonz has told no final status, and its outcome would be a lie."""
+    refused: list[str] = []
+    app = App()
+
+    @app.on_end
+    async def ended(call: Call) -> None:
+        try:
+            call.redirect({"verb": "hangup"})
+        except CallGone:
+            refused.append(call.status)
+
+    async with AppClient(app) as client:
+        await client.send("call:status", {"call_status": "in-progress"})
+        await client.end()
+    assert refused == ["in-progress"]

@@ -2,7 +2,9 @@
 
 import datetime
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -117,6 +119,35 @@ def test_a_value_json_cannot_hold_names_its_field(value: Any) -> None:
     with pytest.raises(TypeError, match=r"call.state\['order'\]: JSON cannot hold it"):
         state["order"] = value
     assert "order" not in state
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [(1, 2), {"at": (1, 2)}, UUID(int=7), Colour.RED, float("nan")],
+    ids=["tuple", "deep", "uuid", "enum", "nan"],
+)
+def test_a_value_that_would_come_back_as_another_is_refused(value: Any) -> None:
+    """It would be itself until the worker dies, and a list, a text or nothing from then on."""
+    state = CallState()
+    with pytest.raises(TypeError, match=r"call.state\['order'\]: JSON does not give back"):
+        state["order"] = value
+    assert "order" not in state
+
+
+def test_what_cannot_be_saved_is_dropped_alone() -> None:
+    """Other changes stay."""
+    state = CallState({"seen": b"[]", "gone": b"1"})
+    state["seen"].append({1})
+    state["name"] = "Ada"
+    del state["gone"]
+    (wrong,) = state.drop_unsavable()
+    assert "call.state['seen']: JSON cannot hold it" in wrong
+    assert state["seen"] == []
+    assert state.changes() == [("name", b'"Ada"'), ("gone", b"")]
 
 
 def test_a_bad_value_put_in_later_names_its_field() -> None:

@@ -1,6 +1,7 @@
 """Timers of a call: set with a handler's effects, kept with its state, run as its other handlers. Through AppClient."""
 
 import asyncio
+from datetime import date
 
 import pytest
 
@@ -206,6 +207,25 @@ async def test_data_of_a_timer_tell_nothing_of_the_call() -> None:
         await client.send("call:status", {"call_status": "in-progress"})
         await client.fire("/check")
         assert client.state["status"] == "in-progress"
+
+
+async def test_data_of_a_timer_are_what_json_makes_of_them() -> None:
+    """As they are at a worker that reads them from Redis; a model or a date must not stop the handler's commit."""
+    app = App()
+
+    @app.hook("/start")
+    async def start(call: Call) -> object:
+        call.after(60, "/later", {"on": date(2026, 11, 22), "places": (1, 2)})
+        return {"verb": "pause", "length": 1}
+
+    @app.hook("/later")
+    async def later(call: Call, event: Event) -> None:
+        call.state["data"] = dict(event.data)
+
+    async with AppClient(app) as client:
+        assert (await client.hook("/start")).verbs == [{"verb": "pause", "length": 1}]
+        await client.fire("/later")
+        assert client.state["data"] == {"on": "2026-11-22", "places": [1, 2]}
 
 
 async def test_timer_that_background_work_has_set_outlives_a_handler_that_fails() -> None:

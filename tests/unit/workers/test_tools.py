@@ -262,3 +262,40 @@ async def test_vendor_of_an_early_answer_is_remembered() -> None:
         asked = {"id": "t1", "name": "find_order", "args": {"order_no": "A-77"}}
         reaction = await client.send("llm:tool-call", {"tool_call_id": "t1", "function_calls": [asked]})
         assert "toolResponse" in reaction.commands[0]["data"]
+
+
+async def test_vendor_of_a_model_is_known_without_tools() -> None:
+    """A handler of the toolHook answers by itself."""
+    app = App()
+
+    @app.session("/")
+    async def begin(call: Call) -> object:
+        return {"verb": "llm", "vendor": "ultravox"}
+
+    async with AppClient(app) as client:
+        await client.session_new()
+        assert client.call.model_vendor == "ultravox"
+
+
+async def test_tool_that_fails_has_done_nothing() -> None:
+    """The model hears that it failed, so nothing of it may have happened; of several at a time all stays."""
+    app = App()
+
+    @app.tool("book")
+    async def book(call: Call, fails: bool) -> str:
+        call.state["booked"] = True
+        call.redirect({"verb": "say", "text": "Booked!"})
+        if fails:
+            raise RuntimeError
+        return "booked"
+
+    def asking(*fails: bool) -> dict[str, Any]:
+        return {"function_calls": [{"id": "t", "name": "book", "args": {"fails": it}} for it in fails]}
+
+    async with AppClient(app) as client:
+        failed = await client.send("llm:tool-call", asking(True))
+        assert [it["command"] for it in failed.commands] == ["llm:tool-output"]
+        assert client.state == {}
+        both = await client.send("llm:tool-call", asking(True, False))
+        assert [it["command"] for it in both.commands] == ["redirect", "redirect", "llm:tool-output"]
+        assert client.state == {"booked": True}
