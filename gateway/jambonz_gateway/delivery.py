@@ -212,7 +212,7 @@ class Delivery:
             return
         frame = wire.ack_frame(ack.msgid, ack.data)
         if len(frame) > wire.MAX_MESSAGE_BYTES:
-            # Still owed: the worker may answer shorter, and the guard answers in any case (DESIGN.md P10).
+            # Still owed: the worker may answer shorter, and the guard answers in any case (promises.md, P10).
             effects.append(Count("command_refused"))
             _report(ack, OutcomeKind.REFUSED, effects, _too_big(frame))
         elif owed := self._owed.settle(ack.msgid):

@@ -53,7 +53,7 @@ class Downlink:
     """Carries out a Session's Redis effects that concern its Calls.
 
     After the link was down every Call is attached again with the numbers known here, so a Redis that came back
-    empty is filled (DESIGN.md "Redis down"), then what was not yet deleted or detached is.
+    empty is filled (architecture.md section 8), then what was not yet deleted or detached is.
     """
 
     def __init__(self, link: Link, channels: Channels, metrics: Metrics, identity: Identity) -> None:

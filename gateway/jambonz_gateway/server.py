@@ -127,7 +127,7 @@ class _Server:
     # The way out.
 
     async def _drain(self, shutdown: Shutdown) -> None:
-        """Unready, wait for the load balancer, shut the door, move the calls, leave (DESIGN.md section 6)."""
+        """Unready, wait for the load balancer, shut the door, move the calls, leave."""
         gateway, settings = self.gateway, self._settings
         gateway.is_draining = True
         log.info("gateway draining", extra={"calls": gateway.calls})

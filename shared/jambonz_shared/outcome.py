@@ -7,7 +7,7 @@ from jambonz_shared.errors import BadFormat
 
 
 class OutcomeKind(Enum):
-    """What became of a Directive (DESIGN.md section 3)."""
+    """What became of a Directive."""
 
     SENT = "sent"
     QUEUED = "queued"

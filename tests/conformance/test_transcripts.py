@@ -13,9 +13,9 @@ from jambonz_shared import kinds, wire
 from jambonz_shared.envelope import Envelope
 from jambonz_simulator.recording import RecordedFrame, Recording, load_recording
 from jambonz_simulator.replay import ReplayResult, replay
-from tests.cluster_fixture import REPO, ClusterFactory
+from tests.cluster_fixture import ClusterFactory
+from tests.recordings import TRANSCRIPTS
 
-TRANSCRIPTS: Final = REPO.parent / "shared" / "transcripts"
 RECORDINGS: Final = sorted(TRANSCRIPTS.glob("*.jsonl"))
 
 RECORDED_OTHERWISE: Final = {
@@ -34,7 +34,7 @@ RECORDED_OTHERWISE: Final = {
 
 
 def recordings() -> Iterator[Recording]:
-    assert RECORDINGS, f"no recordings in {TRANSCRIPTS}: they lie beside the repository, in shared/transcripts"
+    assert RECORDINGS, f"no recordings in {TRANSCRIPTS}"
     return (load_recording(path) for path in RECORDINGS)
 
 

@@ -365,7 +365,7 @@ class Requestor:
             detail = f"{size_bytes} bytes after the close frame of jambonz, not read"
             self._world.anomaly(connection, "frame_after_close", detail)
             return
-        detail = f"{size_bytes} bytes in the closing phase: process.exit(1) (P1)"
+        detail = f"{size_bytes} bytes in the closing phase: process.exit(1) (PROTOCOL.md P1)"
         self._world.anomaly(connection, "feature_server_crashed", detail)
         self.on_crash()
 

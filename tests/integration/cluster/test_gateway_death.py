@@ -11,7 +11,7 @@ from tests.chaos.scene import GRACE_S, Scene, metric, nothing_left, scene
 from tests.cluster_fixture import ClusterFactory
 from tests.conditions import until
 
-# The goals of DESIGN.md; a machine that builds something else at the same time gets more.
+# A machine that builds something else at the same time gets more.
 RESUMED_GOAL_S = 2.0
 RECONNECT_GOAL_S = 0.1
 HANDSHAKE_GOAL_S = 1.0

@@ -11,7 +11,7 @@ from tests.chaos.scene import Scene, metric, scene
 from tests.cluster_fixture import ClusterFactory, Member
 from tests.conditions import until
 
-# The goals of DESIGN.md are 0.3 s and 2.5 s; a machine that builds something else at the same time gets more.
+# The goals are 0.3 s and 2.5 s; a machine that builds something else at the same time gets more.
 KILLED_GOAL_S = 0.3
 HUNG_GOAL_S = 2.5
 SLACK_S = 0.7

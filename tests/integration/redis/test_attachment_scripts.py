@@ -147,7 +147,7 @@ async def test_acked_takes_the_ack_out_of_the_batch_it_was_in(desk: Desk) -> Non
 
 
 async def test_refill_after_loss_of_data_brings_back_the_numbers(desk: Desk) -> None:
-    """Redis came back empty: the gateways tell it what they know (DESIGN.md section 4, "Redis down")."""
+    """Redis came back empty: the gateways tell it what they know (architecture.md section 8)."""
     await desk.attach()
     await desk.client.flushall()
     await desk.listen()

@@ -91,7 +91,7 @@ async def test_unsubscribed_handler_hears_nothing_more(channels: Channels, link:
 async def test_handler_that_raises_silences_nobody(
     channels: Channels, link: Link, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An exception in a shared reader once silenced a whole gateway (DESIGN.md section 5); logs hold no payload."""
+    """An exception in a shared reader once silenced a whole gateway; logs hold no payload."""
     said: list[bytes] = []
 
     def fail(_: bytes) -> None:

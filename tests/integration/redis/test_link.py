@@ -39,7 +39,7 @@ async def test_replies_come_in_the_order_of_the_commands(link: Link) -> None:
 
 
 async def test_commands_of_one_tick_are_written_at_once(link: Link, client: redis.asyncio.Redis) -> None:
-    """System calls cost more than commands (DESIGN.md section 5)."""
+    """System calls cost more than commands."""
     before = await reads_of(client)
     replies: list[Reply] = []
     for number in range(60):

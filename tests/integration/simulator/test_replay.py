@@ -12,14 +12,12 @@ from jambonz_simulator import Recording, load_recording, read_recording, replay
 from jambonz_simulator.recording import retarget
 from jambonz_simulator.sockets import OpenFailed
 from tests.integration.simulator.application_double import Application, http_answer
-
-REPO = Path(__file__).resolve().parents[3]
-TRANSCRIPTS = REPO.parent / "shared" / "transcripts"
+from tests.recordings import TRANSCRIPTS
 
 
 def recordings() -> list[Path]:
     paths = sorted(TRANSCRIPTS.glob("*.jsonl"))
-    assert paths, f"no recordings in {TRANSCRIPTS}: the shared folder has to stand beside the repository"
+    assert paths, f"no recordings in {TRANSCRIPTS}"
     return paths
 
 

@@ -136,7 +136,7 @@ def test_app_without_a_manifest_has_no_wishes() -> None:
     ],
 )
 def test_path_finds_its_app(path: str, name: str | None) -> None:
-    """One gateway serves many apps; jambonz knows only URLs (DESIGN.md section 6)."""
+    """One gateway serves many apps; jambonz knows only URLs."""
     apps = Apps([app("default", "/", "/menu/{step}", "/grüße"), app("sales", "/", "/direct", "/sales/whole")])
     assert found(apps, path) == name
 

@@ -1,14 +1,11 @@
 """Every message kind jambonz sends, and what is said when nobody answers."""
 
 import json
-from pathlib import Path
-from typing import Final
 
 import pytest
 
 from jambonz_shared.kinds import ACK_DEADLINE_S, CLUSTER_PREFIX, DETACHED, ENDED, KINDS, TAKEOVER, Fallback, kind_of
-
-TRANSCRIPTS: Final = Path(__file__).resolve().parents[4] / "shared" / "transcripts"
+from tests.recordings import TRANSCRIPTS
 
 
 def test_hooks_are_those_of_the_protocol() -> None:

@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import orjson
 import pytest
@@ -13,9 +12,7 @@ from hypothesis import strategies as st
 from jambonz_shared import wire
 from jambonz_shared.errors import BadFrame, MessageTooBig
 from jambonz_shared.wire import Head, ack_frame, command_frame, read_head, redirect_frame, split_verbs
-
-REPO: Final = Path(__file__).resolve().parents[3]
-TRANSCRIPTS: Final = REPO.parent / "shared" / "transcripts"
+from tests.recordings import TRANSCRIPTS
 
 
 def recorded_frames() -> Iterator[dict[str, Any]]:
@@ -92,7 +89,7 @@ def test_text_that_is_no_json_is_refused_with_half_a_pair_in_it_or_without() -> 
 
 
 def test_head_of_a_hook_is_read_without_the_body() -> None:
-    """The hot path: decoding whole frames costs 1.6 to 2 us each (DESIGN.md section 5)."""
+    """The hot path: decoding whole frames costs 1.6 to 2 us each."""
     frame = b'{"type":"verb:hook","msgid":"m1","call_sid":"a","hook":"/menu","data":{"call_sid":"b","x":tail not read'
     assert read_head(frame) == Head("verb:hook", "m1", "a", "b")
 

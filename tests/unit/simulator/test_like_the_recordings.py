@@ -5,16 +5,14 @@ done. Every message of the simulated jambonz has to have the type, hook, envelop
 of the recorded one. A simulator that drifts from the real thing fails here first.
 """
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jambonz_simulator.core.script import Dial, ModelEvent, Script, SendHook, ToolCall, Wait
 from jambonz_simulator.recording import RecordedFrame, Recording, load_recording
+from tests.recordings import TRANSCRIPTS
 from tests.unit.simulator.stage import Stage
-
-TRANSCRIPTS = Path(__file__).resolve().parents[3].parent / "shared" / "transcripts"
 
 # Hooks of verbs; all others were sent by the runner that made the recordings.
 VERB_HOOKS = {"/menu", "/done"}

@@ -164,7 +164,7 @@ def test_arguments_are_in_the_order_of_the_scripts() -> None:
     assert scripts.send_args(CALL, 60, b"batch", is_young=True)[1] == (60, b"batch", 1, 1000)
     assert scripts.undelivered_args(CALL, 4) == ((CALL.call,), (4,))
     assert scripts.batch_field(5) == "b:5"
-    assert scripts.acked_args(CALL) == ((CALL.call,), ())
+    assert scripts.acked_args(CALL, 7, b"left") == ((CALL.call,), ("b:7", b"left"))
     assert scripts.end_args(OWNERSHIP) == (ALL_KEYS, ("w1", 7))
     assert scripts.orphan_args(CALL, "w1") == (ALL_KEYS, ("w1",))
     assert scripts.heartbeat_args("x:workers", "w1", 2000) == (("x:workers",), ("w1", 2000))
