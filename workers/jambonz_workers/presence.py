@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any, Final
 
 from jambonz_shared.config import WorkerSettings
+from jambonz_shared.errors import BadFormat
 from jambonz_shared.keys import GROUP, Keys
 from jambonz_shared.manifest import Manifest
 from jambonz_shared.redis import script
@@ -56,11 +57,12 @@ class Presence:
         """
         self._manifest = manifest
         keys, app = self._keys, manifest.app
-        await asyncio.gather(
-            self._link.call(b"SET", keys.app(app), manifest.encode()),
+        known, _, _ = await asyncio.gather(
+            self._link.call(b"SET", keys.app(app), manifest.encode(), b"GET"),
             self._link.call(b"SADD", keys.apps, app),
             self._link.call(b"PUBLISH", keys.apps_changed, app),
         )
+        _warn_of_another_application(manifest, known)
         self._beat(app)
         await self._link.call(b"PING")
         # A Redis that comes back empty must learn again what the app is.
@@ -131,10 +133,26 @@ class Presence:
     def _announce_again(self) -> None:
         assert self._manifest is not None
         keys, app = self._keys, self._manifest.app
-        self._link.send(_ignore, b"SET", keys.app(app), self._manifest.encode())
+        # Unless it is there: in a roll-out a newer worker may have said more than this one knows.
+        self._link.send(_ignore, b"SET", keys.app(app), self._manifest.encode(), b"NX")
         self._link.send(_ignore, b"SADD", keys.apps, app)
         self._link.send(_ignore, b"PUBLISH", keys.apps_changed, app)
         self._beat(app)
+
+
+def _warn_of_another_application(manifest: Manifest, known: object) -> None:
+    """Two applications of one name would take each other's calls, and hide each other's paths from the gateways."""
+    if not isinstance(known, bytes):
+        return
+    try:
+        gone = set(Manifest.decode(known).paths) - set(manifest.paths)
+    except BadFormat:
+        return
+    if gone and not manifest.is_open:
+        log.warning(
+            "sessions of this app are known that this worker has not; two applications need two names",
+            extra={"app": manifest.app, "sessions": " ".join(sorted(gone))},
+        )
 
 
 def _none() -> int:
