@@ -133,6 +133,8 @@ class Delivery:
     def inherit(self, reconnect: OwedAck) -> None:
         """Owe ``session:new``'s answer to the ``session:reconnect`` that took its place (PROTOCOL.md 2.6.3)."""
         self._inherited = reconnect.msgid
+        # jambonz makes a new msgid for each message; whoever does not gets one answer.
+        self._owed.settle(reconnect.msgid)
         self._owed.add(reconnect)
         self.shut_gate()
 
@@ -176,11 +178,13 @@ class Delivery:
             effects += [Count("bounced"), CloseSocket(1012, "reconnect once more so that jambonz releases its queue")]
         return effects
 
-    def fall_back(self, owed: OwedAck, fallbacks: Fallbacks, now_s: float) -> list[Effect]:
-        """Answer a Hook that nobody has answered in time; it must not be owed any more."""
-        effects: list[Effect] = [Count("fallback_ack")]
-        frame = wire.ack_frame(owed.msgid, fallback_data(owed, fallbacks))
-        self._answer(owed, frame, now_s, effects, (None, 0))
+    def fall_back(self, fallbacks: Fallbacks, now_s: float) -> list[Effect]:
+        """Answer the Hooks that nobody has answered in time, or while too much is unanswered."""
+        effects: list[Effect] = []
+        for owed in self._owed.due(now_s):
+            effects.append(Count("fallback_ack"))
+            frame = wire.ack_frame(owed.msgid, fallback_data(owed, fallbacks))
+            self._answer(owed, frame, now_s, effects, (None, 0))
         return effects
 
     def _sent_waiting(self, now_s: float) -> list[Effect]:

@@ -28,6 +28,7 @@ from jambonz_gateway.effects import (
     Send,
 )
 from jambonz_gateway.handshake import Welcome
+from jambonz_gateway.holding import Pools
 from jambonz_gateway.leftovers import Leftovers
 from jambonz_gateway.metrics import Metrics, close_label
 from jambonz_gateway.policy import SessionPolicy
@@ -54,6 +55,7 @@ class Gateway:
         wheel: The timer of all connections.
         turns: The queue of handshakes.
         reception: Who answers HTTP requests; knows the apps and the credentials.
+        pools: How many bytes of events and hooks are kept.
         connections: Sockets that are open, handshakes included.
         sessions: Connections whose Session has not finished, those with a closed socket included.
         calls: How many sockets carry a call.
@@ -69,7 +71,8 @@ class Gateway:
         self.ping_interval_s = settings.ping_interval_s
         self.max_event_bytes = settings.max_event_bytes
         self.accounts = Accounts(call_rate=settings.max_call_event_rate, account_rate=settings.max_account_event_rate)
-        self.uplink: Final = Uplink(link, identity.keys, self.metrics, limit_bytes=settings.max_held_bytes)
+        self.pools: Final = Pools(settings.max_held_bytes, settings.max_calls)
+        self.uplink: Final = Uplink(link, identity.keys, self.metrics, pool=self.pools.held)
         self.downlink: Final = Downlink(link, channels, self.metrics, identity)
         self._leftovers: Final = Leftovers(link, identity, self.downlink.epochs_of)
         self.reception: Final = Reception(settings, identity.keys, link, self.metrics, on_apps=self._apps_changed)
@@ -107,6 +110,7 @@ class Gateway:
             policy=self._policy,
             fallbacks=welcome.app.fallbacks,
             call_sid=welcome.call_sid,
+            pools=self.pools,
         )
 
     def perform(self, connection: Connection, effects: list[Effect]) -> None:
@@ -172,7 +176,7 @@ class Gateway:
 
     def held_bytes(self) -> int:
         """Return the bytes of events that wait for an owner."""
-        return sum(connection.session.held_bytes for connection in self.sessions if connection.session)
+        return self.pools.held.used_bytes - self.uplink.backlog_bytes
 
     def owed_acks(self) -> int:
         """Return how many hooks jambonz waits for."""

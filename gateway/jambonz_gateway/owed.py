@@ -7,6 +7,7 @@ from typing import Final, assert_never
 
 import orjson
 
+from jambonz_gateway.holding import Stock
 from jambonz_gateway.policy import NEVER
 from jambonz_shared.kinds import Fallback, Kind
 from jambonz_shared.wire import decode_json
@@ -53,11 +54,14 @@ class OwedAcks:
         next_deadline_s: When ``due`` has something next; ``NEVER`` if nothing is owed.
     """
 
-    __slots__ = ("_lapsed", "_newest_deadline_s", "_owed", "next_deadline_s")
+    __slots__ = ("_lapsed", "_newest_deadline_s", "_owed", "_stock", "next_deadline_s")
 
-    def __init__(self) -> None:
+    def __init__(self, stock: Stock) -> None:
+        """Owe nothing; ``stock`` counts the bytes of Hooks without an answer."""
+        self._stock: Final = stock
         self._owed: dict[str, OwedAck] = {}
-        self._lapsed: dict[str, OwedAck] = {}
+        # In the order of their lapse; what they are worth is nothing.
+        self._lapsed: dict[str, None] = {}
         self._newest_deadline_s = -NEVER
         self.next_deadline_s = NEVER
 
@@ -67,8 +71,14 @@ class OwedAcks:
     def __contains__(self, msgid: str) -> bool:
         return msgid in self._owed
 
+    @property
+    def is_over(self) -> bool:
+        """True while so much is unanswered that the oldest is due at once."""
+        return self._stock.is_over
+
     def add(self, owed: OwedAck) -> None:
-        """Note that jambonz waits for ``owed``; its deadline may be earlier than that of others."""
+        """Note that jambonz waits for ``owed``, whose msgid is new; its deadline may be earlier than that of others."""
+        self._stock.put(len(owed.frame))
         self._owed[owed.msgid] = owed
         if len(self._owed) > 1 and owed.deadline_s < self._newest_deadline_s:
             self._owed = dict(sorted(self._owed.items(), key=lambda item: item[1].deadline_s))
@@ -78,22 +88,30 @@ class OwedAcks:
     def settle(self, msgid: str) -> OwedAck | None:
         """Return the owed ack and forget it; ``None`` if it is not owed (any more)."""
         owed = self._owed.pop(msgid, None)
+        if owed is not None:
+            self._stock.put(-len(owed.frame))
         self._look_ahead()
         return owed
 
     def was_late(self, msgid: str) -> bool:
         """Tell, once, whether the gateway has answered ``msgid`` by itself."""
-        return self._lapsed.pop(msgid, None) is not None
+        if msgid not in self._lapsed:
+            return False
+        del self._lapsed[msgid]
+        return True
 
     def due(self, now_s: float) -> Iterator[OwedAck]:
-        """Yield what must be answered now by the fallback; each counts as lapsed then."""
+        """Yield what must be answered now by the fallback; each counts as lapsed then.
+
+        That is what has reached its deadline, and the oldest while too much is unanswered: jambonz sends few bytes of
+        hooks that it waits for, and a flood of them must fill neither this process nor Redis.
+        """
         while self._owed:
             owed = next(iter(self._owed.values()))
-            if owed.deadline_s > now_s:
+            if owed.deadline_s > now_s and not self._stock.is_over:
                 return
-            del self._owed[owed.msgid]
-            self._look_ahead()
-            self._lapsed[owed.msgid] = owed
+            self.settle(owed.msgid)
+            self._lapsed[owed.msgid] = None
             if len(self._lapsed) > _LAPSED_KEPT:
                 del self._lapsed[next(iter(self._lapsed))]
             yield owed
@@ -101,6 +119,8 @@ class OwedAcks:
     def clear(self) -> int:
         """Forget everything, because the socket is gone, and return how many acks died with it."""
         died = len(self._owed)
+        for owed in self._owed.values():
+            self._stock.put(-len(owed.frame))
         self._owed.clear()
         self._lapsed.clear()
         self.next_deadline_s = NEVER

@@ -14,7 +14,7 @@ class SessionPolicy:
     """Limits and times of a Session, in seconds and bytes.
 
     Attributes:
-        max_held_bytes: Events of one Call that wait for an owner.
+        max_held_bytes: Events of one Connection that wait for an owner; as much of Hooks that wait for an answer.
         ack_deadline_s: Time after which a hook is answered by the fallback; jambonz gives up at 5 s (2.3).
         gate_s: Commands wait so long behind the ack of an inbound ``session:new`` unless jambonz shows that it has
             read it: they would be lost (PROTOCOL.md 2.4, P11). Four times what PROTOCOL.md 12 asks for, because a

@@ -1,10 +1,11 @@
 """One Call on one Connection: where its events go, and which of its batches are done with. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from jambonz_gateway.effects import Count, Effect, Publish, ReadLog
+from jambonz_gateway.holding import Stock
 from jambonz_shared import kinds
 from jambonz_shared.directive import ConnectionAttached, ConnectionLeft
 from jambonz_shared.envelope import Envelope
@@ -108,13 +109,17 @@ class Route:
 
     __slots__ = (
         "_fence", "_held", "_hooks", "_is_offered", "_n", "_offer_to", "_reading", "_reads_again",
-        "_returned", "_seen_seq", "announced", "asked", "call_sid", "delivered_seq", "epoch", "held_bytes", "is_over",
-        "is_passed_over", "is_side", "live_epochs", "owner",
+        "_returned", "_seen_seq", "_stock", "announced", "asked", "call_sid", "delivered_seq", "epoch", "held_bytes",
+        "is_over", "is_passed_over", "is_side", "live_epochs", "owner",
     )  # fmt: skip
 
-    def __init__(self, call_sid: str, *, offer_to: str = "", is_side: bool = False) -> None:
-        """Make the Route; ``offer_to`` is the worker a first event is offered to instead of ``dispatch``."""
+    def __init__(self, call_sid: str, stock: Stock, *, offer_to: str = "", is_side: bool = False) -> None:
+        """Make the Route; ``offer_to`` is the worker a first event is offered to instead of ``dispatch``.
+
+        ``stock`` counts what is held on the whole Connection.
+        """
         self.call_sid: Final = call_sid
+        self._stock: Final = stock
         self.epoch = 0
         self.owner = ""
         self.live_epochs: set[int] = set()
@@ -153,13 +158,16 @@ class Route:
         """The owner's fence, 0 if nobody has claimed the Call."""
         return max(self._fence, 0)
 
-    def add(self, event: Event, gateway_id: str, limit_bytes: int) -> list[Effect]:
-        """Take the next event of the Call; over ``limit_bytes`` or ``HELD_MAX`` the oldest held Notices are dropped."""
+    def add(self, event: Event, gateway_id: str) -> list[Effect]:
+        """Take the next event of the Call; over ``HELD_MAX`` the oldest held Notice is dropped. See ``shrink``."""
         if self.owner and not self._held and not self._returned:
             return [Publish(self.owner, self._numbered(event, gateway_id))]
         self._held.append(event)
-        self.held_bytes += len(event.body)
-        return [*self._shrink(limit_bytes), *self.flush(gateway_id)]
+        self._count(len(event.body))
+        effects = list(self.flush(gateway_id))
+        if len(self._held) > HELD_MAX:
+            effects.append(self.drop_oldest())
+        return effects
 
     def attached(self, attachment: Attachment, gateway_id: str, *, may_begin: bool = False) -> Iterator[Effect]:
         """Begin to publish: the Call has given this Connection its epoch.
@@ -206,7 +214,7 @@ class Route:
             self._is_offered = False
         self._offer_to = ""
         self._returned.append(envelope)
-        self.held_bytes += len(envelope.body)
+        self._count(len(envelope.body))
         yield from self.flush(gateway_id)
 
     def flush(self, gateway_id: str, *, everything: bool = False) -> Iterator[Effect]:
@@ -217,6 +225,23 @@ class Route:
             envelope = self._next(gateway_id)
             self._is_offered = not self.owner
             yield Publish(self.owner or self._offer_to, envelope)
+
+    @property
+    def may_drop(self) -> bool:
+        """True if it holds events that have no number yet: dropped, they leave no hole."""
+        return bool(self._held)
+
+    def drop_oldest(self) -> Effect:
+        """Drop the oldest Notice that is held, or the oldest event if there is none."""
+        oldest = next((event for event in self._held if event.kind not in kinds.HOOKS), self._held[0])
+        self._held.remove(oldest)
+        self._count(-len(oldest.body))
+        return Count("event_dropped")
+
+    def drop_all(self) -> None:
+        """Let go of what is held: nobody is to have it."""
+        self._held, self._returned = [], []
+        self._count(-self.held_bytes)
 
     def answered(self, msgid: str) -> None:
         """A Hook has its ack: it need not be published again."""
@@ -273,10 +298,10 @@ class Route:
     def _next(self, gateway_id: str) -> Envelope:
         if self._returned:
             envelope = self._returned.pop(0)
-            self.held_bytes -= len(envelope.body)
+            self._count(-len(envelope.body))
             return envelope
         event = self._held.pop(0)
-        self.held_bytes -= len(event.body)
+        self._count(-len(event.body))
         return self._numbered(event, gateway_id)
 
     def _numbered(self, event: Event, gateway_id: str) -> Envelope:
@@ -289,9 +314,15 @@ class Route:
             self._hooks[event.msgid] = envelope
         return envelope
 
-    def _shrink(self, limit_bytes: int) -> Iterator[Effect]:
-        while self._held and (self.held_bytes > limit_bytes or len(self._held) > HELD_MAX):
-            oldest = next((event for event in self._held if event.kind not in kinds.HOOKS), self._held[0])
-            self._held.remove(oldest)
-            self.held_bytes -= len(oldest.body)
-            yield Count("event_dropped")
+    def _count(self, size_bytes: int) -> None:
+        self.held_bytes += size_bytes
+        self._stock.put(size_bytes)
+
+
+def shrink(routes: Collection[Route], stock: Stock) -> Iterator[Effect]:
+    """Drop events until ``stock`` is no longer over: of the Call that holds most, the oldest Notice first."""
+    while stock.is_over:
+        droppable = [route for route in routes if route.may_drop]
+        if not droppable:
+            return
+        yield max(droppable, key=lambda route: route.held_bytes).drop_oldest()

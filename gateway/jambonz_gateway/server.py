@@ -291,6 +291,7 @@ class _Server:
         gauge("followed_calls", "Calls whose channel is subscribed", lambda: gateway.downlink.calls)
         gauge("backlog_bytes", "Events that wait for Redis", lambda: gateway.uplink.backlog_bytes)
         gauge("held_bytes", "Events that wait for an owner", gateway.held_bytes)
+        gauge("unanswered_bytes", "Hooks jambonz waits for", lambda: gateway.pools.unanswered.used_bytes)
         gauge("owed_acks", "Hooks jambonz waits for", gateway.owed_acks)
         gauge("tasks", "Tasks of the event loop", lambda: len(asyncio.all_tasks()))
         gauge("redis_up", "1 while Redis answers", lambda: float(self._redis_check() is None))

@@ -10,11 +10,13 @@ from typing import Final, assert_never
 
 from jambonz_gateway.delivery import Delivery
 from jambonz_gateway.effects import Attach, CloseSocket, Count, Detach, Effect, Forget, Publish, ReadLog, Send
+from jambonz_gateway.holding import Pools, Stock
 from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks
 from jambonz_gateway.policy import NEVER, SessionPolicy
 from jambonz_gateway.reaping import GOING_AWAY, Reaping
 from jambonz_gateway.reconnection import Reconnection
-from jambonz_gateway.route import Attachment, Event, Known, Route
+from jambonz_gateway.route import Attachment, Event, Known, Route, shrink
+from jambonz_gateway.unbound import Unbound
 from jambonz_shared import kinds, wire
 from jambonz_shared.directive import (
     AppChanged,
@@ -33,8 +35,6 @@ _DRAIN_CODE: Final = 1012
 _BAD_FRAMES_TOLERATED: Final = 10
 # A dial rings tens of targets at most; beyond that somebody invents calls.
 _LEGS_MAX: Final = 64
-# Messages that come before the first one that names a call: statuses of an outbound call, at most.
-_UNBOUND_MAX: Final = 32
 
 
 class Session:
@@ -49,8 +49,8 @@ class Session:
     """
 
     __slots__ = (
-        "_bad_frames", "_delivery", "_is_closed", "_is_draining", "_owed", "_policy", "_reaping", "_reconnection",
-        "_routes", "_unbound", "fallbacks", "gateway_id", "line", "primary",
+        "_bad_frames", "_delivery", "_held", "_is_closed", "_is_draining", "_owed", "_policy", "_reaping",
+        "_reconnection", "_routes", "_unbound", "fallbacks", "gateway_id", "line", "primary",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +61,7 @@ class Session:
         policy: SessionPolicy | None = None,
         fallbacks: Fallbacks | None = None,
         call_sid: str = "",
+        pools: Pools | None = None,
     ) -> None:
         """Begin with a fresh websocket; ``call_sid`` is the Call if the URL names it (PROTOCOL.md 2.5)."""
         self.gateway_id: Final = gateway_id
@@ -68,12 +69,14 @@ class Session:
         self.fallbacks = fallbacks or Fallbacks()
         self.primary = call_sid
         self.line = ""
-        self._owed: Final = OwedAcks()
+        pools = pools or Pools()
+        self._held: Final = Stock(pools.held, self._policy.max_held_bytes)
+        self._owed: Final = OwedAcks(Stock(pools.unanswered, self._policy.max_held_bytes))
         self._routes: Final[dict[str, Route]] = {}
         self._delivery: Final = Delivery(
             self._owed, self._routes, gate_s=self._policy.gate_s, bounce_s=self._policy.bounce_s
         )
-        self._unbound: list[Event] = []
+        self._unbound: Final = Unbound(self._held)
         self._reconnection: Final = Reconnection(self._delivery, self._policy)
         self._is_closed = False
         self._is_draining = False
@@ -103,7 +106,7 @@ class Session:
     @property
     def held_bytes(self) -> int:
         """Bytes of events that wait for an owner, for Redis, or for the name of their call."""
-        return sum(len(event.body) for event in self._unbound) + sum(it.held_bytes for it in self._routes.values())
+        return self._held.used_bytes
 
     @property
     def routes(self) -> dict[str, Route]:
@@ -131,17 +134,23 @@ class Session:
         except BadFrame as error:
             return self.bad_frame(str(error))
         effects = self._delivery.heard(now_s)
+        if self._owed.is_over and not self._is_deaf:
+            effects += self._delivery.fall_back(self.fallbacks, now_s)
         call_sid = head.data_call_sid or self.primary or head.top_call_sid
         is_acked = self._answer_or_owe(head, call_sid, frame, now_s, effects)
         event = Event(head.kind, head.msgid, now_ms, is_acked, frame)
         if not call_sid:
-            return effects + self._keep_unbound(event)
+            if not self._unbound.keep(event):
+                effects += [Count("event_dropped"), self._close(1008, self._reaping.reason)]
+            return effects
         if not self.line:
             self._bind(head, now_s, effects)
         route = self._route(call_sid, effects)
         if route is None:
             return effects
-        effects += route.add(event, self.gateway_id, self._policy.max_held_bytes)
+        effects += route.add(event, self.gateway_id)
+        if route.held_bytes and self._held.is_over:
+            effects += shrink(self._routes.values(), self._held)
         if head.is_final:
             self._final(route, now_s, effects)
         return self._settled(effects)
@@ -177,7 +186,8 @@ class Session:
 
     def refused(self, call_sid: str) -> list[Effect]:
         """The Call belongs to another app: its events are dropped, and a Connection about it is closed."""
-        self._routes.pop(call_sid, None)
+        if (route := self._routes.pop(call_sid, None)) is not None:
+            route.drop_all()
         effects: list[Effect] = [Count("foreign_call"), Forget(call_sid)]
         if call_sid == self.primary:
             effects.append(self._close(1008, "the call belongs to another application"))
@@ -236,9 +246,7 @@ class Session:
         """Do what is due: fallback acks, the gate, the bounce, the closing of idle sockets."""
         if self._is_deaf:
             return []
-        effects: list[Effect] = []
-        for owed in self._owed.due(now_s):
-            effects += self._delivery.fall_back(owed, self.fallbacks, now_s)
+        effects = self._delivery.fall_back(self.fallbacks, now_s)
         effects += self._reconnection.tick(now_s, self.fallbacks)
         effects += self._delivery.tick(now_s)
         if self._reaping.is_due(now_s, self._owed.next_deadline_s):
@@ -255,6 +263,7 @@ class Session:
         if self._is_closed:
             return []
         self._is_closed = True
+        self._unbound.release()
         effects: list[Effect] = [Count("hook_died")] * (self._owed.clear() + self._reconnection.clear())
         is_replaced = bool((route := self._routes.get(self.primary)) and route.is_passed_over)
         is_over = self.is_over or self._reaping.is_end(code, by_us=by_us, is_replaced=is_replaced)
@@ -308,19 +317,13 @@ class Session:
         is_main = bool(head.top_call_sid) or head.kind in {kinds.SESSION_NEW.name, kinds.CALL_STATUS.name}
         self.line = "main" if is_main else "side"
         self._reaping.named(head, now_s)
-        unbound, self._unbound = self._unbound, []
+        unbound = self._unbound.release()
         was_reconnect = any(event.kind == kinds.SESSION_RECONNECT.name for event in unbound)
         is_reconnect = was_reconnect or head.kind == kinds.SESSION_RECONNECT.name
-        route = self._routes[self.primary] = Route(self.primary, is_side=self.line == "side")
+        route = self._routes[self.primary] = Route(self.primary, self._held, is_side=self.line == "side")
         effects.append(Attach(self.primary, self.line, is_reconnect))
         for event in unbound:
-            effects += route.add(event, self.gateway_id, self._policy.max_held_bytes)
-
-    def _keep_unbound(self, event: Event) -> list[Effect]:
-        if len(self._unbound) >= _UNBOUND_MAX or self.held_bytes + len(event.body) > self._policy.max_held_bytes:
-            return [Count("event_dropped"), self._close(1008, self._reaping.reason)]
-        self._unbound.append(event)
-        return []
+            effects += route.add(event, self.gateway_id)
 
     def _route(self, call_sid: str, effects: list[Effect]) -> Route | None:
         """Return the Route of a Call on this Connection; a new one is a leg, born where its parent lives."""
@@ -332,7 +335,7 @@ class Session:
         if primary is None or len(self._routes) > _LEGS_MAX:
             effects.append(Count("event_dropped"))
             return None
-        route = self._routes[call_sid] = Route(call_sid, offer_to=primary.owner)
+        route = self._routes[call_sid] = Route(call_sid, self._held, offer_to=primary.owner)
         effects.append(Attach(call_sid, "leg", is_reconnect=True))
         return route
 

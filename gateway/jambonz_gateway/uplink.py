@@ -5,6 +5,7 @@ from collections import OrderedDict, deque
 from functools import partial
 from typing import Final, Protocol
 
+from jambonz_gateway.holding import Pool
 from jambonz_gateway.metrics import Metrics
 from jambonz_shared import kinds
 from jambonz_shared.envelope import Envelope
@@ -34,19 +35,19 @@ Item = tuple[Origin, str, Envelope]
 class Uplink:
     """Appends Envelopes to ``dispatch`` and to inboxes.
 
-    While Redis is away events wait here in order, up to ``limit_bytes``; beyond it the oldest Notices are
-    dropped first, then the oldest events, and counted. An event whose fate is unknown is sent again:
-    workers drop what they have seen (same call, epoch and n).
+    While Redis is away events wait here in order, up to the limit of ``pool``, in which what sockets hold counts as
+    well; beyond it the oldest Notices are dropped first, then the oldest events, and counted. An event whose fate is
+    unknown is sent again: workers drop what they have seen (same call, epoch and n).
 
     Attributes:
         backlog_bytes: Events waiting for Redis.
     """
 
-    def __init__(self, link: Link, keys: Keys, metrics: Metrics, *, limit_bytes: int) -> None:
+    def __init__(self, link: Link, keys: Keys, metrics: Metrics, *, pool: Pool) -> None:
         self._link: Final = link
         self._keys: Final = keys
         self._metrics: Final = metrics
-        self._limit_bytes: Final = limit_bytes
+        self._pool: Final = pool
         self._loop: Final = asyncio.get_running_loop()
         # By app and worker id; the names of the streams are made once per tick.
         self._gathered: dict[tuple[str, str], list[Item]] = {}
@@ -77,6 +78,7 @@ class Uplink:
     def resume(self) -> None:
         """Send what has waited, because Redis is back; call it after the calls are attached again."""
         self._retry = None
+        self._pool.used_bytes -= self.backlog_bytes
         backlog, self._backlog, self.backlog_bytes = self._backlog, OrderedDict(), 0
         self._notices.clear()
         for item in backlog.values():
@@ -135,11 +137,15 @@ class Uplink:
         self._backlog[self._kept] = item
         if _is_notice(item[2]):
             self._notices.append(self._kept)
-        self.backlog_bytes += len(item[2].body)
-        while self.backlog_bytes > self._limit_bytes:
+        self._count(len(item[2].body))
+        while self._backlog and self._pool.is_over:
             dropped = self._backlog.pop(self._notices.popleft() if self._notices else next(iter(self._backlog)))
-            self.backlog_bytes -= len(dropped[2].body)
+            self._count(-len(dropped[2].body))
             self._metrics.sessions["event_dropped"] += 1
+
+    def _count(self, size_bytes: int) -> None:
+        self.backlog_bytes += size_bytes
+        self._pool.used_bytes += size_bytes
 
 
 def _is_notice(envelope: Envelope) -> bool:

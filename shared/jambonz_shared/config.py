@@ -179,10 +179,16 @@ class GatewaySettings(CommonSettings):
         description="The same of all calls of one account in a process, while other accounts have calls there.",
     )
     max_held_call_bytes: ByteCount = Field(
-        1024**2, ge=65536, description="Events held for one call while they cannot be published."
+        1024**2,
+        ge=65536,
+        description="Events held for one websocket while they cannot be published, and as much of hooks without an "
+        "answer; beyond it the oldest Notices are dropped, and the oldest hooks answered by the fallback.",
     )
     max_held_bytes: ByteCount = Field(
-        64 * 1024**2, ge=1024**2, description="Events held by the process while they cannot be published."
+        64 * 1024**2,
+        ge=1024**2,
+        description="The same of all websockets of the process; beyond it each keeps its share of a process that is "
+        "full of calls.",
     )
     move_rate: int = Field(
         50, ge=1, le=10_000, description="Calls per second that a draining gateway moves to another one."

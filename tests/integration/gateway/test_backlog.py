@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Final
 
+from jambonz_gateway.holding import Pool
 from jambonz_gateway.metrics import Metrics
 from jambonz_gateway.uplink import Uplink
 from jambonz_shared.envelope import Envelope
@@ -32,7 +33,7 @@ async def test_long_outage_drops_the_oldest_notices_first_and_then_the_oldest_ho
 ) -> None:
     """What is left is published in its order when Redis is back."""
     link, metrics = Link(UrlEndpoint(redis_url)), Metrics()
-    uplink = Uplink(link, KEYS, metrics, limit_bytes=4 * len(BODY))
+    uplink = Uplink(link, KEYS, metrics, pool=Pool(4 * len(BODY), 1))
     for number, kind in enumerate(["verb:hook", "llm:event", "verb:hook", "llm:event", "verb:hook", "verb:hook"], 1):
         uplink.publish(Origin(), WORKER, event(number, kind))
     assert (uplink.backlog_bytes, metrics.sessions["event_dropped"]) == (4 * len(BODY), 2)
@@ -48,7 +49,7 @@ async def test_long_outage_drops_the_oldest_notices_first_and_then_the_oldest_ho
 
 async def test_full_backlog_costs_no_more_than_an_empty_one(redis_url: str) -> None:
     """64 MiB are 100,000 hooks; looked through for each further one, nothing else would be done (P1)."""
-    uplink = Uplink(Link(UrlEndpoint(redis_url)), KEYS, Metrics(), limit_bytes=20_000 * len(BODY))
+    uplink = Uplink(Link(UrlEndpoint(redis_url)), KEYS, Metrics(), pool=Pool(20_000 * len(BODY), 1))
     origin = Origin()
 
     def cost_s(first: int, kind: str) -> float:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 
 from jambonz_gateway.effects import CloseSocket, Count, Effect, Publish, ReadLog, Report, Send
+from jambonz_gateway.holding import Pools
 from jambonz_gateway.owed import Fallbacks
 from jambonz_gateway.policy import SessionPolicy
 from jambonz_gateway.route import Attachment
@@ -86,11 +87,18 @@ class Bench:
     """One Session, its clock, and short names for what can happen to it; each returns the effects."""
 
     def __init__(
-        self, *, policy: SessionPolicy | None = None, fallbacks: Fallbacks | None = None, call_sid: str = ""
+        self,
+        *,
+        policy: SessionPolicy | None = None,
+        fallbacks: Fallbacks | None = None,
+        call_sid: str = "",
+        pools: Pools | None = None,
     ) -> None:
         self.now_s = START_S
         policy = policy or SessionPolicy(gate_s=GATE_S)
-        self.session = Session(GATEWAY, now_s=START_S, policy=policy, fallbacks=fallbacks, call_sid=call_sid)
+        self.session = Session(
+            GATEWAY, now_s=START_S, policy=policy, fallbacks=fallbacks, call_sid=call_sid, pools=pools
+        )
 
     def hears(self, frame: bytes) -> list[Effect]:
         """Let jambonz send a message."""

@@ -8,7 +8,7 @@ import pytest
 from jambonz_gateway.effects import Delivered, MarkAcked, Send
 from jambonz_gateway.owed import Fallbacks
 from jambonz_gateway.policy import NEVER, SessionPolicy
-from jambonz_shared.directive import Ack
+from jambonz_shared.directive import Ack, Close
 from tests.unit.gateway.sessions import (
     CALL,
     SAY,
@@ -26,6 +26,7 @@ from tests.unit.gateway.sessions import (
     running_call,
     sent,
     session_new,
+    status,
 )
 
 
@@ -295,3 +296,24 @@ def test_fallback_is_found_however_the_hook_is_written() -> None:
     for number, path in enumerate(("/menu?x=1", "menu", "ws://host/menu/", "/h/n-17/done", "/h//done", "/menu/more")):
         bench.hears(hook(f"m{number}", path))
     assert list(acks(bench.later(4.0)).values()) == [[1], [1], [1], [2], None, None]
+
+
+def test_oldest_hook_is_answered_at_once_while_too_much_is_unanswered() -> None:
+    """P1 holds for each, and a flood of long hooks is kept neither here nor in Redis; one of them is yet."""
+    bench = running_call(SessionPolicy(max_held_bytes=1000))
+    assert acks(bench.hears(hook("m1", pad="x" * 600))) == {}
+    assert acks(bench.hears(hook("m2", pad="x" * 600))) == {}
+    effects = bench.hears(status("in-progress"))
+    assert acks(effects) == {"m1": None}
+    assert counted(effects) == ["fallback_ack"]
+    assert outcomes(bench.batch(2, ack("late", "m1"))) == [("late", "sent")], "as a redirect"
+    assert acks(bench.batch(3, ack("in-time", "m2"))) == {"m2": [{"verb": "say", "text": "hi"}]}
+
+
+def test_closing_socket_answers_no_hook_before_its_time() -> None:
+    """Nothing that is written reaches jambonz any more."""
+    bench = running_call(SessionPolicy(max_held_bytes=1000))
+    bench.hears(hook("m1", pad="x" * 600))
+    bench.batch(2, Close("bye", 1000))
+    bench.hears(hook("m2", pad="x" * 600))
+    assert sent(bench.hears(status("in-progress"))) == []

@@ -1,8 +1,13 @@
 """The acks one Connection owes: ordered by deadline, each lapses once, late ones are remembered for a while."""
 
+from jambonz_gateway.holding import Pool, Stock
 from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks, fallback_data
 from jambonz_shared.kinds import CALL_STATUS, SESSION_ADULTING, VERB_HOOK
 from tests.unit.gateway.sessions import CALL, hook
+
+
+def stock(limit_bytes: int = 1 << 20) -> Stock:
+    return Stock(Pool(limit_bytes, 1), limit_bytes)
 
 
 def owed(msgid: str, deadline_s: float) -> OwedAck:
@@ -11,7 +16,7 @@ def owed(msgid: str, deadline_s: float) -> OwedAck:
 
 def test_due_acks_come_in_the_order_of_their_deadlines() -> None:
     """An inherited session:new has an earlier deadline than what came before it was known."""
-    acks = OwedAcks()
+    acks = OwedAcks(stock())
     for ack in (owed("m1", 5.0), owed("m2", 6.0), owed("m0", 4.0)):
         acks.add(ack)
     assert acks.next_deadline_s == 4.0
@@ -21,7 +26,7 @@ def test_due_acks_come_in_the_order_of_their_deadlines() -> None:
 
 def test_late_answer_is_recognised_once() -> None:
     """Its verbs become one redirect, not two."""
-    acks = OwedAcks()
+    acks = OwedAcks(stock())
     acks.add(owed("m1", 4.0))
     assert [ack.msgid for ack in acks.due(4.0)] == ["m1"]
     assert acks.was_late("m1")
@@ -30,7 +35,7 @@ def test_late_answer_is_recognised_once() -> None:
 
 def test_only_the_newest_lapses_are_remembered() -> None:
     """A dead application lapses hook after hook; memory for late answers is bounded."""
-    acks = OwedAcks()
+    acks = OwedAcks(stock())
     for number in range(70):
         acks.add(owed(f"m{number}", 4.0))
     assert len(list(acks.due(4.0))) == 70
@@ -46,3 +51,29 @@ def test_kind_that_is_owed_nothing_would_get_no_data() -> None:
 def test_kind_that_is_acked_at_once_would_get_the_same_later() -> None:
     """An ack is not owed for it; one that was would have to say what the ack at once says."""
     assert fallback_data(OwedAck("m1", CALL, SESSION_ADULTING, 4.0, b"{}"), Fallbacks()) == b"[]"
+
+
+def test_oldest_is_due_while_too_much_is_unanswered() -> None:
+    """What a flood of long hooks leaves unanswered is kept in this process, in Redis and in a worker."""
+    kept = stock(2 * len(hook("m1")))
+    acks = OwedAcks(kept)
+    for number in range(4):
+        acks.add(owed(f"m{number}", 4.0))
+    assert acks.is_over
+    assert [ack.msgid for ack in acks.due(0.0)] == ["m0", "m1"]
+    assert acks.was_late("m0")
+    assert kept.used_bytes == 2 * len(hook("m1"))
+
+
+def test_answered_and_dead_hooks_are_kept_no_longer() -> None:
+    """Neither an answer, nor a deadline, nor the end of the socket leaves a byte counted."""
+    kept = stock()
+    acks = OwedAcks(kept)
+    for number, deadline_s in enumerate((4.0, 5.0, 6.0, 6.0)):
+        acks.add(owed(f"m{number}", deadline_s))
+    acks.settle("m1")
+    acks.settle("m1")
+    assert [ack.msgid for ack in acks.due(4.0)] == ["m0"]
+    assert kept.used_bytes == 2 * len(hook("m1"))
+    assert acks.clear() == 2
+    assert kept.used_bytes == 0

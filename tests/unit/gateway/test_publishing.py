@@ -1,12 +1,14 @@
 """Events on their way: held until the Call is attached and owned, in order, numbered without holes."""
 
 from jambonz_gateway.effects import Attach, Publish
+from jambonz_gateway.holding import Pools
 from jambonz_gateway.policy import SessionPolicy
 from jambonz_gateway.route import HELD_MAX
 from jambonz_shared.envelope import Envelope
 from tests.unit.gateway.sessions import (
     CALL,
     GATEWAY,
+    LEG,
     START_MS,
     WORKER,
     Bench,
@@ -175,6 +177,56 @@ def test_held_hooks_are_dropped_when_nothing_else_is_left() -> None:
     assert bench.session.held_bytes <= 250
     effects = bench.owner("worker-2", fence=3)
     assert [(event.msgid, event.n) for event in published(effects)] == [("m2", 3)], "dropped events leave no hole"
+
+
+def test_held_bytes_are_bounded_for_all_calls_of_a_websocket() -> None:
+    """A websocket may carry 64 legs (P9); what is dropped is of the call that holds most."""
+    bench = running_call(SessionPolicy(max_held_bytes=700))
+    bench.owner("", fence=2)
+    bench.hears(status("trying", "offered"))
+    bench.hears(message("verb:status", "own", pad="x" * 100))
+    for number in range(2):
+        bench.hears(message("call:status", f"leg-{number}", sid=LEG, pad="y" * 150))
+    assert counted(bench.hears(message("call:status", "other", sid="leg-c"))) == ["event_dropped"]
+    assert bench.session.held_bytes <= 700
+    assert [event.msgid for event in published(bench.owner("worker-2", fence=3))] == ["own"]
+    assert [event.msgid for event in published(bench.attached(LEG, owner=WORKER))] == ["leg-1"]
+    assert [event.msgid for event in published(bench.attached("leg-c", owner=WORKER))] == ["other"]
+    assert bench.session.held_bytes == 0
+
+
+def test_process_that_holds_too_much_leaves_each_websocket_its_share() -> None:
+    """Some calls that hold much must not be the reason that others lose what they hold."""
+    pools = Pools(1000, sockets_max=4)
+    full, quiet = (Bench(policy=SessionPolicy(max_held_bytes=5000), pools=pools) for _ in range(2))
+    for number in range(6):
+        full.hears(message("call:status", f"f{number}", pad="x" * 100))
+    assert 900 < full.session.held_bytes == pools.held.used_bytes < 1000
+    assert counted(quiet.hears(session_new())) == []
+    assert pools.held.used_bytes > 1000
+    assert counted(full.hears(status("trying"))) == ["event_dropped"]
+    assert pools.held.used_bytes == full.session.held_bytes + quiet.session.held_bytes < 1000
+    assert counted(quiet.hears(message("verb:status", "long", pad="x" * 200))) == ["event_dropped"], "over its share"
+
+
+def test_events_of_a_foreign_call_are_held_no_longer() -> None:
+    """Nothing of it stays in the process (P8)."""
+    pools = Pools()
+    bench = Bench(pools=pools)
+    bench.hears(session_new())
+    assert pools.held.used_bytes > 0
+    bench.session.refused(CALL)
+    assert pools.held.used_bytes == 0
+
+
+def test_events_without_a_call_are_held_no_longer_when_the_socket_closes() -> None:
+    """Nobody asks for them any more."""
+    pools = Pools()
+    bench = Bench(pools=pools)
+    bench.hears(message("verb:status", "v", sid=None, top=None))
+    assert pools.held.used_bytes > 0
+    bench.session.closed(1006)
+    assert pools.held.used_bytes == 0
 
 
 def test_message_without_a_call_belongs_to_the_primary_one() -> None:

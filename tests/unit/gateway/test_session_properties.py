@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from jambonz_gateway.effects import Attach, CloseSocket, Delivered, Detach, Effect, Publish, ReadLog, Send
+from jambonz_gateway.holding import Pools
 from jambonz_gateway.policy import SessionPolicy
 from jambonz_gateway.route import Attachment
 from jambonz_gateway.session import Session
@@ -51,7 +52,8 @@ class Weather(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 100.0
-        self.session = Session(GATEWAY, now_s=self.now_s, policy=POLICY)
+        self.pools = Pools(POLICY.max_held_bytes)
+        self.session = Session(GATEWAY, now_s=self.now_s, policy=POLICY, pools=self.pools)
         self.is_open = True
         self.messages = 0
         self.owed: dict[str, float] = {}
@@ -267,7 +269,11 @@ class Weather(RuleBasedStateMachine):
     @invariant()
     def books_balance(self) -> None:
         assert self.session.owed_count == len(self.owed)
-        assert self.session.held_bytes >= 0
+        held = self.session.routes.values()
+        assert self.session.held_bytes >= sum(route.held_bytes for route in held) >= 0
+        assert self.session.held_bytes == self.pools.held.used_bytes
+        assert self.pools.unanswered.used_bytes >= 0
+        assert self.session.owed_count or not self.pools.unanswered.used_bytes
         known = self.session.known(CALL)
         assert known.fence >= 0
 
@@ -280,6 +286,7 @@ class Weather(RuleBasedStateMachine):
             else:
                 self.detaches(left=0)
         assert self.session.is_finished
+        assert (self.pools.held.used_bytes, self.pools.unanswered.used_bytes) == (0, 0)
 
 
 class TestWeather(Weather.TestCase):  # type: ignore[misc, valid-type]
