@@ -1,4 +1,4 @@
-"""How fast messages may come: of one call, and of one account with all its calls of this process. Pure."""
+"""How fast messages may come, by number and size: of one call, and of one account with all its calls here. Pure."""
 
 from typing import Final
 
@@ -9,6 +9,9 @@ from jambonz_shared.wire import decode_json
 
 # A call may use so many seconds of its rate at once, an account too: an LLM or a token stream talks in bursts.
 _BURST_S: Final = 10.0
+# A message counts once for each KiB of it that is begun: what fills Redis are bytes. jambonz's have 1 to 6 KiB, SIP
+# headers included.
+_COST_SHIFT: Final = 10
 # jambonz's are UUIDs; whatever somebody else sends must not fill the memory.
 _SID_MAX: Final = 64
 
@@ -32,7 +35,7 @@ class Accounts:
     """
 
     def __init__(self, *, call_rate: int, account_rate: int, burst_s: float = _BURST_S) -> None:
-        """Allow so many messages per second, and those of ``burst_s`` seconds at once."""
+        """Allow so many messages of up to 1 KiB per second, and those of ``burst_s`` seconds at once."""
         self._call_rate: Final = call_rate
         self._account_rate: Final = account_rate
         self._burst_s: Final = burst_s
@@ -67,9 +70,9 @@ class Accounts:
                 break
             del self._left[sid]
 
-    def take(self, account: Account, now_s: float) -> float:
+    def take(self, account: Account, now_s: float, cost: float = 1.0) -> float:
         """Count one message and return how many seconds not to listen to its call; 0 while there is room."""
-        return account.bucket.take(now_s) if len(self._live) > 1 else 0.0
+        return account.bucket.take(now_s, cost) if len(self._live) > 1 else 0.0
 
 
 class Pace:
@@ -94,12 +97,12 @@ class Pace:
         """
         if self._account is None:
             self._account = self._accounts.join(_account_in(message), now_s)
-        return self.take_frame(now_s)
+        return self.take_frame(now_s, 1 + (len(message) >> _COST_SHIFT))
 
-    def take_frame(self, now_s: float) -> float:
-        """Do the same for what is no message: a ping, a pong, a part of one."""
-        account_s = self._accounts.take(self._account, now_s) if self._account else 0.0
-        call_s = self._bucket.take(now_s)
+    def take_frame(self, now_s: float, cost: float = 1.0) -> float:
+        """Do the same for what is no message: a ping, a pong, a part of one, which is weighed when it is whole."""
+        account_s = self._accounts.take(self._account, now_s, cost) if self._account else 0.0
+        call_s = self._bucket.take(now_s, cost)
         if account_s <= call_s:
             return call_s
         self.is_account_over = True

@@ -4,7 +4,7 @@ from typing import Final
 
 
 class Bucket:
-    """Allows ``rate`` events per second for any length of time, and ``burst`` of them at once."""
+    """Allows ``rate`` tokens per second for any length of time, and ``burst`` of them at once."""
 
     __slots__ = ("_at_s", "_burst", "_rate", "_tokens")
 
@@ -14,15 +14,15 @@ class Bucket:
         self._tokens = burst
         self._at_s = now_s
 
-    def take(self, now_s: float) -> float:
-        """Count one event and return how many seconds to wait before the next; 0 while there is room."""
-        tokens = min(self._burst, self._tokens + (now_s - self._at_s) * self._rate) - 1
+    def take(self, now_s: float, cost: float = 1.0) -> float:
+        """Count so many tokens, a burst at most, and return how many seconds to wait; 0 while there is room."""
+        tokens = min(self._burst, self._tokens + (now_s - self._at_s) * self._rate) - min(cost, self._burst)
         self._at_s = now_s
         self._tokens = tokens
         return 0.0 if tokens >= 0 else -tokens / self._rate
 
     def give_back(self) -> None:
-        """Take back what the last ``take`` has counted."""
+        """Take back the token that the last ``take`` has counted."""
         self._tokens += 1
 
     def is_full(self, now_s: float) -> bool:

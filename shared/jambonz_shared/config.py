@@ -171,7 +171,10 @@ class GatewaySettings(CommonSettings):
     )
     max_calls: int = Field(10_000, ge=1, description="Connections at which the process stops accepting more.")
     max_call_event_rate: int = Field(
-        2000, ge=10, description="Messages per second of one call; a burst of ten seconds' worth is taken at once."
+        2000,
+        ge=10,
+        description="Messages per second of one call, one of several KiB as many as it has KiB; a burst of ten "
+        "seconds' worth is taken at once.",
     )
     max_account_event_rate: int = Field(
         10_000,

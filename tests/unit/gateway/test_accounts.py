@@ -73,6 +73,28 @@ def test_limit_of_the_call_counts_beside_that_of_its_account() -> None:
     assert not pace.is_account_over
 
 
+def test_message_counts_by_its_size() -> None:
+    """One call with messages of 1 MB would fill the Redis of all accounts, with a tenth of the messages it may send."""
+    accounts = Accounts(call_rate=2000, account_rate=1500, burst_s=10)
+    long, short = b'{"x":"%b"}' % (b"y" * 999_990), b'{"x":"%b"}' % (b"y" * 1000)
+    pace = accounts.pace(0.0)
+    waits = [pace.take(long, 0.0) for _ in range(21)]
+    assert waits[:20] == [0.0] * 20
+    assert waits[20] == pytest.approx((21 * 977 - 20_000) / 2000)
+    pace = accounts.pace(0.0)
+    assert [pace.take(short, 0.0) for _ in range(20_001)][-1] == pytest.approx(1 / 2000)
+    accounts.pace(0.0).take(message_of("zenith"), 0.0)
+    pace = accounts.pace(0.0)
+    assert [pace.take(long, 0.0) > 0 for _ in range(16)][-1]
+    assert pace.is_account_over
+
+
+def test_message_counts_as_a_burst_at_most() -> None:
+    """A low rate and a long message make a pause that the pings survive."""
+    pace = Accounts(call_rate=10, account_rate=10, burst_s=10).pace(0.0)
+    assert [pace.take(b"x" * 1_000_000, 0.0) for _ in range(2)] == [0.0, 10.0]
+
+
 @pytest.mark.parametrize(
     "message",
     [
