@@ -205,11 +205,15 @@ class Reception:
 
     def _read(self, raw: bytes) -> KnownApp | None:
         try:
-            return app_of(Manifest.decode(raw))
+            manifest = Manifest.decode(raw)
         except BadFormat as error:
             self._metrics.failures += 1
             log.error("manifest cannot be read", extra={"why": str(error)})
             return None
+        for fault in manifest.faults:
+            self._metrics.failures += 1
+            log.error("fallback of an app cannot be used", extra={"app": manifest.app, "why": fault})
+        return app_of(manifest)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)

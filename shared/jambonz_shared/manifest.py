@@ -26,6 +26,7 @@ class Manifest:
         env: Environment variables for the portal (PROTOCOL.md 8.1).
         fallback: Verbs for an inbound call that no worker answers in time; ``None``: the gateway's own.
         hooks: Policies by hook path, only those that differ from the default.
+        faults: What ``decode`` has left out, and why: fallbacks that cannot be sent.
     """
 
     app: str
@@ -34,6 +35,7 @@ class Manifest:
     env: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     fallback: tuple[Mapping[str, Any], ...] | None = None
     hooks: Mapping[str, HookPolicy] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         """Return the JSON text; the same app gives the same bytes."""
@@ -53,11 +55,14 @@ class Manifest:
 
     @classmethod
     def decode(cls, raw: bytes) -> "Manifest":
-        """Return the manifest in ``raw``.
+        """Return the manifest in ``raw``, without fallbacks that are no verbs or too long for an ack.
+
+        The app goes on without them: its calls would get 404 because of what is said only if no worker answers.
 
         Raises:
-            BadFormat: If it is none of this version, or a fallback is too long for an ack.
+            BadFormat: If it is none of this version.
         """
+        faults: list[str] = []
         try:
             found = orjson.loads(raw)
             if found["version"] != VERSION:
@@ -70,8 +75,12 @@ class Manifest:
                 paths,
                 bool(found["open"]),
                 dict(found["env"]),
-                _verbs(found["fallback"]),
-                {path: (policy["late"], _verbs(policy["fallback"])) for path, policy in found["hooks"].items()},
+                _verbs(found["fallback"], "calls", faults),
+                {
+                    path: (policy["late"], _verbs(policy["fallback"], path, faults))
+                    for path, policy in found["hooks"].items()
+                },
+                tuple(faults),
             )
         except BadFormat:
             raise
@@ -79,11 +88,13 @@ class Manifest:
             raise BadFormat(f"manifest of {len(raw)} bytes cannot be read: {error!r}") from None
 
 
-def _verbs(fallback: object) -> tuple[Mapping[str, Any], ...] | None:
+def _verbs(fallback: object, of: str, faults: list[str]) -> tuple[Mapping[str, Any], ...] | None:
     if fallback is None:
         return None
     if not isinstance(fallback, list):
-        raise BadFormat(f"expected a fallback to be a list of verbs, got a {type(fallback).__name__}")
-    if (size := len(orjson.dumps(fallback))) > MAX_VERBS_BYTES:
-        raise BadFormat(f"expected a fallback of at most {MAX_VERBS_BYTES} bytes, got {size}")
-    return tuple(fallback)
+        faults.append(f"expected the fallback of {of} to be a list of verbs, got a {type(fallback).__name__}")
+    elif (size := len(orjson.dumps(fallback))) > MAX_VERBS_BYTES:
+        faults.append(f"expected the fallback of {of} to have at most {MAX_VERBS_BYTES} bytes, got {size}")
+    else:
+        return tuple(fallback)
+    return None

@@ -100,6 +100,18 @@ async def test_manifest_nobody_can_read_leaves_the_app_as_it_was(redis_url: str,
             pass
 
 
+async def test_fallback_that_is_too_long_is_logged_and_the_app_takes_its_calls(
+    redis_url: str, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever wrote it finds out by the log; the callers do not."""
+    await publish_manifest(worker.redis, fallback=[{"verb": "say", "text": "x" * 24_000}])
+    async with gateway(redis_url) as running, caller(running.url + "/ivr", "call-1"):
+        pass
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "fallback of an app cannot be used"
+    ]
+
+
 async def test_credentials_are_asked_for_in_the_handshake(redis_url: str, worker: Worker) -> None:
     """The upgrade is not signed: this keeps strangers out (PROTOCOL.md 8.2). OPTIONS carries none (8.1)."""
     await publish_manifest(worker.redis, env={"GREETING": {"type": "string", "description": "hello"}})

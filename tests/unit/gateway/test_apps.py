@@ -67,15 +67,37 @@ def test_app_without_wishes_gets_ours() -> None:
         pytest.param(manifest(hooks={"/x": None}), id="policy_of_another_type"),
         pytest.param(manifest(env=7), id="env_of_another_type"),
         pytest.param(manifest(paths=[7]), id="path_that_is_no_text"),
-        pytest.param(manifest(fallback={"verb": "hangup"}), id="fallback_that_is_no_list"),
-        pytest.param(manifest(hooks={"/x": {"fallback": "hangup"}}), id="hook_fallback_that_is_no_list"),
-        pytest.param(manifest(fallback=[{"verb": "say", "text": "x" * MAX_MESSAGE_BYTES}]), id="fallback_too_big"),
     ],
 )
 def test_manifest_that_cannot_be_read_is_an_error_with_a_name(raw: bytes) -> None:
-    """A worker of another version, or somebody's hand in Redis; P10: a fallback must fit into a message."""
+    """A worker of another version, or somebody's hand in Redis."""
     with pytest.raises(BadFormat):
         read(raw)
+
+
+TOO_BIG = [{"verb": "say", "text": "x" * MAX_MESSAGE_BYTES}]
+GOOD = [{"verb": "hangup"}]
+
+
+@pytest.mark.parametrize(
+    ("bad", "fault"),
+    [
+        pytest.param({"verb": "hangup"}, "to be a list of verbs, got a dict", id="no_list"),
+        pytest.param("hangup", "to be a list of verbs, got a str", id="text"),
+        pytest.param(TOO_BIG, "to have at most", id="too_big"),
+    ],
+)
+def test_fallback_that_cannot_be_sent_is_left_out_and_the_app_stays(bad: object, fault: str) -> None:
+    """P10: it must fit into a message. What is said only if no worker answers must not take the app's calls away."""
+    hooks = {"/bad": {"late": "drop", "fallback": bad}, "/good": {"late": "drop", "fallback": GOOD}}
+    found = Manifest.decode(manifest(fallback=bad, hooks=hooks))
+    assert found.fallback is None
+    assert found.hooks == {"/bad": ("drop", None), "/good": ("drop", tuple(GOOD))}
+    assert [fault in it for it in found.faults] == [True, True]
+    assert [of in it for of, it in zip(("calls", "/bad"), found.faults, strict=True)] == [True, True]
+    app = app_of(found)
+    assert app.fallbacks.start_verbs == Fallbacks().start_verbs
+    assert (app.fallbacks.of_hook("/bad"), app.fallbacks.of_hook("/good")) == (None, orjson.dumps(GOOD))
 
 
 def test_error_of_a_manifest_shows_no_content() -> None:
