@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from typing import Final, cast
 
 from jambonz_gateway.connection import Connection
+from jambonz_gateway.dispatches import Dispatches
 from jambonz_gateway.door import Door, Visitors
 from jambonz_gateway.downlink import HELD_TTL_S, Identity
 from jambonz_gateway.entrance import Gates
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 # Redis is asked four times a second (link.py); silent for two seconds it counts as away.
 _REDIS_SILENCE_S: Final = 2.0
 _APPS_EVERY_S: Final = 2.0
+_TRIM_EVERY_S: Final = 60.0
 # A Redis that restarts or fails over is back by then (docs/benchmarks); what it has not taken is lost with us.
 _LAST_WORDS_S: Final = 5.0
 # How often the way out looks whether all calls have gone.
@@ -102,6 +104,7 @@ class _Server:
             self._beat(),
             self._follow_apps(),
             self._renew(),
+            self._trim(),
             self._files.run(),
         ]
 
@@ -263,6 +266,16 @@ class _Server:
         while True:
             await asyncio.sleep(self._settings.call_ttl_s / 4)
             self.gateway.downlink.renew()
+
+    async def _trim(self) -> None:
+        """Take out of dispatch what is too old."""
+        settings, gateway = self._settings, self.gateway
+        dispatches = Dispatches(self._link, gateway.identity.keys, call_ttl_s=settings.call_ttl_s)
+        while True:
+            await self._link.wait_up()
+            await gateway.reception.refresh_apps()
+            await dispatches.trim({*gateway.reception.apps.names, *gateway.uplink.apps}, gateway.now_ms())
+            await asyncio.sleep(_TRIM_EVERY_S)
 
     def _reload_failed(self) -> None:
         self.gateway.metrics.failed_reloads += 1

@@ -41,6 +41,7 @@ class Uplink:
 
     Attributes:
         backlog_bytes: Events waiting for Redis.
+        apps: Those to whose ``dispatch`` something was appended.
     """
 
     def __init__(self, link: Link, keys: Keys, metrics: Metrics, *, pool: Pool) -> None:
@@ -59,6 +60,7 @@ class Uplink:
         self._retry: asyncio.TimerHandle | None = None
         self.in_flight = 0
         self.backlog_bytes = 0
+        self.apps: Final[set[str]] = set()
 
     def publish(self, origin: Origin, worker_id: str, envelope: Envelope) -> None:
         """Append ``envelope`` to the inbox of ``worker_id``, or to its app's dispatch when that is empty."""
@@ -93,6 +95,8 @@ class Uplink:
         gathered, self._gathered = self._gathered, {}
         for (app, worker_id), items in gathered.items():
             key = self._keys.inbox(worker_id) if worker_id else self._keys.dispatch(app)
+            if not worker_id:
+                self.apps.add(app)
             # Calls that come together must not all go to the one worker that reads first.
             entry_events = _ENTRY_EVENTS if worker_id else 1
             entry: list[Item] = []

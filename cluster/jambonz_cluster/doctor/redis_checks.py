@@ -140,6 +140,7 @@ def probes(probe: str) -> Sequence[Command]:
         ("XREAD", "COUNT", 1, "STREAMS", stream, 0),
         ("XREADGROUP", "GROUP", "workers", "doctor", "COUNT", 1, "STREAMS", stream, ">"),
         ("XPENDING", stream, "workers"), ("XACK", stream, "workers", "0-1"), ("XDEL", stream, "0-1"),
+        ("XTRIM", stream, "MINID", 0),
         ("XINFO", "STREAM", stream), ("PUBLISH", probe, ""), ("PUBSUB", "NUMSUB", probe),
         ("SCRIPT", "LOAD", "return 1"), ("EVAL", "return redis.call('EXISTS', KEYS[1])", 1, probe),
         ("UNLINK", text, moved, fields, members, scores, stream),
