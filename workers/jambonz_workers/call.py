@@ -41,10 +41,11 @@ class Call(Durable):
         path: Path the call's websocket was opened at, when the call was claimed.
         state: The application's own fields, kept in Redis, see ``CallState``.
         status: Newest call status, such as ``in-progress``; empty when unknown.
+        companion: What a layer of ``contrib`` keeps with the call; it lives as long as this object.
     """
 
-    __slots__ = ("_background_n", "_facts", "_office", "_seen_facts", "_seen_status", "_voice", "app", "fence",
-                 "handling", "over", "path", "phase", "state", "status", "timers", "works")  # fmt: skip
+    __slots__ = ("_background_n", "_facts", "_office", "_seen_facts", "_seen_status", "_voice", "app", "companion",
+                 "fence", "handling", "over", "path", "phase", "state", "status", "timers", "works")  # fmt: skip
 
     def __init__(self, sid: str, office: Office, claimed: ClaimedCall) -> None:
         super().__init__(sid)
@@ -55,6 +56,7 @@ class Call(Durable):
         self.state = CallState(claimed.state)
         self.handling: Handling | None = None
         self.over: ClusterError | None = None
+        self.companion: object = None
         self._facts: dict[str, Any] = dict(claimed.facts)
         self._office = office
         self.works = Works(sid, self._save_work)

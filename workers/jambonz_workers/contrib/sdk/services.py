@@ -1,13 +1,15 @@
 """Services of an SDK application: they give each event of a call to its session."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from jambonz_sdk.websocket.client import WsClient  # type: ignore[import-untyped]
 
 from jambonz_workers.app import App
 from jambonz_workers.call import Call
-from jambonz_workers.contrib.sdk.session import Session
+from jambonz_workers.contrib.sdk.session import Session, at_work
 from jambonz_workers.event import Event
 from jambonz_workers.routing import session_paths
 
@@ -34,7 +36,8 @@ class Services:
     def __init__(self, env_vars: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.app = App(env=env_vars)
         self._services: dict[str, Service] = {}
-        self._sessions: dict[str, Session] = {}
+        # Of the calls that live here: each is kept by its Call, also when that is lost to another worker.
+        self._sessions: WeakValueDictionary[str, Session] = WeakValueDictionary()
         self.app.on("session:new")(self._session_new)
         self.app.on("session:redirect")(self._redirect)
         for kind in ("verb:hook", "dial:confirm"):
@@ -43,7 +46,7 @@ class Services:
             self.app.on(kind)(self._notice)
         self.app.on("tts:streaming-event")(self._streaming_event)
         self.app.on_end(self._ended)
-        self.app.takeover(self._revive)
+        self.app.takeover(self._takeover)
 
     def __call__(self, *, path: str = "/") -> Service:
         """Register a service for calls whose websocket is opened at ``path``."""
@@ -62,51 +65,80 @@ class Services:
         found = (self._services.get(path) for path in session_paths(call.path, self.app.name))
         return next((service for service in found if service), None)
 
+    @asynccontextmanager
+    async def _at_work(self, session: Session) -> AsyncIterator[None]:
+        """Run what is inside as the session's."""
+        token = at_work.set(session)
+        try:
+            yield
+        finally:
+            at_work.reset(token)
+
+    def _keep(self, session: Session) -> Session:
+        session.call.companion = self._sessions[session.call.sid] = session
+        return session
+
     async def _session_new(self, call: Call, event: Event) -> object:
         service = self._service_of(call)
         if service is None:
             return _UNKNOWN
-        session = self._sessions[call.sid] = Session(call, event.data)
-        await service.emit("session:new", session)
+        session = self._keep(Session(call, event.data))
+        async with self._at_work(session):
+            await service.emit("session:new", session)
         return None
 
-    async def _revive(self, call: Call) -> Session | None:
-        service = self._service_of(call)
-        if service is None or call.sid in self._sessions or call.parent_call_sid:
-            return self._sessions.get(call.sid)
-        session = self._sessions[call.sid] = Session(call, dict(call.facts))
+    async def _takeover(self, call: Call) -> None:
+        # A leg on its parent's websocket waits for its next event: the parent, whose handlers it shares, comes, too.
+        if call.has_own_socket:
+            await self._revived(call)
+
+    async def _revived(self, call: Call) -> Session | None:
+        """Return the session of a call; one that another worker began has the ``session:new`` handler run again."""
+        service, session = self._service_of(call), self._session_of(call)
+        if service is None or session:
+            return session
+        session = self._keep(Session(call, dict(call.facts)))
         session.is_resumed = True
-        await service.emit("session:new", session)
+        async with self._at_work(session):
+            await service.emit("session:new", session)
         session.is_resumed = False
         return session
 
     def _session_of(self, call: Call) -> Session | None:
-        # Messages of a leg went to its parent's session: they came over the same websocket.
-        return self._sessions.get(call.sid) or self._sessions.get(call.parent_call_sid)
+        """Return the session of a call that is known here; a leg's is made when the leg is first heard of."""
+        if isinstance(call.companion, Session):
+            return call.companion
+        parent = self._sessions.get(call.parent_call_sid)
+        return self._keep(Session(call, dict(call.facts), parent)) if parent and not parent.call.over else None
 
     async def _redirect(self, call: Call, event: Event) -> None:
-        service, session = self._service_of(call), self._session_of(call) or await self._revive(call)
+        service, session = self._service_of(call), await self._revived(call)
         if service and session:
             session.data = event.data
-            await service.emit("session:redirect", session)
+            async with self._at_work(session):
+                await service.emit("session:redirect", session)
 
     async def _hook(self, call: Call, event: Event) -> None:
-        session = self._session_of(call) or await self._revive(call)
-        if session and not await session.emit(event.hook, event.data):
-            await session.emit("verb:hook", event.hook, event.data)
+        session = await self._revived(call)
+        if session:
+            async with self._at_work(session):
+                if not await session.emit(event.hook, event.data):
+                    await session.emit("verb:hook", event.hook, event.data)
 
     async def _notice(self, call: Call, event: Event) -> None:
         session = self._session_of(call)
         if session:
-            await session.emit(event.kind, event.data)
+            async with self._at_work(session):
+                await session.emit(event.kind, event.data)
 
     async def _streaming_event(self, call: Call, event: Event) -> None:
         session = self._session_of(call)
         if session:
-            await session.emit(f"tts:{event.data.get('event_type', '')}", event.data)
-            await session.emit("tts:streaming-event", event.data)
+            async with self._at_work(session):
+                await session.emit(f"tts:{event.data.get('event_type', '')}", event.data)
+                await session.emit("tts:streaming-event", event.data)
 
     async def _ended(self, call: Call) -> None:
-        session = self._sessions.pop(call.sid, None)
-        if session:
-            await session.emit("close", 1000, "")
+        if isinstance(call.companion, Session):
+            async with self._at_work(call.companion):
+                await call.companion.closed()

@@ -1,5 +1,7 @@
 """The SDK's session over a call of the cluster."""
 
+import contextvars
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -7,8 +9,11 @@ from jambonz_sdk.websocket.session import Session as SdkSession  # type: ignore[
 
 from jambonz_workers import commands
 from jambonz_workers.call import Call
+from jambonz_workers.handling import current
 from jambonz_workers.tool_answers import Asked, Told, answer_of
 from jambonz_workers.verbs import verb_list
+
+log = logging.getLogger(__name__)
 
 # Outputs that are in a vendor's shape already.
 _SHAPED: Final = frozenset({"type", "data", "toolResponse", "result"})
@@ -17,41 +22,80 @@ _SHAPED: Final = frozenset({"type", "data", "toolResponse", "result"})
 class Session(SdkSession):  # type: ignore[misc]
     """The SDK's session, with wire shapes that jambonz accepts (PROTOCOL.md 3.5).
 
+    The legs of its dials (PROTOCOL.md 2.9) have sessions of their own, with the ``locals`` of this one, and with its
+    handlers for what has none there. While a hook of a leg is handled, verbs and answers of this session are the leg's.
+
     Attributes:
         call: The call underneath, for what the SDK does not have.
         is_resumed: Another worker began this call; nothing that the ``session:new`` handler sends goes out.
     """
 
-    def __init__(self, call: Call, data: dict[str, Any]) -> None:
+    locals: dict[str, Any]
+
+    def __init__(self, call: Call, data: dict[str, Any], parent: "Session | None" = None) -> None:
+        self._queue: list[Any] = []
+        self._parent = parent
         super().__init__(None, {**data, "call_sid": call.sid}, "")
         self.call = call
         self.is_resumed = False
+        if parent:
+            self.locals = parent.locals
+
+    @property
+    def _verbs(self) -> list[Any]:
+        """The builder's list; a leg has its own, since its handlers run beside those of the call that dialled it."""
+        return self._addressed()._queue  # noqa: SLF001 the leg's
+
+    @_verbs.setter
+    def _verbs(self, verbs: list[Any]) -> None:
+        self._addressed()._queue = verbs  # noqa: SLF001 the leg's
+
+    def _addressed(self) -> "Session":
+        """Return whose hook is handled: this session, or one of a leg that has got here by handlers of this one."""
+        found = session = at_work.get()
+        while session:
+            if session is self:
+                return found or self
+            session = session._parent  # noqa: SLF001 ours
+        return self
+
+    def _commanded(self) -> "Session":
+        """Return who commands are for; jambonz takes those of a leg on its parent's websocket for its parent's."""
+        addressed = self._addressed()
+        return addressed if addressed.call.has_own_socket else self
 
     async def send(self, **_: Any) -> None:
         """Answer ``session:new`` with the verbs built so far."""
         await self._answer()
 
     async def reply(self, **_: Any) -> None:
-        """Answer the hook that is being handled; later than that, replace the running application."""
+        """Answer the hook that is being handled; later than that, replace the running application.
+
+        A leg that shares the websocket of the call that dialled it can be answered in time only: jambonz would replace
+        the application of that call (PROTOCOL.md 3.2). Later verbs are left out, with a warning in the log.
+        """
         await self._answer()
 
     async def _answer(self) -> None:
+        call = self._addressed().call
         verbs = verb_list(self.to_list())
         if self.is_resumed:
             return
-        self.call.note_model(verbs)
-        try:
-            await self.call.ack(verbs)
-        except RuntimeError:
+        handling = current.get()
+        if handling and handling.call is call and handling.is_open and handling.event.is_hook and not handling.is_acked:
+            await call.ack(verbs)
+        elif verbs and call.has_own_socket:
             # Its hook has its answer: from a task of the application, or a second time.
-            if verbs:
-                await self.call.redirect(verbs)
+            await call.redirect(verbs)
+        elif verbs:
+            log.warning("too late for the answer of a leg, which is left out", extra={"call_sid": call.sid})
 
     async def inject_command(self, command: str, data: Any = None, *, tool_call_id: str = "") -> None:
         """Send a command at once."""
         if not self.is_resumed:
             body = None if data is None or (command in commands.COMMANDS_WITHOUT_DATA and not data) else data
-            await self.call.send_now([commands.command(command, body, leg=self.call.sid, tool_call_id=tool_call_id)])
+            call = self._commanded().call
+            await call.send_now([commands.command(command, body, leg=call.sid, tool_call_id=tool_call_id)])
 
     async def inject_mute(self, status: str) -> None:
         """Mute or unmute; the SDK's own command name is ignored by jambonz."""
@@ -85,7 +129,7 @@ class Session(SdkSession):  # type: ignore[misc]
         """Answer a tool call; a plain result gets the shape that the running model's vendor takes."""
         if not (isinstance(result, dict) and _SHAPED & result.keys()):
             told = [(Asked(tool_call_id, "", {}), Told(result))]
-            result = answer_of("llm:tool-call", self.call.model_vendor, told)
+            result = answer_of("llm:tool-call", self._commanded().call.model_vendor, told)
         await self.inject_command("llm:tool-output", result, tool_call_id=tool_call_id)
         return self
 
@@ -94,6 +138,14 @@ class Session(SdkSession):  # type: ignore[misc]
         await self.inject_command("agent:update", dict(data))
 
     async def emit(self, event: str, *args: Any) -> bool:
-        """Run the handlers of an event; False if there is none."""
+        """Run the handlers of an event, for a leg without one those of the call that dialled it; False if none."""
         found: bool = await self._emit_async(event, *args)
-        return found
+        return found or (self._parent is not None and await self._parent.emit(event, *args))
+
+    async def closed(self) -> None:
+        """Run the handlers of the end; those of the call that dialled a leg wait for their own."""
+        await self._emit_async("close", 1000, "")
+
+
+at_work: Final[contextvars.ContextVar[Session | None]] = contextvars.ContextVar("session", default=None)
+"""Whose event is handled in this context, and in the tasks that the application has started there."""
