@@ -1,5 +1,6 @@
 """The layer for applications of the SDK: its session with wire shapes that jambonz accepts."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -115,6 +116,73 @@ async def test_a_call_taken_over_gets_its_handlers_again() -> None:
     assert len(sessions) == 1
     assert [event[0] for event in events] == ["/hook", "/hook"]
     assert not sessions[0].is_resumed
+
+
+async def test_a_session_goes_on_when_its_handler_fails_after_a_takeover(caplog: pytest.LogCaptureFixture) -> None:
+    """What it has registered stays; what it has built is left out. It was mute for the rest of the call."""
+    services = Services()
+
+    async def begin(session: Session) -> None:
+        async def on_menu(_: dict[str, Any]) -> None:
+            session.say(text="Menu")
+            await session.reply()
+            await session.inject_redirect("/next")
+
+        session.on("/menu", on_menu)
+        session.say(text="Hello")
+        assert session.data["sip"], "which only session:new carries"
+
+    services(path="/sdk").on("session:new", begin)
+    async with AppClient(services.app, path="/sdk") as client:
+        for _ in range(2):
+            reaction = await client.hook("/menu")
+            assert reaction.verbs == [{"verb": "say", "text": "Menu"}]
+            assert [it["command"] for it in reaction.commands] == ["redirect"]
+    assert [record.getMessage() for record in caplog.records] == ["session:new handler failed for a call taken over"]
+
+
+async def test_a_handler_that_failed_before_it_registered_any_runs_again_with_the_next_event() -> None:
+    """After a takeover: what it needs, such as a database, may be there by then."""
+    services, runs = Services(), list[Session]()
+
+    async def begin(session: Session) -> None:
+        runs.append(session)
+        if len(runs) == 1:
+            raise OSError("no database")
+        session.on("/hook", lambda _: session.say(text="Menu").reply())
+
+    services(path="/sdk").on("session:new", begin)
+    async with AppClient(services.app, path="/sdk") as client:
+        answers = [(await client.hook("/hook")).verbs for _ in range(3)]
+    assert answers == [[], [{"verb": "say", "text": "Menu"}], [{"verb": "say", "text": "Menu"}]]
+    assert len(runs) == 2
+
+
+async def test_a_caller_taken_over_is_not_greeted_again_by_a_task_of_the_handler() -> None:
+    """It answers after its handler has returned, while a hook may be handled that builds verbs, too."""
+    services, tasks, may_greet = Services(), list[asyncio.Task[None]](), asyncio.Event()
+
+    async def greet(session: Session) -> None:
+        await may_greet.wait()
+        session.say(text="Hello")
+        assert session.is_resumed
+        await session.send()
+        await session.inject_mute("mute")
+
+    async def begin(session: Session) -> None:
+        async def on_menu(_: dict[str, Any]) -> None:
+            session.say(text="Menu")
+            may_greet.set()
+            await asyncio.gather(*tasks)
+            await session.reply()
+
+        session.on("/menu", on_menu)
+        tasks.append(asyncio.create_task(greet(session)))
+
+    services(path="/sdk").on("session:new", begin)
+    async with AppClient(services.app, path="/sdk") as client:
+        assert (await client.hook("/menu")).verbs == [{"verb": "say", "text": "Menu"}]
+        assert client.commands == []
 
 
 async def test_an_unknown_path_is_declined_and_audio_is_not_served() -> None:

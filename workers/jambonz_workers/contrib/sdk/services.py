@@ -1,5 +1,6 @@
 """Services of an SDK application: they give each event of a call to its session."""
 
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -12,6 +13,8 @@ from jambonz_workers.call import Call
 from jambonz_workers.contrib.sdk.session import Session, at_work
 from jambonz_workers.event import Event
 from jambonz_workers.routing import session_paths
+
+log = logging.getLogger(__name__)
 
 _NOTICES: Final = ("call:status", "verb:status", "llm:event", "llm:tool-call", "tts:tokens-result")
 _UNKNOWN: Final = [{"verb": "sip:decline", "status": 404}]
@@ -97,12 +100,18 @@ class Services:
         service, session = self._service_of(call), self._session_of(call)
         if service is None or session:
             return session
-        session = self._keep(Session(call, dict(call.facts)))
-        session.is_resumed = True
-        async with self._at_work(session):
-            await service.emit("session:new", session)
-        session.is_resumed = False
-        return session
+        session = Session(call, dict(call.facts))
+        try:
+            with session.resumed():
+                async with self._at_work(session):
+                    await service.emit("session:new", session)
+        except Exception:
+            # The event that comes next is still to be handled, by what has been registered so far.
+            log.exception("session:new handler failed for a call taken over", extra={"call_sid": call.sid})
+            if not session.has_handlers:
+                # It is tried again with the next event.
+                return None
+        return self._keep(session)
 
     def _session_of(self, call: Call) -> Session | None:
         """Return the session of a call that is known here; a leg's is made when the leg is first heard of."""

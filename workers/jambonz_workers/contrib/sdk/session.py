@@ -2,7 +2,8 @@
 
 import contextvars
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from jambonz_sdk.websocket.session import Session as SdkSession  # type: ignore[import-untyped]
@@ -27,7 +28,6 @@ class Session(SdkSession):  # type: ignore[misc]
 
     Attributes:
         call: The call underneath, for what the SDK does not have.
-        is_resumed: Another worker began this call; nothing that the ``session:new`` handler sends goes out.
     """
 
     locals: dict[str, Any]
@@ -37,18 +37,40 @@ class Session(SdkSession):  # type: ignore[misc]
         self._parent = parent
         super().__init__(None, {**data, "call_sid": call.sid}, "")
         self.call = call
-        self.is_resumed = False
         if parent:
             self.locals = parent.locals
 
     @property
+    def is_resumed(self) -> bool:
+        """True in the ``session:new`` handler of a call that another worker began, and in the tasks it starts there.
+
+        Nothing that they send goes out: the caller has heard it.
+        """
+        return _resumed.get() is self
+
+    @contextmanager
+    def resumed(self) -> Iterator[None]:
+        """Leave out what is sent inside, and the verbs that are built."""
+        token = _resumed.set(self)
+        try:
+            yield
+        finally:
+            _resumed.reset(token)
+
+    @property
+    def has_handlers(self) -> bool:
+        """True if the application has registered a handler."""
+        return bool(self._handlers)
+
+    @property
     def _verbs(self) -> list[Any]:
         """The builder's list; a leg has its own, since its handlers run beside those of the call that dialled it."""
-        return self._addressed()._queue  # noqa: SLF001 the leg's
+        return [] if self.is_resumed else self._addressed()._queue  # noqa: SLF001 the leg's
 
     @_verbs.setter
     def _verbs(self, verbs: list[Any]) -> None:
-        self._addressed()._queue = verbs  # noqa: SLF001 the leg's
+        if not self.is_resumed:
+            self._addressed()._queue = verbs  # noqa: SLF001 the leg's
 
     def _addressed(self) -> "Session":
         """Return whose hook is handled: this session, or one of a leg that has got here by handlers of this one."""
@@ -77,10 +99,10 @@ class Session(SdkSession):  # type: ignore[misc]
         await self._answer()
 
     async def _answer(self) -> None:
-        call = self._addressed().call
-        verbs = verb_list(self.to_list())
         if self.is_resumed:
             return
+        call = self._addressed().call
+        verbs = verb_list(self.to_list())
         handling = current.get()
         if handling and handling.call is call and handling.is_open and handling.event.is_hook and not handling.is_acked:
             await call.ack(verbs)
@@ -149,3 +171,6 @@ class Session(SdkSession):  # type: ignore[misc]
 
 at_work: Final[contextvars.ContextVar[Session | None]] = contextvars.ContextVar("session", default=None)
 """Whose event is handled in this context, and in the tasks that the application has started there."""
+
+_resumed: Final[contextvars.ContextVar[Session | None]] = contextvars.ContextVar("resumed", default=None)
+"""The session whose ``session:new`` handler runs again in this context."""
