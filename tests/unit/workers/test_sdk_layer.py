@@ -185,6 +185,79 @@ async def test_a_caller_taken_over_is_not_greeted_again_by_a_task_of_the_handler
         assert client.commands == []
 
 
+async def test_a_failure_is_told_to_session_and_service_which_may_answer() -> None:
+    """As by the SDK itself; the hook got an empty answer, and nobody was told."""
+    services, told = Services(), list[tuple[str, str]]()
+
+    async def begin(session: Session) -> None:
+        async def fail(_: dict[str, Any]) -> None:
+            raise ValueError("boom")
+
+        async def on_error(error: Exception) -> None:
+            told.append(("session", str(error)))
+            session.say(text="Sorry").hangup()
+            await session.reply()
+
+        session.on("/menu", fail)
+        session.on("error", on_error)
+        session.say(text="Hello")
+        await session.send()
+
+    service = services(path="/sdk")
+    service.on("session:new", begin)
+    service.on("error", lambda error: told.append(("service", str(error))))
+    async with AppClient(services.app, path="/sdk") as client:
+        await client.session_new()
+        assert (await client.hook("/menu")).verbs == [{"verb": "say", "text": "Sorry"}, {"verb": "hangup"}]
+    assert told == [("session", "boom"), ("service", "boom")]
+
+
+FIND = {"tool_call_id": "t1", "name": "find_order", "args": {}}
+BOTH = [{"id": "f1", "name": "find_order", "args": {}}, {"id": "f2", "name": "find_customer", "args": {}}]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "asked", "answers"),
+    [
+        pytest.param(
+            "deepgram",
+            FIND,
+            {"data": {"type": "FunctionCallResponse", "id": "t1", "name": "find_order", "content": "shipped"}},
+            id="deepgram",
+        ),
+        pytest.param(
+            "google",
+            {"tool_call_id": "t1", "type": "toolCall", "function_calls": BOTH},
+            {
+                "toolResponse": {
+                    "functionResponses": [
+                        {"id": "f1", "name": "find_order", "response": {"result": "shipped"}},
+                        {"id": "f2", "name": "find_customer", "response": {"result": "shipped"}},
+                    ]
+                }
+            },
+            id="google",
+        ),
+    ],
+)
+async def test_a_plain_output_names_the_tool_that_was_asked_for(
+    vendor: str, asked: dict[str, Any], answers: dict[str, Any]
+) -> None:
+    """These vendors want it back, with google's own ids (PROTOCOL.md 5.1)."""
+    services = Services()
+
+    async def begin(session: Session) -> None:
+        session.on("llm:tool-call", lambda event: session.tool_output(event["tool_call_id"], "shipped"))
+        session.llm(vendor=vendor, model="m", auth={"apiKey": "k"}, llmOptions={}, toolHook="/tools")
+        await session.send()
+
+    services(path="/sdk").on("session:new", begin)
+    async with AppClient(services.app, path="/sdk") as client:
+        await client.session_new()
+        (command,) = (await client.send("llm:tool-call", asked, hook="/tools")).commands
+        assert (command["tool_call_id"], command["data"]) == ("t1", answers)
+
+
 async def test_an_unknown_path_is_declined_and_audio_is_not_served() -> None:
     """The cluster carries call control."""
     services = Services()

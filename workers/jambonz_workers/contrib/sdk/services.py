@@ -16,7 +16,7 @@ from jambonz_workers.routing import session_paths
 
 log = logging.getLogger(__name__)
 
-_NOTICES: Final = ("call:status", "verb:status", "llm:event", "llm:tool-call", "tts:tokens-result")
+_NOTICES: Final = ("call:status", "verb:status", "llm:event", "tts:tokens-result")
 _UNKNOWN: Final = [{"verb": "sip:decline", "status": 404}]
 
 
@@ -47,6 +47,7 @@ class Services:
             self.app.on(kind)(self._hook)
         for kind in _NOTICES:
             self.app.on(kind)(self._notice)
+        self.app.on("llm:tool-call")(self._tool_call)
         self.app.on("tts:streaming-event")(self._streaming_event)
         self.app.on_end(self._ended)
         self.app.takeover(self._takeover)
@@ -70,10 +71,18 @@ class Services:
 
     @asynccontextmanager
     async def _at_work(self, session: Session) -> AsyncIterator[None]:
-        """Run what is inside as the session's."""
+        """Run what is inside as the session's, and its ``error`` handlers and the service's if that fails.
+
+        They may still answer the hook. The failure goes on to the worker, which logs it.
+        """
         token = at_work.set(session)
         try:
             yield
+        except Exception as error:
+            await session.emit("error", error)
+            if service := self._service_of(session.call):
+                await service.emit("error", error)
+            raise
         finally:
             at_work.reset(token)
 
@@ -139,6 +148,11 @@ class Services:
         if session:
             async with self._at_work(session):
                 await session.emit(event.kind, event.data)
+
+    async def _tool_call(self, call: Call, event: Event) -> None:
+        if session := self._session_of(call):
+            session.note_tools(event)
+        await self._notice(call, event)
 
     async def _streaming_event(self, call: Call, event: Event) -> None:
         session = self._session_of(call)

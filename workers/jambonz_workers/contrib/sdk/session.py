@@ -10,8 +10,10 @@ from jambonz_sdk.websocket.session import Session as SdkSession  # type: ignore[
 
 from jambonz_workers import commands
 from jambonz_workers.call import Call
+from jambonz_workers.event import Event
+from jambonz_workers.events.members import text_in
 from jambonz_workers.handling import current
-from jambonz_workers.tool_answers import Asked, Told, answer_of
+from jambonz_workers.tool_answers import Asked, Told, answer_of, asked_in
 from jambonz_workers.verbs import verb_list
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ class Session(SdkSession):  # type: ignore[misc]
     def __init__(self, call: Call, data: dict[str, Any], parent: "Session | None" = None) -> None:
         self._queue: list[Any] = []
         self._parent = parent
+        self._asked: dict[str, list[Asked]] = {}
         super().__init__(None, {**data, "call_sid": call.sid}, "")
         self.call = call
         if parent:
@@ -147,11 +150,17 @@ class Session(SdkSession):  # type: ignore[misc]
         """Drop the rest."""
         await self.inject_command("tts:clear")
 
+    def note_tools(self, event: Event) -> None:
+        """Remember the names of the tools that a model asks for, which deepgram and google want back."""
+        self._asked[text_in(event.data, "tool_call_id")] = asked_in(event)
+
     async def tool_output(self, tool_call_id: str, result: Any) -> "Session":
         """Answer a tool call; a plain result gets the shape that the running model's vendor takes."""
+        session, told = self._commanded(), Told(result)
+        # google asks for several under one id, to be answered together (PROTOCOL.md 5.1).
+        asked = session._asked.pop(tool_call_id, None) or [Asked(tool_call_id, "", {})]  # noqa: SLF001 the leg's
         if not (isinstance(result, dict) and _SHAPED & result.keys()):
-            told = [(Asked(tool_call_id, "", {}), Told(result))]
-            result = answer_of("llm:tool-call", self._commanded().call.model_vendor, told)
+            result = answer_of("llm:tool-call", session.call.model_vendor, [(one, told) for one in asked])
         await self.inject_command("llm:tool-output", result, tool_call_id=tool_call_id)
         return self
 
