@@ -105,6 +105,36 @@ async def test_a_late_reply_replaces_the_application() -> None:
         assert [(it["command"], it["data"]) for it in client.commands] == [("redirect", [{"verb": "hangup"}])]
 
 
+async def test_a_handler_may_speak_to_another_call() -> None:
+    """Its own hook is not answered by that."""
+    services = Services()
+    sessions = dict[str, Session]()
+
+    async def begin(session: Session) -> None:
+        async def on_tell(event: dict[str, Any]) -> None:
+            other = sessions[event["other"]]
+            other.say(text="Somebody thinks of you")
+            session.say(text="I tell them")
+            await other.reply()
+            await session.reply()
+
+        sessions[session.call_sid] = session
+        session.on("/tell", on_tell)
+        session.say(text="Hello")
+        await session.send()
+
+    services(path="/sdk").on("session:new", begin)
+    async with (
+        AppClient(services.app, path="/sdk", call_sid="one") as one,
+        AppClient(services.app, path="/sdk", call_sid="two") as two,
+    ):
+        await one.session_new()
+        await two.session_new()
+        assert (await one.hook("/tell", other="two")).verbs == [{"verb": "say", "text": "I tell them"}]
+        assert one.commands == []
+        assert [it["data"] for it in two.commands] == [[{"verb": "say", "text": "Somebody thinks of you"}]]
+
+
 async def test_a_call_taken_over_gets_its_handlers_again() -> None:
     """The session:new handler runs once more, and what it sends is left out."""
     services = Services()
