@@ -8,7 +8,7 @@ from jambonz_simulator.core.acks import Reply, ReplyAcked, ReplyDead, ReplyNone
 from jambonz_simulator.core.ears import Ears, Heard
 from jambonz_simulator.core.frames import CommandFrame
 from jambonz_simulator.core.info import CallInfo
-from jambonz_simulator.core.kernel import KILLED, Process, Promise, Steps
+from jambonz_simulator.core.kernel import Process, Promise, Steps
 from jambonz_simulator.core.requestor import Requestor
 from jambonz_simulator.core.script import Dial, Script
 from jambonz_simulator.core.tts_buffer import TtsBuffer
@@ -36,6 +36,33 @@ class Surroundings:
     adult: Callable[[CallInfo, list[Verb]], None]
 
 
+def goes_on() -> VerbEnd:
+    """A verb has failed; the next one follows."""
+    return "next"
+
+
+def ends_call() -> VerbEnd:
+    """A verb has failed with an exception that leaves the loop of the session (call-session.js, exec)."""
+    return "ends_call"
+
+
+@dataclass(frozen=True, slots=True)
+class LastWords:
+    """What a verb tells its actionHook when it is done or killed; nothing else runs until that is acked.
+
+    Attributes:
+        results: Gives the fields of the message at that time.
+        if_failed: What follows when there is no ack or its verbs are invalid.
+        is_moot_if_replaced: The verbs of the ack are ignored if others had replaced the verb (PROTOCOL.md 2.8).
+        kind: Type of the message.
+    """
+
+    results: Callable[[], dict[str, Any]]
+    if_failed: Callable[[], VerbEnd] = goes_on
+    is_moot_if_replaced: bool = False
+    kind: str = "verb:hook"
+
+
 class Session:
     """The call session of one leg.
 
@@ -44,7 +71,7 @@ class Session:
         notifier: Where call:status goes; stays when the requestor is replaced.
         stack: Verbs to run, the first one next.
         current: The running verb, ``None`` while the session waits for commands.
-        last_words: Gives the fields of the actionHook that a killed verb still sends.
+        last_words: What the running verb still has to tell, ``None`` if nothing.
         model_task: Takes tool outputs and updates while an llm verb runs.
         child: The session of the leg that a dial has connected.
     """
@@ -66,7 +93,7 @@ class Session:
         self.current: Verb | None = None
         self.ears = Ears(world)
         self.tts = TtsBuffer(world, self.notice)
-        self.last_words: Callable[[], dict[str, Any]] | None = None
+        self.last_words: LastWords | None = None
         self.model_task: Callable[[str, Any, Any], str] | None = None
         self.child: CallInfo | None = None
         self.barge_in: Verb | None = None
@@ -82,6 +109,7 @@ class Session:
         self._open_requestor = surroundings.open_requestor
         self._dials_taken = 0
         self._verb_process: Process[VerbEnd] | None = None
+        self._is_replaced = False
         self._loop: Process[None] | None = None
         self._woken: Promise[None] = Promise(world.kernel)
 
@@ -93,8 +121,9 @@ class Session:
         self._loop = self.world.kernel.spawn(self._execute())
 
     def replace(self, verbs: list[Verb]) -> None:
-        """Kill the current verb and run these instead of all that was left."""
+        """Kill the current verb and run these instead of all that was left, once its actionHook is acked (3.3)."""
         self.stack = list(verbs)
+        self._is_replaced = True
         self.kill_current()
         self._wake()
 
@@ -104,7 +133,7 @@ class Session:
         self._wake()
 
     def kill_current(self) -> None:
-        """End the running verb; the next one follows."""
+        """End the running verb, unless it just waits for the ack of its actionHook; the next one follows."""
         if self._verb_process is not None:
             self._verb_process.kill()
 
@@ -137,6 +166,7 @@ class Session:
         name = verb["verb"]
         self.current = verb
         self.last_words = None
+        self._is_replaced = False
         self.notify_verb({"event": "starting", **_id_of(verb), "name": name})
         if name not in VERBS_WITHOUT_ANSWER:
             self.answer()
@@ -144,20 +174,21 @@ class Session:
         self._verb_process = process
         end = yield process.finished
         self._verb_process = None
+        told = yield from self._tell(verb, self.last_words)
         self.current = None
-        if end is KILLED:
-            self.send_last_words(verb)
-            end = "next"
         self.notify_verb({"event": "finished", **_id_of(verb), "name": name})
-        return "ends_call" if end == "ends_call" else "next"
+        return "ends_call" if "ends_call" in (end, told) else "next"
 
-    def send_last_words(self, verb: Verb) -> None:
-        """Send the actionHook of a killed verb; the verbs of its ack are ignored (2.8)."""
+    def _tell(self, verb: Verb, words: LastWords | None) -> Steps[VerbEnd]:
+        """Send the actionHook and await its ack, even if the verb was killed (tasks/task.js, performAction)."""
         hook = hook_path(verb.get("actionHook"))
-        if self.last_words is not None and hook is not None:
-            data = {**self.info.to_data(), **self.last_words(), **_verb_id_of(verb)}
-            self.requestor.request("verb:hook", hook, data, self.info.next_b3())
-        self.last_words = None
+        if words is None or hook is None:
+            return "next"
+        is_moot = words.is_moot_if_replaced and self._is_replaced
+        reply = yield self.hook(hook, words.results(), verb, words.kind)
+        if not is_moot and self.apply(reply) == "failed":
+            return words.if_failed()
+        return "next"
 
     # Talking to the application.
 
@@ -192,18 +223,12 @@ class Session:
         """Send the other shape of verb:status: what happens inside of a verb (2.11)."""
         self.notify_verb({"event": event, **more, **_id_of(verb), "verb": verb["verb"]})
 
-    def hook(self, hook: str, results: dict[str, Any], verb: Verb | None = None) -> Promise[Reply]:
-        """Send a verb:hook about this leg."""
+    def hook(
+        self, hook: str, results: dict[str, Any], verb: Verb | None = None, kind: str = "verb:hook"
+    ) -> Promise[Reply]:
+        """Send a verb:hook, or another message that wants verbs, about this leg."""
         data = {**self.info.to_data(), **results, **_verb_id_of(verb or {})}
-        return self.requestor.request("verb:hook", hook, data, self.info.next_b3())
-
-    def action(self, verb: Verb, results: dict[str, Any]) -> Steps[Applied]:
-        """Send the actionHook of a verb, if it has one, and do what the ack says (2.8)."""
-        hook = hook_path(verb.get("actionHook"))
-        if hook is None:
-            return "nothing"
-        reply = yield self.hook(hook, results, verb)
-        return self.apply(reply)
+        return self.requestor.request(kind, hook, data, self.info.next_b3())
 
     def apply(self, reply: Reply) -> Applied:
         """Run the verbs of an ack; ``failed`` if there was no ack or its verbs are invalid."""
@@ -277,7 +302,7 @@ class Session:
             self.stack.pop(0)
         self.kill_current()
         self.interrupt_speech()
-        yield from self.action(verb, heard.to_results())
+        yield from self._tell(verb, LastWords(heard.to_results))
 
     def interrupt_speech(self) -> None:
         """The caller barged in: streamed speech is dropped and the app told (PROTOCOL.md 4.4)."""
@@ -314,7 +339,15 @@ class Session:
             # never closed (PROTOCOL.md 1.4).
             self._close()
         else:
-            self.world.kernel.after(self.world.timing.end_delay_s, self._close)
+            self.world.kernel.spawn(self._close_at_last())
+
+    def _close_at_last(self) -> Steps[None]:
+        """Close when the running verb is done: its last actionHook is acked or given up (call-session.js, exec)."""
+        yield self.world.kernel.sleep(self.world.timing.end_delay_s)
+        # A zombie's hook is never sent (PROTOCOL.md 2.6.3): nothing would end the waiting.
+        if self._loop is not None and not self.requestor.is_zombie:
+            yield self._loop.finished
+        self._close()
 
     def _close(self) -> None:
         if self.requestor is not self.notifier:

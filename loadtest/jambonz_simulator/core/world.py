@@ -41,6 +41,10 @@ class World:
         """Give ``seconds`` of people or media as seconds of this call's clock."""
         return seconds / self._speed
 
+    def lived_s(self, seconds: float) -> float:
+        """Give ``seconds`` of this call's clock as seconds of people or media."""
+        return seconds * self._speed
+
     def entry(self, connection: int, who: Who, frame: dict[str, Any]) -> None:
         """Write a transcript line."""
         self.ledger.entry(self.kernel.now_s, connection, who, frame)

@@ -170,9 +170,44 @@ def test_captured_digits_go_to_the_dtmf_hook(capture: Any) -> None:
 
 def test_verbs_of_a_replaced_dial_are_ignored() -> None:
     """Section 2.8."""
-    stage = dialled(Dial(talk_s=None)).command("redirect", PAUSE)
+    stage = dialled(Dial(talk_s=None)).command("redirect", GATHER)
     assert stage.last("verb:hook", "/done")["data"]["dial_call_status"] == "completed"
-    assert stage.ack(stage.last("verb:hook"), HELLO).verb == "pause"
+    assert stage.verb == "dial"
+    assert stage.ack(stage.last("verb:hook"), HELLO).verb == "gather"
+
+
+def test_verbs_of_a_dial_that_ended_before_it_was_replaced_replace_again() -> None:
+    """Section 3.3; tasks/dial.js asks whether it was replaced before it sends its hook."""
+    stage = dialled().advance(5).command("redirect", GATHER)
+    assert stage.ack(stage.last("verb:hook", "/done"), HELLO).verb == "say"
+
+
+def test_verbs_of_a_replaced_queue_are_ignored() -> None:
+    """Section 2.8."""
+    stage = running([ENQUEUE]).command("redirect", GATHER)
+    assert stage.last("verb:hook", "/left")["data"]["queue_result"] == "hangup"
+    assert stage.ack(stage.last("verb:hook", "/left"), HELLO).verb == "gather"
+
+
+def test_verbs_of_a_conference_that_was_replaced_replace_again() -> None:
+    """tasks/conference.js, exec."""
+    stage = running([CONFERENCE]).command("redirect", GATHER)
+    assert stage.ack(stage.last("verb:hook", "/done"), HELLO).verb == "say"
+
+
+def test_socket_stays_open_until_the_last_action_hook_is_acked() -> None:
+    """call-session.js, exec: it closes when the running verb is done, and a dial is done when its hook is."""
+    stage = dialled(Dial(talk_s=None)).hang_up().advance(1)
+    assert (stage.statuses()[-1], stage.closed) == ("completed", [])
+    stage.ack(stage.last("verb:hook", "/done"), HELLO)
+    assert (stage.closed, stage.outcome, stage.anomalies()) == ([(1, 1000)], "completed", [])
+
+
+def test_last_action_hook_that_is_not_acked_is_a_missed_deadline() -> None:
+    stage = dialled(Dial(talk_s=None)).hang_up().advance(4.9)
+    assert stage.closed == []
+    assert stage.advance(0.2).closed == [(1, 1000)]
+    assert (stage.outcome, stage.anomalies()) == ("completed", ["deadline_missed"])
 
 
 def test_child_call_hook_gives_the_leg_a_socket_and_session_of_its_own() -> None:
@@ -193,8 +228,13 @@ def test_child_call_hook_gives_the_leg_a_socket_and_session_of_its_own() -> None
     stage.command("redirect", [{"verb": "redirect", "actionHook": "/there"}], connection=2)
     assert "call_sid" not in stage.last("session:redirect", "/there")
     stage.hang_up().advance(1)
+    # Each socket stays until the last hook on it is acked; the answer to a call that is over runs nothing.
+    assert stage.closed == []
+    stage.ack(stage.last("verb:hook", "/done"), HELLO, connection=1)
+    stage.ack(stage.last("session:redirect", "/there"), HELLO, connection=2).advance(1)
     assert sorted(stage.closed) == [(1, 1000), (2, 1000)]
     assert stage.statuses()[-2:] == ["completed", "completed"]
+    assert stage.verb is None
 
 
 def test_adulting_suffix_grows_with_each_adulting() -> None:
@@ -256,7 +296,9 @@ def test_call_hook_and_child_call_hook_may_come_together() -> None:
     stage.ack(stage.last("session:redirect", "/p"), GATHER, connection=1)
     assert stage.verb == "dial"
     stage.ack(stage.last("session:redirect", "/c"), PAUSE, connection=1)
-    assert (len(stage.opened), stage.verb) == (2, "gather")
+    assert (len(stage.opened), stage.verb) == (2, "dial")
+    # As there, what the dial's hook brings is ignored, since the dial was replaced.
+    assert stage.ack(stage.last("verb:hook", "/done"), HELLO, connection=1).verb == "gather"
 
 
 def test_adulting_session_that_is_not_reconnected_ends_alone() -> None:
@@ -363,8 +405,10 @@ def test_conference_ends_at_its_limit_and_its_hook_may_bring_verbs() -> None:
 
 
 def test_kicked_participant_goes_on_with_the_stack() -> None:
+    """tasks/conference.js, exec: first its actionHook is told and acked."""
     stage = running([CONFERENCE, *PAUSE]).command("conf:participant-action", {"action": "kick"})
-    assert stage.verb == "pause"
+    assert stage.verb == "conference"
+    assert stage.ack(stage.last("verb:hook", "/done"), []).verb == "pause"
 
 
 def test_participant_on_hold_hears_the_wait_hook_until_unheld() -> None:

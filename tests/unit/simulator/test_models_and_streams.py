@@ -121,6 +121,13 @@ def test_llm_hook_without_a_usable_ack_ends_the_call(verbs: Any) -> None:
     assert stage.advance(1).outcome == "completed"
 
 
+def test_hook_of_a_killed_model_without_an_ack_ends_the_call() -> None:
+    """tasks/llm: the exception leaves the loop of the session, whatever a redirect has brought."""
+    stage = with_model().command("redirect", PAUSE).advance(4.9)
+    assert stage.verb == "llm"
+    assert stage.advance(1).outcome == "completed"
+
+
 def test_killed_model_sends_its_hook_after_the_final_status() -> None:
     """Recording `call-llm`."""
     stage = with_model().hang_up()

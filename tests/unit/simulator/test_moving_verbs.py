@@ -83,6 +83,13 @@ def test_listen_runs_until_killed_and_then_sends_its_hook() -> None:
     assert stage.outcome == "completed"
 
 
+def test_verbs_of_a_replaced_listen_replace_again() -> None:
+    """tasks/listen.js, exec."""
+    stage = running([{"verb": "listen", "url": "ws://x/", "actionHook": "/done"}]).command("redirect", PAUSE)
+    assert stage.verb == "listen"
+    assert stage.ack(stage.last("verb:hook"), HELLO).verb == "say"
+
+
 def test_listen_ends_at_its_limit() -> None:
     stage = running([{"verb": "listen", "url": "ws://x/", "maxLength": 3, "actionHook": "/done"}, *PAUSE]).advance(3)
     assert stage.ack(stage.last("verb:hook"), []).verb == "pause"

@@ -162,6 +162,13 @@ def test_call_that_was_dropped_before_its_first_ack_is_a_zombie() -> None:
     assert stage.hang_up().advance(1).outcome == "zombie"
 
 
+def test_end_of_a_zombie_does_not_wait_for_a_hook_that_is_never_sent() -> None:
+    stage = Stage().start().server_closes(1006).advance(0.5)
+    stage.ack(stage.last("session:reconnect"), GATHER).advance(0.01)
+    stage.press("1")
+    assert stage.hang_up().advance(1).outcome == "zombie"
+
+
 def test_zombie_is_cured_by_bouncing_its_socket() -> None:
     """Section 2.6.3: one more reconnect of the budget releases what was queued."""
     stage = Stage().start().server_closes(1006).advance(0.5)

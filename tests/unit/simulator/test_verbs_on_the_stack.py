@@ -100,6 +100,41 @@ def test_hook_verbs_replace_the_stack() -> None:
     assert stage.ack(hook, HELLO).verb == "say"
 
 
+def test_redirected_verbs_wait_for_the_pending_hook() -> None:
+    """tasks/gather.js, _resolve: the verb is done when its hook is acked, killed or not."""
+    stage = running(GATHER)
+    stage.press("1")
+    hook = stage.last("verb:hook", "/menu")
+    stage.command("redirect", PAUSE)
+    assert stage.verb == "gather"
+    assert stage.ack(hook, []).verb == "pause"
+
+
+def test_verbs_of_a_pending_hook_replace_those_of_a_redirect() -> None:
+    """Section 3.3: so ack with nothing first."""
+    stage = running(GATHER)
+    stage.press("1")
+    hook = stage.last("verb:hook", "/menu")
+    assert stage.command("redirect", PAUSE).ack(hook, HELLO).verb == "say"
+
+
+def test_redirected_verbs_wait_no_longer_than_jambonz_for_the_pending_hook() -> None:
+    stage = running(GATHER)
+    stage.press("1")
+    stage.command("redirect", PAUSE).advance(4.9)
+    assert stage.verb == "gather"
+    assert stage.advance(0.2).verb == "pause"
+    assert stage.anomalies() == ["deadline_missed"]
+
+
+def test_last_redirect_counts_while_a_hook_is_pending() -> None:
+    stage = running(GATHER)
+    stage.press("1")
+    hook = stage.last("verb:hook", "/menu")
+    assert stage.command("redirect", PAUSE).command("redirect", []).ack(hook).verb is None
+    assert stage.result is None
+
+
 @pytest.mark.parametrize("data", [None, [], {"verb": "say"}], ids=["missing", "empty", "no_array"])
 def test_hook_without_verbs_goes_on_with_the_stack(data: Any) -> None:
     """Section 2.8."""
@@ -119,6 +154,22 @@ def test_play_tells_its_hook_how_long_it_played() -> None:
     stage = running([{"verb": "play", "url": ["a", "b"], "loop": 2, "actionHook": "/p"}]).advance(8)
     data = stage.last("verb:hook")["data"]
     assert (data["reason"], data["playback_milliseconds"]) == ("playCompleted", 8000)
+
+
+def test_killed_play_tells_its_hook_what_was_heard_and_its_verbs_count() -> None:
+    """tasks/play.js, exec."""
+    stage = running([{"verb": "play", "url": "a", "actionHook": "/p"}], Script(play_s=30)).advance(2.5)
+    stage.command("redirect", PAUSE)
+    hook = stage.last("verb:hook", "/p")
+    assert (hook["data"]["reason"], hook["data"]["playback_seconds"]) == ("playCompleted", 2)
+    assert 2500 <= hook["data"]["playback_milliseconds"] < 2600
+    assert stage.verb == "play"
+    assert stage.ack(hook, HELLO).verb == "say"
+
+
+def test_play_tells_seconds_of_the_media_and_not_of_a_faster_clock() -> None:
+    stage = running([{"verb": "play", "url": "a", "actionHook": "/p"}], Script(play_s=30), speed=10).advance(3)
+    assert stage.last("verb:hook")["data"]["playback_seconds"] == 30
 
 
 def test_play_is_cut_by_its_time_limit() -> None:

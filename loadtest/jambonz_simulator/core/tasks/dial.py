@@ -7,7 +7,7 @@ from jambonz_simulator.core.ears import Heard
 from jambonz_simulator.core.info import CallInfo, child_call_info
 from jambonz_simulator.core.kernel import TIMED_OUT, Promise, Steps
 from jambonz_simulator.core.script import Dial
-from jambonz_simulator.core.session import Session, VerbEnd
+from jambonz_simulator.core.session import LastWords, Session, VerbEnd
 from jambonz_simulator.core.tasks.media import playing
 from jambonz_simulator.core.verbs import Verb, hook_path, number
 
@@ -24,10 +24,10 @@ def dial(session: Session, verb: Verb) -> Steps[VerbEnd]:
     leg = child_call_info(session.info, _target(verb), session.world.ids)
     results = _results(leg)
 
-    def last_words() -> dict[str, Any]:
+    def told() -> dict[str, Any]:
         return {"dial_call_status": leg.call_status, "dial_sip_status": leg.sip_status, **results}
 
-    session.last_words = last_words
+    session.last_words = LastWords(told, is_moot_if_replaced=True)
     try:
         if (yield from _answers(session, verb, leg, fate)):
             # Of a leg that is connected this is what the actionHook is told, however it ends (feature-server
@@ -39,8 +39,6 @@ def dial(session: Session, verb: Verb) -> Steps[VerbEnd]:
             session.child = None
             _leg_status(session, leg, "completed", 200, "OK")
         session.ears.close()
-    session.last_words = None
-    yield from session.action(verb, last_words())
     return "next"
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from jambonz_simulator.core.ears import Heard, speech_of
 from jambonz_simulator.core.kernel import TIMED_OUT, Promise, Steps
-from jambonz_simulator.core.session import Session, VerbEnd
+from jambonz_simulator.core.session import LastWords, Session, VerbEnd
 from jambonz_simulator.core.tasks.media import playing
 from jambonz_simulator.core.verbs import Verb, hook_path, number
 
@@ -31,21 +31,17 @@ class _Limits:
 def gather(session: Session, verb: Verb) -> Steps[VerbEnd]:
     """Collect speech or digits and tell the actionHook; a failed hook is reported (2.8)."""
     results = yield from _collect(session, verb)
-    hook = hook_path(verb.get("actionHook"))
-    if hook is None:
-        return "next"
-    reply = yield session.hook(hook, results, verb)
-    if session.apply(reply) == "failed":
-        _report(session, verb)
+    session.last_words = LastWords(lambda: results, if_failed=lambda: _report(session, verb))
     return "next"
 
 
-def _report(session: Session, verb: Verb) -> None:
+def _report(session: Session, verb: Verb) -> VerbEnd:
     """What the app sees after a late or invalid ack (gather:1426-1446)."""
     error: dict[str, Any] = {"msg": "invalid actionHook response", "details": "late or invalid ack"}
     session.notice("jambonz:error", {**error, "verb": "gather", **_id_of(verb)})
     data = {**session.info.to_data(), "error": "invalid actionHook response", "reason": "late or invalid ack"}
     session.notifier.request("call:status", None, data, session.info.next_b3())
+    return "next"
 
 
 def _id_of(verb: Verb) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from jambonz_simulator.core.kernel import Promise, Steps
-from jambonz_simulator.core.session import Session, VerbEnd
+from jambonz_simulator.core.session import LastWords, Session, VerbEnd
 from jambonz_simulator.core.verbs import Verb, number
 
 # About 170 words a minute; a model, no fact of jambonz.
@@ -66,8 +66,20 @@ def _say_stream(session: Session, verb: Verb) -> Steps[None]:
 
 
 def play(session: Session, verb: Verb) -> Steps[VerbEnd]:
-    """Play a file and tell the actionHook how it went."""
-    seconds = play_s(session, verb)
+    """Play a file and tell the actionHook how much of it was heard, also when killed (tasks/play.js)."""
+    since_s, length_s = session.world.elapsed_s, play_s(session, verb)
+
+    def told() -> dict[str, Any]:
+        seconds = min(length_s, session.world.lived_s(session.world.elapsed_s - since_s))
+        return {
+            "reason": "playCompleted",
+            "playback_seconds": int(seconds),
+            "playback_milliseconds": round(seconds * 1000),
+            "playback_last_offset_pos": round(seconds * 8000),
+            "status": "completed",
+        }
+
+    session.last_words = LastWords(told)
     session.notify_playback(verb, "start-playback")
     try:
         yield playing(session, verb)
@@ -75,14 +87,6 @@ def play(session: Session, verb: Verb) -> Steps[VerbEnd]:
     except GeneratorExit:
         session.notify_playback(verb, "kill-playback")
         raise
-    results = {
-        "reason": "playCompleted",
-        "playback_seconds": int(seconds),
-        "playback_milliseconds": int(seconds * 1000),
-        "playback_last_offset_pos": int(seconds * 8000),
-        "status": "completed",
-    }
-    yield from session.action(verb, results)
     return "next"
 
 

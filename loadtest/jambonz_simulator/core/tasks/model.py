@@ -2,11 +2,10 @@
 
 from typing import Any, Final, assert_never
 
-from jambonz_simulator.core.acks import ReplyDead
 from jambonz_simulator.core.frames import is_truthy
 from jambonz_simulator.core.kernel import Promise, Steps
 from jambonz_simulator.core.script import ModelEvent, ModelStep, ToolCall, Wait
-from jambonz_simulator.core.session import Session, VerbEnd
+from jambonz_simulator.core.session import LastWords, Session, VerbEnd, ends_call
 from jambonz_simulator.core.verbs import Verb, hook_path
 
 # `type` of `data`, or of the nested `data.data`, that each vendor takes (PROTOCOL.md 5.1).
@@ -38,7 +37,7 @@ def llm(session: Session, verb: Verb) -> Steps[VerbEnd]:
     def take(command: str, tool_call_id: Any, data: Any) -> str:
         return _take(verb, outputs, command, tool_call_id, data)
 
-    session.last_words = lambda: results
+    session.last_words = LastWords(lambda: results, if_failed=ends_call)
     session.model_task = take
     try:
         for step in session.script.model:
@@ -47,13 +46,6 @@ def llm(session: Session, verb: Verb) -> Steps[VerbEnd]:
             yield Promise(session.world.kernel)
     finally:
         session.model_task = None
-    session.last_words = None
-    hook = hook_path(verb.get("actionHook"))
-    if hook is None:
-        return "next"
-    reply = yield session.hook(hook, results, verb)
-    if isinstance(reply, ReplyDead) or session.apply(reply) == "failed":
-        return "ends_call"
     return "next"
 
 

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from jambonz_simulator.core.acks import ReplyDead
 from jambonz_simulator.core.kernel import Promise, Steps
-from jambonz_simulator.core.session import Session, VerbEnd
+from jambonz_simulator.core.session import LastWords, Session, VerbEnd, ends_call
 from jambonz_simulator.core.urls import is_absolute_ws
 from jambonz_simulator.core.verbs import Verb, hook_path, number
 
@@ -14,10 +13,8 @@ def redirect(session: Session, verb: Verb) -> Steps[VerbEnd]:
     hook = hook_path(verb["actionHook"]) or "/"
     if is_absolute_ws(hook):
         session.move_to(hook, hook_path(verb.get("statusHook")))
-    data = session.info.to_data()
-    reply = yield session.requestor.request("session:redirect", hook, data, session.info.next_b3())
-    if isinstance(reply, ReplyDead) or session.apply(reply) == "failed":
-        return "ends_call"
+    session.last_words = LastWords(dict, if_failed=ends_call, kind="session:redirect")
+    yield session.world.kernel.sleep(0.0)
     return "next"
 
 
@@ -28,11 +25,9 @@ def listen(session: Session, verb: Verb) -> Steps[VerbEnd]:
     def results() -> dict[str, Any]:
         return {"dial_call_duration": int(session.world.elapsed_s - since_s)}
 
-    session.last_words = results
+    session.last_words = LastWords(results)
     limit = number(verb.get("maxLength"), 0.0) or number(verb.get("timeout"), 0.0)
     yield session.world.passing(limit) if limit else Promise(session.world.kernel)
-    session.last_words = None
-    yield from session.action(verb, results())
     return "next"
 
 
@@ -48,15 +43,15 @@ def sip_refer(session: Session, verb: Verb) -> Steps[VerbEnd]:
     if hook is not None:
         session.hook(hook, {"event": "transfer-status", "call_status": 200}, verb)
     yield session.world.passing(0.5)
-    yield from session.action(verb, {"refer_status": 202, "final_referred_call_status": 200})
+    session.last_words = LastWords(lambda: {"refer_status": 202, "final_referred_call_status": 200})
     return "next"
 
 
-def sip_request(session: Session, verb: Verb) -> Steps[VerbEnd]:
+def sip_request(session: Session, _verb: Verb) -> Steps[VerbEnd]:
     """Send an in-dialog request; a failed hook ends the call (PROTOCOL.md 2.8)."""
     yield session.world.passing(0.1)
-    end = yield from session.action(verb, {"result": "success", "sip_status": 200})
-    return "ends_call" if end == "failed" else "next"
+    session.last_words = LastWords(lambda: {"result": "success", "sip_status": 200}, if_failed=ends_call)
+    return "next"
 
 
 def message(session: Session, verb: Verb) -> Steps[VerbEnd]:

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from jambonz_simulator.core.acks import Reply, ReplyAcked
 from jambonz_simulator.core.kernel import Promise, Steps
-from jambonz_simulator.core.session import Session, VerbEnd
+from jambonz_simulator.core.session import LastWords, Session, VerbEnd
 from jambonz_simulator.core.tasks.media import playing, set_tag
 from jambonz_simulator.core.verbs import Verb, hook_path, number
 
@@ -17,7 +17,13 @@ def enqueue(session: Session, verb: Verb) -> Steps[VerbEnd]:
     """Wait in a queue until an agent takes the call; the waitHook is asked in a loop."""
     since_s = session.world.elapsed_s
     queue_sid = session.world.ids.sid()
-    session.last_words = lambda: _queue_results(session, queue_sid, since_s, "hangup")
+    result = "hangup"
+
+    def told() -> dict[str, Any]:
+        waited_s = int(session.world.elapsed_s - since_s)
+        return {"queue_sid": queue_sid, "queue_time": waited_s, "queue_result": result}
+
+    session.last_words = LastWords(told, is_moot_if_replaced=True)
     left: Promise[str] = Promise(session.world.kernel)
     loop = session.world.kernel.spawn(_queue_loop(session, verb, queue_sid, since_s, left))
     try:
@@ -27,14 +33,7 @@ def enqueue(session: Session, verb: Verb) -> Steps[VerbEnd]:
         result = yield left
     finally:
         loop.kill()
-    session.last_words = None
-    yield from session.action(verb, _queue_results(session, queue_sid, since_s, result))
     return "next"
-
-
-def _queue_results(session: Session, queue_sid: str, since_s: float, result: str) -> dict[str, Any]:
-    waited_s = int(session.world.elapsed_s - since_s)
-    return {"queue_sid": queue_sid, "queue_time": waited_s, "queue_result": result}
 
 
 def _queue_loop(session: Session, verb: Verb, queue_sid: str, since_s: float, left: Promise[str]) -> Steps[None]:
@@ -90,7 +89,7 @@ def dequeue(session: Session, verb: Verb) -> Steps[VerbEnd]:
 
 def conference(session: Session, verb: Verb) -> Steps[VerbEnd]:
     """Be in a room, waiting for others first if it has a waitHook, until killed (6.4)."""
-    session.last_words = dict
+    session.last_words = LastWords(dict)
     sid = session.world.ids.sid()
     enter = hook_path(verb.get("enterHook"))
     if enter is not None:
@@ -106,8 +105,6 @@ def conference(session: Session, verb: Verb) -> Steps[VerbEnd]:
         loop.kill()
         _room_event(session, verb, sid, "leave")
         _room_event(session, verb, sid, "end")
-    session.last_words = None
-    yield from session.action(verb, {})
     return "next"
 
 
