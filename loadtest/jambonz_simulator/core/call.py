@@ -5,7 +5,7 @@ at `wakes_at_s`. Times are seconds of any steady clock.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from jambonz_simulator.core.acks import Reply, ReplyAcked, ReplyDead
 from jambonz_simulator.core.caller import do_step, hang_up, play_script, press, speak
@@ -21,14 +21,20 @@ from jambonz_simulator.core.info import (
 from jambonz_simulator.core.kernel import Steps
 from jambonz_simulator.core.records import CallResult, HookRecord, Outcome
 from jambonz_simulator.core.requestor import Requestor
-from jambonz_simulator.core.script import Script, Step
-from jambonz_simulator.core.session import Session, Surroundings
+from jambonz_simulator.core.script import DialEnd, Script, Step
+from jambonz_simulator.core.session import RingsOff, Session, Surroundings
 from jambonz_simulator.core.tasks.runners import RUNNERS
 from jambonz_simulator.core.timing import JAMBONZ_TIMING, Timing
 from jambonz_simulator.core.verbs import InvalidVerbs, Verb, read_verbs
 from jambonz_simulator.core.world import World
 
-_DIAL_FAILURES = {"busy": (486, "Busy Here"), "no-answer": (487, "Request Terminated")}
+# What an outbound call that rings may end with (PROTOCOL.md 2.10).
+_DIAL_FAILURES: Final[dict[DialEnd | RingsOff, tuple[str, int, str]]] = {
+    "busy": ("busy", 486, "Busy Here"),
+    "declined": ("busy", 603, "Decline"),
+    "no-answer": ("no-answer", 487, "Request Terminated"),
+    "failed": ("failed", 503, "Service Unavailable"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,15 +190,26 @@ class SimulatedCall:
     def _arrive(self) -> Steps[None]:
         """An inbound call: session:new first, its ack must carry the app (PROTOCOL.md 2.4)."""
         data = inbound_session_data(self.info, self.script)
-        reply: Reply = yield self.session.requestor.request("session:new", None, data, self.info.next_b3())
+        asked = self.session.requestor.request("session:new", None, data, self.info.next_b3())
+        given_up = self.world.kernel.spawn(self._give_up())
+        reply: Reply = yield self.world.kernel.first(asked, given_up.finished)
         verbs = self._first_verbs(reply)
         if verbs is None:
             return
         yield self.world.kernel.sleep(self.world.timing.gate_s)
         self._listen(self.session, self.session.requestor)
+        if self.session.is_cancelled:
+            self.session.cancel()
+            return
         self.session.set_status("trying", 100, "Trying")
         self.session.start(verbs)
         self.world.kernel.spawn(play_script(self.session))
+
+    def _give_up(self) -> Steps[Reply]:
+        """End a cancelled call that waits for a session:reconnect: that has no deadline (PROTOCOL.md 2.6.3)."""
+        yield self.world.until(lambda: self.session.is_cancelled and self.world.ledger.reconnects > 0)
+        yield self.world.kernel.sleep(self.world.timing.ack_timeout_s)
+        return ReplyDead("timeout", "cancelled")
 
     def _first_verbs(self, reply: Reply) -> list[Verb] | None:
         match reply:
@@ -218,10 +235,13 @@ class SimulatedCall:
         return verbs or None
 
     def _reject(self, reason: str) -> None:
-        """The caller hears 480 with an X-Reason; the socket is closed with 1001 (2.4)."""
-        detail = f"480 X-Reason: {reason}"
-        self.world.anomaly(self.session.requestor.connection or 0, "call_rejected", detail)
-        self._outcome = Outcome("rejected", 480, reason)
+        """The caller, if still there, hears 480 with an X-Reason; the socket is closed with 1001 (2.4)."""
+        if self.session.is_cancelled:
+            self.session.failure = (487, "Request Terminated")
+        else:
+            detail = f"480 X-Reason: {reason}"
+            self.world.anomaly(self.session.requestor.connection or 0, "call_rejected", detail)
+            self._outcome = Outcome("rejected", 480, reason)
         self._abandon(self.session, 1001)
 
     def _fail_to_connect(self, reason: str) -> None:
@@ -241,20 +261,27 @@ class SimulatedCall:
         session.set_status("trying", 100, "Trying")
         yield self.world.kernel.sleep(0.0)
         session.set_status("ringing", 180, "Ringing")
-        yield self.world.passing(fate.ring_s)
-        if fate.end != "answer":
-            yield from self._not_answered(session, fate.end)
+        rung = yield self.world.kernel.first(self.world.passing(fate.ring_s), session.rings_off)
+        end = rung or fate.end
+        if end == "cancelled":
+            # The websocket is closed before the 487 to the CANCEL could be told (_callReleased, _clearResources).
+            session.end("jambonz")
+        if session.is_over:
             return
-        session.answered_out()
+        if end != "answer":
+            yield from self._not_answered(session, end)
+            return
+        session.answer()
         session.start([])
         data = outbound_session_data(self.info, self.script)
         reply: Reply = yield session.requestor.request("session:new", None, data, self.info.next_b3())
         self._take_outbound_app(reply)
         self.world.kernel.spawn(play_script(session))
 
-    def _not_answered(self, session: Session, end: str) -> Steps[None]:
-        sip_status, sip_reason = _DIAL_FAILURES.get(end, (503, "Service Unavailable"))
-        session.set_status(end, sip_status, sip_reason)
+    def _not_answered(self, session: Session, end: DialEnd | RingsOff) -> Steps[None]:
+        call_status, sip_status, sip_reason = _DIAL_FAILURES[end]
+        session.failure = (sip_status, sip_reason)
+        session.set_status(call_status, sip_status, sip_reason)
         session.is_over = True
         yield self.world.kernel.sleep(self.world.timing.failed_dial_close_s)
         session.requestor.close()
@@ -281,6 +308,7 @@ class SimulatedCall:
         requestor = self._open_requestor(self._url + self._adulting_suffix, self._credentials)
         session = self._new_session(child, requestor)
         session.tts.state = "none"
+        session.is_answered = True
         self._listen(session, requestor)
         assert child.parent is not None
         data = {**child.to_data(), "parent_call_info": child.parent.to_data()}
@@ -344,8 +372,8 @@ class SimulatedCall:
             return Outcome("zombie", self.info.sip_status, "hooks could not be sent (2.6.3)")
         if main.is_deaf:
             return Outcome("deaf", self.info.sip_status, "the server closed with 1000 (1.3)")
-        if self.info.call_status in ("busy", "no-answer", "failed"):
-            return Outcome("unanswered", self.info.sip_status, self.info.sip_reason)
+        if self.session.failure is not None:
+            return Outcome("unanswered", *self.session.failure)
         return Outcome("completed", self.info.sip_status, f"by {self.info.termination_by}")
 
     def _check_expectations(self) -> None:

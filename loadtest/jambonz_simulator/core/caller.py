@@ -89,12 +89,17 @@ def speak(session: "Session", text: str, confidence: float) -> bool:
 
 
 def hang_up(session: "Session") -> None:
-    """Hang up; before the answer this cancels an inbound call (PROTOCOL.md 2.10)."""
-    if session.is_over:
+    """Hang up; before the answer this cancels an inbound call, and declines an outbound one (PROTOCOL.md 2.10)."""
+    if session.is_over or session.is_cancelled:
         return
     session.world.entry(0, "caller", {"hangs": "up"})
     if session.is_answered:
         session.end("caller")
+    elif session.info.direction == "outbound":
+        session.rings_off.settle("declined")
+    elif not session.has_begun:
+        # session:new still waits for its ack: only then is there a session to be told (2.10).
+        session.is_cancelled = True
     else:
         session.fail("no-answer", 487, "Request Terminated")
 

@@ -104,10 +104,12 @@ def _call_status(session: Session, frame: CommandFrame) -> str:
             session.end("jambonz")
         case "completed":
             return "the call is not answered: use sip:decline or no-answer"
-        case "no-answer" if not session.is_answered:
-            session.fail("no-answer", 503, "Service Unavailable")
-        case "no-answer":
+        case "no-answer" if session.is_answered:
             return "the call is answered"
+        case "no-answer" if session.info.direction == "outbound":
+            session.rings_off.settle("cancelled")
+        case "no-answer":
+            session.fail("no-answer", 503, "Service Unavailable")
         case other:
             return f"unknown call_status {other!r}"
     return ""

@@ -101,7 +101,8 @@ class Outcome:
 
     Attributes:
         kind: ``completed``: normally. ``rejected``: session:new was not answered with an app.
-            ``unanswered``: busy, no answer or cancelled. ``failed``: no socket could be opened.
+            ``unanswered``: busy, no answer, declined, cancelled or not answered by the app.
+            ``failed``: no socket could be opened.
             ``reconnect_failed``: session:reconnect was not acked. ``deaf``: the server closed
             with 1000 while the call lived. ``zombie``: hooks could not be sent to the end
             (PROTOCOL.md 2.6.3). ``crashed``: the feature server died (PROTOCOL.md P1).

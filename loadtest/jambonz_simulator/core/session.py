@@ -19,6 +19,7 @@ from jambonz_simulator.core.world import World
 VerbEnd: TypeAlias = Literal["next", "ends_call"]
 Runner: TypeAlias = Callable[["Session", Verb], Steps[VerbEnd]]
 Applied: TypeAlias = Literal["nothing", "replaced", "failed"]
+RingsOff: TypeAlias = Literal["declined", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,9 @@ class Session:
         last_words: What the running verb still has to tell, ``None`` if nothing.
         model_task: Takes tool outputs and updates while an llm verb runs.
         child: The session of the leg that a dial has connected.
+        rings_off: Why an outbound call stops to ring before its time: declined or cancelled.
+        is_cancelled: The caller has cancelled an inbound call before the first ack.
+        failure: SIP status and reason that the caller of an unanswered call has heard.
     """
 
     def __init__(
@@ -101,7 +105,10 @@ class Session:
         self.is_background_transcribing = False
         self.is_on_hold = False
         self.notifies_events = False
-        self.is_answered = info.direction == "outbound"
+        self.is_answered = False
+        self.rings_off: Promise[RingsOff] = Promise(world.kernel)
+        self.is_cancelled = False
+        self.failure: tuple[int, str] | None = None
         self.is_over = False
         self.has_closed = False
         self._answered_at_s = world.kernel.now_s
@@ -192,16 +199,16 @@ class Session:
 
     # Talking to the application.
 
+    @property
+    def has_begun(self) -> bool:
+        """True once there are verbs to run, or to wait for."""
+        return self._loop is not None
+
     def answer(self) -> None:
-        """Answer an inbound call that is not answered yet."""
+        """Take note that the call is answered, by jambonz or by the callee of an outbound call."""
         if self.is_answered:
             return
         self.is_answered = True
-        self._answered_at_s = self.world.kernel.now_s
-        self.set_status("in-progress", 200, "OK")
-
-    def answered_out(self) -> None:
-        """Take note that the callee of an outbound call has answered."""
         self._answered_at_s = self.world.kernel.now_s
         self.set_status("in-progress", 200, "OK")
 
@@ -316,18 +323,28 @@ class Session:
         if self.is_over:
             return
         self.is_over = True
-        self.info.termination_by = by
-        self.info.duration_s = int(self.world.kernel.now_s - self._answered_at_s)
         if self.is_answered:
+            self.info.termination_by = by
+            self.info.duration_s = int(self.world.kernel.now_s - self._answered_at_s)
             self.set_status("completed", 200, "OK")
+        elif self.info.direction == "outbound":
+            self.failure = (487, "Request Terminated")
+        else:
+            self.failure = (603, "Decline")
         self._stop()
 
     def fail(self, call_status: str, sip_status: int, sip_reason: str) -> None:
         """End an unanswered call, which must not be over, with a final failure."""
         assert not self.is_over
         self.is_over = True
+        self.failure = (sip_status, sip_reason)
         self.set_status(call_status, sip_status, sip_reason)
         self._stop()
+
+    def cancel(self) -> None:
+        """End a call that was cancelled before there was a session (inbound-call-session.js, constructor)."""
+        self.fail("no-answer", 487, "Request Terminated")
+        self.set_status("trying", 100, "Trying")
 
     def _stop(self) -> None:
         self.stack = []

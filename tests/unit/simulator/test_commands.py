@@ -142,6 +142,34 @@ def test_no_answer_refuses_an_unanswered_call() -> None:
     assert stage.last("call:status")["data"]["sip_status"] == 503
 
 
+def test_no_answer_cancels_an_outbound_call_that_rings() -> None:
+    """Section 3.2: CANCEL. call-session.js closes the websocket before the 487 to it comes."""
+    stage = Stage(Script(direction="outbound", answer=Dial(ring_s=10))).start().advance(1)
+    stage.command("call:status", {"call_status": "no-answer"}).advance(1)
+    assert stage.verdicts() == [("call:status", "accepted")]
+    assert (stage.statuses(), stage.closed) == (["trying", "ringing"], [(1, 1000)])
+    assert stage.result is not None
+    assert (stage.outcome, stage.result.outcome.sip_status) == ("unanswered", 487)
+
+
+@pytest.mark.parametrize(
+    ("command", "data"),
+    [
+        ("call:status", {"call_status": "completed"}),
+        ("dtmf", {"dtmf": {"digit": "1"}}),
+        ("sip:request", {"sip_request": {"method": "INFO"}}),
+        ("record", {"action": "pauseCallRecording"}),
+    ],
+)
+def test_outbound_call_that_rings_is_not_answered(command: str, data: Any) -> None:
+    """Section 3.2."""
+    stage = Stage(Script(direction="outbound", answer=Dial(ring_s=10))).start().advance(1)
+    stage.command(command, data)
+    assert stage.verdicts() == [(command, "ignored")]
+    assert "not answered" in stage.reason()
+    assert stage.advance(10).statuses()[-1] == "in-progress"
+
+
 def test_command_after_the_final_status_is_ignored() -> None:
     stage = running(PAUSE).hang_up().command("redirect", PAUSE, connection=1)
     assert stage.reason() == "the call is over"

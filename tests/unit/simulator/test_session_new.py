@@ -149,6 +149,55 @@ def test_failed_outbound_call_has_no_session_new_and_closes_after_5_s(end: Any, 
     assert stage.result.is_good
 
 
+def test_callee_who_hangs_up_while_it_rings_declines() -> None:
+    """Section 2.10: busy (603), and no session:new."""
+    stage = Stage(Script(direction="outbound", answer=Dial(ring_s=10))).start().advance(1).hang_up().advance(20)
+    assert stage.statuses() == ["trying", "ringing", "busy"]
+    assert stage.sent("session:new") == []
+    assert stage.result is not None
+    assert (stage.outcome, stage.result.outcome.sip_status) == ("unanswered", 603)
+
+
+def test_outbound_call_whose_reconnect_fails_while_it_rings_is_cancelled() -> None:
+    """Section 2.6.2."""
+    stage = Stage(Script(direction="outbound", answer=Dial(ring_s=20))).start().advance(1)
+    stage.server_closes(1006).advance(30)
+    assert (stage.statuses(), stage.sent("session:new")) == (["trying", "ringing"], [])
+    assert stage.outcome == "reconnect_failed"
+
+
+def test_caller_who_cancels_before_the_first_ack_is_told_behind_it() -> None:
+    """inbound-call-session.js, constructor: there is no session before, and nobody is to blame."""
+    stage = Stage().start().hang_up().hang_up().advance(0.5)
+    assert (stage.kinds(), stage.closed) == (["session:new"], [])
+    stage.ack(stage.last("session:new"), HELLO).advance(0.1)
+    assert stage.statuses() == ["no-answer", "trying"]
+    assert stage.sent("call:status")[0]["data"]["sip_status"] == 487
+    assert (stage.closed, stage.outcome, stage.anomalies()) == ([(1, 1000)], "unanswered", [])
+    assert stage.result is not None
+    assert stage.result.outcome.sip_status == 487
+
+
+@pytest.mark.parametrize("data", [[], [{"verb": "nonsense"}]], ids=["empty", "invalid"])
+def test_unusable_ack_of_a_cancelled_call_rejects_nobody(data: Any) -> None:
+    stage = Stage().start().hang_up()
+    stage.ack(stage.last("session:new"), data)
+    assert (stage.closed, stage.outcome, stage.anomalies()) == ([(1, 1001)], "unanswered", [])
+
+
+def test_first_ack_of_a_cancelled_call_has_its_deadline_all_the_same() -> None:
+    stage = Stage().start().hang_up().advance(5.1)
+    assert (stage.closed, stage.outcome) == ([(1, 1001)], "unanswered")
+    assert stage.anomalies() == ["deadline_missed"]
+
+
+def test_cancelled_call_does_not_wait_for_ever_for_a_reconnect() -> None:
+    """Section 2.6.3: in place of session:new that has no deadline."""
+    stage = Stage().start().server_closes(1006).hang_up().advance(5.4)
+    assert stage.result is None
+    assert stage.advance(0.2).outcome == "zombie"
+
+
 def test_refused_connection_is_retried_for_13_5_s_then_the_call_fails() -> None:
     """Section 1.2: delays 0.5, 1, 2, 4, 6 s, six attempts with the default options."""
     stage = Stage()

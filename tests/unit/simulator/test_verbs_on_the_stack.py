@@ -32,7 +32,8 @@ def test_hangup_of_an_unanswered_call_sends_no_completed() -> None:
     """Section 6.9: the caller hears 603."""
     stage = running([{"verb": "hangup"}]).advance(1)
     assert stage.statuses() == ["trying"]
-    assert stage.outcome == "completed"
+    assert stage.result is not None
+    assert (stage.outcome, stage.result.outcome.sip_status) == ("unanswered", 603)
 
 
 def test_caller_who_hangs_up_is_told_and_the_duration_counted() -> None:
