@@ -54,8 +54,34 @@ def test_digits_are_collected_up_to_the_finish_key() -> None:
     assert stage.last("verb:hook")["data"]["digits"] == "123"
 
 
+def test_gather_without_a_timeout_waits_15_s() -> None:
+    """tasks/gather.js, constructor."""
+    stage = running(GATHER).advance(14.9)
+    assert stage.sent("verb:hook") == []
+    assert stage.advance(0.2).last("verb:hook")["data"]["reason"] == "timeout"
+
+
+@pytest.mark.parametrize("more", [{}, {"interDigitTimeout": 1}, {"minDigits": 3}], ids=["plain", "inter", "min"])
+def test_too_few_digits_are_a_timeout(more: dict[str, Any]) -> None:
+    """tasks/gather.js, _startTimer: digits do not prolong the time, and are not told."""
+    stage = running([{"verb": "gather", "timeout": 4, "numDigits": 4, "actionHook": "/d", **more}]).advance(3)
+    stage.press("12")
+    stage.advance(0.9)
+    assert stage.sent("verb:hook") == []
+    data = stage.advance(0.2).last("verb:hook")["data"]
+    assert (data["reason"], data.get("digits")) == ("timeout", None)
+
+
+def test_digits_that_do_are_told_when_the_time_is_up() -> None:
+    stage = running([{"verb": "gather", "timeout": 4, "minDigits": 2, "actionHook": "/d"}]).advance(3)
+    stage.press("12")
+    data = stage.advance(1.1).last("verb:hook")["data"]
+    assert (data["reason"], data["digits"]) == ("dtmfDetected", "12")
+
+
 def test_digits_are_collected_up_to_the_inter_digit_timeout() -> None:
-    stage = running([{"verb": "gather", "interDigitTimeout": 2, "actionHook": "/d"}])
+    """tasks/gather.js, _onDtmf: it starts when there are minDigits, and has the last word then."""
+    stage = running([{"verb": "gather", "interDigitTimeout": 2, "minDigits": 1, "timeout": 1, "actionHook": "/d"}])
     stage.press("12")
     stage.advance(1.9)
     assert stage.sent("verb:hook") == []

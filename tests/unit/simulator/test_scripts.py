@@ -50,7 +50,7 @@ def test_caller_speaks_when_a_gather_listens() -> None:
 
 
 def test_silent_caller_lets_one_gather_time_out() -> None:
-    stage = running([*GATHER, *GATHER], with_steps(StaySilent(), Press("2"))).advance(6)
+    stage = running([*GATHER, *GATHER], with_steps(StaySilent(), Press("2"))).advance(16)
     stage.ack(stage.last("verb:hook"), []).advance(1)
     assert [frame["data"]["reason"] for frame in stage.sent("verb:hook")] == ["timeout", "dtmfDetected"]
 

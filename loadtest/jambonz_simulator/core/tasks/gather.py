@@ -1,24 +1,31 @@
 """The gather verb: a prompt, digits, speech, time limits, its hooks. Pure."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final
 
 from jambonz_simulator.core.ears import Heard, speech_of
-from jambonz_simulator.core.kernel import TIMED_OUT, Promise, Steps
+from jambonz_simulator.core.kernel import Promise, Steps
 from jambonz_simulator.core.session import LastWords, Session, VerbEnd
 from jambonz_simulator.core.tasks.media import playing
 from jambonz_simulator.core.verbs import Verb, hook_path, number
 
-# The verb's own defaults; 0 waits for ever.
-DEFAULT_TIMEOUT_S: Final = 5.0
-DEFAULT_INTER_DIGIT_S: Final = 5.0
+# The verb's own default (tasks/gather.js, constructor); 0 waits for ever.
+DEFAULT_TIMEOUT_S: Final = 15.0
 
 
 @dataclass(slots=True)
 class _Limits:
+    """What ends a gather.
+
+    Attributes:
+        min_digits: So many do when the time is up; without it there is no limit between digits (_onDtmf, _startTimer).
+    """
+
     timeout_s: float
     inter_digit_s: float
     num_digits: int
+    min_digits: float
     finish_on_key: str
 
     def is_complete(self, digits: str) -> bool:
@@ -54,13 +61,14 @@ def _collect(session: Session, verb: Verb) -> Steps[dict[str, Any]]:
     try:
         first = yield from _prompt(session, verb)
         limits = _limits(verb)
+        up: Promise[Any] = Promise(session.world.kernel)
+        if limits.timeout_s:
+            up = session.world.passing(limits.timeout_s)
         if first is None:
-            within_s = session.world.within_s(limits.timeout_s) if limits.timeout_s else None
-            first = yield session.world.kernel.first(session.ears.next(), within_s=within_s)
-        if first is TIMED_OUT:
+            first = yield session.world.kernel.first(session.ears.next(), up)
+        if first is None:
             return {"reason": "timeout"}
-        assert isinstance(first, Heard)
-        return (yield from _finish(session, verb, first, limits))
+        return (yield from _finish(session, verb, first, limits, up))
     finally:
         session.ears.close()
 
@@ -69,8 +77,9 @@ def _limits(verb: Verb) -> _Limits:
     most = verb.get("numDigits", verb.get("maxDigits"))
     return _Limits(
         timeout_s=number(verb.get("timeout"), DEFAULT_TIMEOUT_S),
-        inter_digit_s=number(verb.get("interDigitTimeout"), DEFAULT_INTER_DIGIT_S),
+        inter_digit_s=number(verb.get("interDigitTimeout"), 0.0),
         num_digits=int(number(most, 1_000_000.0)),
+        min_digits=number(verb.get("minDigits"), inf),
         finish_on_key=str(verb.get("finishOnKey", "")),
     )
 
@@ -87,7 +96,7 @@ def _prompt(session: Session, verb: Verb) -> Steps[Heard | None]:
     return None
 
 
-def _finish(session: Session, verb: Verb, first: Heard, limits: _Limits) -> Steps[dict[str, Any]]:
+def _finish(session: Session, verb: Verb, first: Heard, limits: _Limits, up: Promise[Any]) -> Steps[dict[str, Any]]:
     session.notify_playback(verb, first.barge_in_event, **first.barge_in_details)
     session.interrupt_speech()
     if first.input == "speech":
@@ -95,9 +104,12 @@ def _finish(session: Session, verb: Verb, first: Heard, limits: _Limits) -> Step
         return first.to_results()
     digits = first.digits
     while not limits.is_complete(digits):
-        within_s = session.world.within_s(limits.inter_digit_s)
-        heard = yield session.world.kernel.first(session.ears.next(), within_s=within_s)
-        if heard is TIMED_OUT:
+        if limits.inter_digit_s and len(digits) >= limits.min_digits:
+            up = session.world.passing(limits.inter_digit_s)
+        heard = yield session.world.kernel.first(session.ears.next(), up)
+        if heard is None and len(digits) < limits.min_digits:
+            return {"reason": "timeout"}
+        if heard is None:
             break
         digits += heard.digits
     digits = digits[: limits.num_digits]
