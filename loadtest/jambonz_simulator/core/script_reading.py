@@ -3,6 +3,7 @@
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Final, TypeVar, get_args
 
+from jambonz_simulator.core.frames import KINDS_WITHOUT_ACK
 from jambonz_simulator.core.script import (
     Dial,
     DialEnd,
@@ -108,6 +109,8 @@ def _read(kind: type[T], value: Any, where: str, problems: list[str]) -> T | Non
                 problems.append(f"{where}.{key}: {problem}, got {value[key]!r}")
         elif field.default is MISSING and field.default_factory is MISSING:
             problems.append(f"{where}: {key!r} is missing")
+    if kind is SendNotice and isinstance(value.get("kind"), str) and value["kind"] not in KINDS_WITHOUT_ACK:
+        problems.append(f"{where}.kind: expected one of {', '.join(sorted(KINDS_WITHOUT_ACK))}, got {value['kind']!r}")
     if len(problems) > found:
         return None
     return kind(**{key: _frozen(key, member) for key, member in value.items()})

@@ -12,7 +12,7 @@ from jambonz_simulator.core.kernel import Process, Promise, Steps
 from jambonz_simulator.core.requestor import Requestor
 from jambonz_simulator.core.script import Dial, Script
 from jambonz_simulator.core.tts_buffer import TtsBuffer
-from jambonz_simulator.core.urls import is_absolute_ws
+from jambonz_simulator.core.urls import is_absolute_ws, is_usable
 from jambonz_simulator.core.verbs import VERBS_WITHOUT_ANSWER, InvalidVerbs, Verb, hook_path, read_verbs
 from jambonz_simulator.core.world import World
 
@@ -101,6 +101,7 @@ class Session:
         self.model_task: Callable[[str, Any, Any], str] | None = None
         self.child: CallInfo | None = None
         self.barge_in: Verb | None = None
+        self._is_barging_in = False
         self.adult = surroundings.adult
         self.is_background_transcribing = False
         self.is_on_hold = False
@@ -275,7 +276,10 @@ class Session:
         self.requestor = self._open_requestor(url)
         if status_hook is not None:
             is_absolute = is_absolute_ws(status_hook)
-            self.notifier = self._open_requestor(status_hook) if is_absolute else self.requestor
+            if is_absolute and is_usable(status_hook):
+                self.notifier = self._open_requestor(status_hook)
+            elif not is_absolute:
+                self.notifier = self.requestor
         left.is_needed = left is self.notifier
 
     def _ignore_command(self, connection: int, frame: CommandFrame) -> None:
@@ -296,20 +300,27 @@ class Session:
         """Take what the caller presses or says; false if nobody listens."""
         if self.ears.hear(heard):
             return True
-        if self.barge_in is None or heard.input not in self.barge_in.get("input", ["digits", "speech"]):
+        if self.barge_in is None or self._is_barging_in or heard.input not in self.barge_in.get("input", ["speech"]):
             return False
-        verb = {**self.barge_in, "verb": "gather"}
-        self.world.kernel.spawn(self._barge_in(verb, heard))
+        self._is_barging_in = True
+        self.world.kernel.spawn(self._barge_in(self.barge_in, heard))
         return True
 
-    def _barge_in(self, verb: Verb, heard: Heard) -> Steps[None]:
-        """Clear the stack up to a config that ends the barge-in, then tell the app (2.8)."""
+    def _barge_in(self, settings: dict[str, Any], heard: Heard) -> Steps[None]:
+        """Clear the stack up to a config that ends the barge-in, then tell the app (2.8).
+
+        Only a sticky one listens again then (bg-task-manager.js, _initBargeIn).
+        """
+        verb = {**settings, "verb": "gather"}
         self.notify_playback(verb, heard.barge_in_event, **heard.barge_in_details)
         while self.stack and not _ends_barge_in(self.stack[0]):
             self.stack.pop(0)
         self.kill_current()
         self.interrupt_speech()
         yield from self._tell(verb, LastWords(heard.to_results))
+        self._is_barging_in = False
+        if self.barge_in is settings and not settings.get("sticky"):
+            self.barge_in = None
 
     def interrupt_speech(self) -> None:
         """The caller barged in: streamed speech is dropped and the app told (PROTOCOL.md 4.4)."""

@@ -33,6 +33,21 @@ def test_redirect_verb_without_a_usable_ack_ends_the_call(verbs: Any) -> None:
     assert stage.statuses()[-1] == "completed"
 
 
+@pytest.mark.parametrize("url", ["ws://", "ws://a.test:99999/x", "wss://a..test/"])
+def test_redirect_verb_to_a_url_that_cannot_be_ends_the_call(url: str) -> None:
+    """As one to a server that cannot be reached: the exception leaves the loop of the session."""
+    stage = running([{"verb": "redirect", "actionHook": url}, *PAUSE]).advance(1)
+    assert (stage.sent("session:redirect"), len(stage.opened)) == ([], 1)
+    assert (stage.closed, stage.anomalies()) == ([(1, 1000)], ["connect_failed"])
+
+
+def test_status_hook_that_cannot_be_leaves_the_statuses_where_they_are() -> None:
+    """tasks/redirect.js catches the error."""
+    stage = running([{"verb": "redirect", "actionHook": "ws://b.test/", "statusHook": "ws://"}])
+    stage.ack(stage.last("session:redirect"), HELLO).advance(0.1)
+    assert [number for number, frame in stage.frames if frame["type"] == "call:status"] == [1, 1]
+
+
 def test_absolute_redirect_opens_another_socket_without_call_sid_and_credentials() -> None:
     """Section 2.5: the old socket stays open and keeps getting call:status."""
     stage = running([{"verb": "redirect", "actionHook": "ws://b.test/app?cid=1"}], credentials=("u", "p"))

@@ -231,3 +231,16 @@ def test_script_that_is_no_object_is_refused(value: Any) -> None:
 def test_code_of_a_dropped_socket_is_a_whole_number() -> None:
     with pytest.raises(ScriptError, match="expected a whole number"):
         read_script({"steps": [{"do": "drop_socket", "code": "x"}]}, "bad")
+
+
+def test_notice_that_wants_an_ack_is_refused_when_the_script_is_read() -> None:
+    with pytest.raises(ScriptError, match=r"steps\[0\]\.kind: expected one of .*llm:event.*, got 'verb:hook'"):
+        read_script({"steps": [{"do": "send_notice", "kind": "verb:hook"}]}, "bad")
+    assert read_script({"steps": [{"do": "send_notice", "kind": "llm:event"}]}, "good").steps == (
+        SendNotice("llm:event"),
+    )
+
+
+def test_notice_whose_type_is_no_text_is_one_problem() -> None:
+    with pytest.raises(ScriptError, match=r"bad': steps\[0\]\.kind: expected a text, got 7$"):
+        read_script({"steps": [{"do": "send_notice", "kind": 7}]}, "bad")

@@ -265,6 +265,41 @@ def test_barge_in_takes_only_its_kinds_of_input() -> None:
     assert stage.speak("stop")
 
 
+BARGE_IN = {"enable": True, "input": ["digits"], "actionHook": "/barge"}
+
+
+@pytest.mark.parametrize("sticky", [False, True])
+def test_only_a_sticky_barge_in_listens_again_once_its_hook_is_acked(*, sticky: bool) -> None:
+    """bg-task-manager.js, _initBargeIn."""
+    stage = running([{"verb": "config", "bargeIn": {**BARGE_IN, "sticky": sticky}}, *PAUSE])
+    assert stage.press("1")
+    assert not stage.press("2")
+    assert stage.ack(stage.last("verb:hook"), PAUSE).verb == "pause"
+    assert stage.press("3") == sticky
+    assert len(stage.sent("verb:hook", "/barge")) == 1 + sticky
+
+
+def test_barge_in_that_is_set_anew_meanwhile_listens() -> None:
+    stage = running([{"verb": "config", "bargeIn": BARGE_IN}, *PAUSE])
+    assert stage.press("1")
+    stage.command("config", {"bargeIn": BARGE_IN}).ack(stage.last("verb:hook"), PAUSE)
+    assert stage.press("2")
+
+
+def test_barge_in_listens_to_speech_unless_told_otherwise() -> None:
+    """tasks/config.js, constructor."""
+    stage = running([{"verb": "config", "bargeIn": {"enable": True, "actionHook": "/barge"}}, *PAUSE])
+    assert not stage.press("1")
+    assert stage.speak("stop")
+
+
+def test_verbs_of_a_redirect_do_not_wait_for_the_hook_of_a_barge_in() -> None:
+    """It runs beside the stack."""
+    stage = running([{"verb": "config", "bargeIn": BARGE_IN}, *PAUSE])
+    stage.press("1")
+    assert stage.command("redirect", GATHER).command("redirect", HELLO).verb == "say"
+
+
 def test_barge_in_interrupts_streamed_speech() -> None:
     """Section 4.4."""
     barge_in = {"enable": True, "actionHook": "/barge"}

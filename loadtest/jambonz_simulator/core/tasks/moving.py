@@ -4,13 +4,16 @@ from typing import Any
 
 from jambonz_simulator.core.kernel import Promise, Steps
 from jambonz_simulator.core.session import LastWords, Session, VerbEnd, ends_call
-from jambonz_simulator.core.urls import is_absolute_ws
+from jambonz_simulator.core.urls import is_absolute_ws, is_usable
 from jambonz_simulator.core.verbs import Verb, hook_path, number
 
 
 def redirect(session: Session, verb: Verb) -> Steps[VerbEnd]:
     """Ask another path, or another application on a new socket; no ack ends the call (2.5)."""
     hook = hook_path(verb["actionHook"]) or "/"
+    if is_absolute_ws(hook) and not is_usable(hook):
+        session.world.anomaly(0, "connect_failed", f"redirect to {hook!r}")
+        return "ends_call"
     if is_absolute_ws(hook):
         session.move_to(hook, hook_path(verb.get("statusHook")))
     session.last_words = LastWords(dict, if_failed=ends_call, kind="session:redirect")
