@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from jambonz_shared import kinds
 from jambonz_shared.envelope import Envelope
-from jambonz_shared.errors import BadFormat
 from jambonz_shared.keys import GROUP, Keys
 from jambonz_shared.redis import script
 from jambonz_shared.redis.errors import ResponseError
@@ -32,7 +31,8 @@ from jambonz_shared.redis.scripts import (
     retire_args,
 )
 from jambonz_shared.redis.wire import Reply
-from jambonz_workers.redelivery import notice, redelivery, undone
+from jambonz_workers.estate import PART_BYTES, Part, left_behind, pending_of
+from jambonz_workers.redelivery import Place, Redelivery, notice, redelivery, undone
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ _QUARANTINE_LENGTH: Final = 1_000
 _PAGE: Final = 500
 # As gateways do it (uplink.py): a worker reads whole entries.
 _ENTRY_EVENTS: Final = 64
+_ENTRY_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +107,22 @@ class Adopter:
             return None
         # First of all, since what comes next to dispatch must not go to one that only hangs.
         self._end_its_reading(estate)
-        orphans, (left, pending) = await asyncio.gather(
-            self._orphan_calls(worker_id, estate.owned), self._left_behind(worker_id, estate.dispatch)
+        orphans, pending = await asyncio.gather(
+            self._orphan_calls(worker_id, estate.owned), pending_of(self._link, estate.dispatch, worker_id)
         )
-        waiting = undone(left, await self._committed(left))
-        again = redelivery(orphans, waiting, estate.begun, self._now_ms())
-        written = [self._quarantine(estate.dispatch, envelope) for envelope in again.quarantined]
-        written += [
-            self._append(estate.dispatch, *call[start : start + _ENTRY_EVENTS])
-            for call in again.by_call
-            for start in range(0, len(call), _ENTRY_EVENTS)
-        ]
-        # Only what is written may be forgotten: in a Redis Cluster one server may take it, and the other not.
-        await asyncio.gather(*written)
-        await self._forget_worker(worker_id, estate, pending)
-        return Adopted(len(orphans), len(waiting), len(again.quarantined), is_first=estate.is_first)
+        events = quarantined = 0
+        places: set[Place] = set()
+        async for part in left_behind(self._link, estate.dispatch, pending, self._keys.taken(worker_id)):
+            waiting = undone(part.envelopes, await self._committed(part.envelopes))
+            # Without take-overs after the first part: they are written.
+            takeovers = orphans if part.is_first else ()
+            again = redelivery(takeovers, waiting, estate.begun, self._now_ms(), places)
+            await self._hand_on(estate.dispatch, again)
+            await self._strike_out(worker_id, estate.dispatch, part)
+            events += len(waiting)
+            quarantined += len(again.quarantined)
+        await self._forget_worker(worker_id, estate)
+        return Adopted(len(orphans), events, quarantined, is_first=estate.is_first)
 
     async def adopt_gateway(self, gateway_id: str) -> Adopted | None:
         """Make the connections of a dead gateway leave their calls; jambonz reconnects them by itself.
@@ -203,29 +205,31 @@ class Adopter:
         replies = await asyncio.gather(*(self._link.call(b"HGET", keys.call(sid), f"d:{n}") for sid, n in places))
         return {place: int(reply) for place, reply in zip(places, replies, strict=True) if isinstance(reply, bytes)}
 
-    async def _left_behind(self, worker_id: str, dispatch: str) -> tuple[list[Envelope], list[bytes]]:
-        """Return what the worker's entries hold, in order, and the ids of dispatch entries it had not acknowledged."""
-        taken, pending_ids = await asyncio.gather(
-            self._link.call(b"XRANGE", self._keys.taken(worker_id), b"-", b"+"), self._pending(worker_id, dispatch)
-        )
-        pending = await asyncio.gather(*(self._link.call(b"XRANGE", dispatch, one, one) for one in pending_ids))
-        entries = [entry for entries in (*pending, taken) if isinstance(entries, list) for entry in entries]
-        return list(_envelopes(entries)), pending_ids
+    async def _hand_on(self, dispatch: str, again: Redelivery) -> None:
+        """Write events to dispatch; return when Redis has them."""
+        written = [self._quarantine(dispatch, envelope) for envelope in again.quarantined]
+        size_bytes = 0
+        for entry in _entries_for(again.by_call):
+            size_bytes += sum(map(len, entry))
+            written.append(self._append(dispatch, *entry))
+            if size_bytes >= PART_BYTES:
+                await asyncio.gather(*written)
+                written, size_bytes = [], 0
+        await asyncio.gather(*written)
 
-    async def _pending(self, worker_id: str, dispatch: str) -> list[bytes]:
-        ids: list[bytes] = []
-        start = b"-"
-        while True:
-            try:
-                page = await self._link.call(b"XPENDING", dispatch, GROUP, start, b"+", _PAGE, worker_id)
-            except ResponseError:
-                # No such group: Redis has lost it, and what was pending with it.
-                return ids
-            assert isinstance(page, list)
-            ids += [entry[0] for entry in page]
-            if len(page) < _PAGE:
-                return ids
-            start = b"(" + page[-1][0]
+    async def _strike_out(self, worker_id: str, dispatch: str, part: Part) -> None:
+        """Delete what is written to dispatch: first the one, then the other, which may be on another server.
+
+        Who dies in between leaves it to be handed on once more; the owner knows it by its number.
+        """
+        keys, call = self._keys, self._link.call
+        await asyncio.gather(
+            *(call(b"XACK", dispatch, GROUP, *page) for page in _pages(part.pending)),
+            *(call(b"XDEL", dispatch, *page) for page in _pages(part.pending)),
+            *(call(b"XDEL", keys.taken(worker_id), *page) for page in _pages(part.taken)),
+            # Nobody else begins while this one goes on.
+            call(b"PEXPIRE", keys.adopting(worker_id), _LOCK_MS),
+        )
 
     def _quarantine(self, dispatch: str, envelope: Envelope) -> "asyncio.Future[Reply]":
         log.error(
@@ -236,16 +240,14 @@ class Adopter:
         fields = (b"e", envelope.encode(), b"dispatch", dispatch)
         return self._link.call(b"XADD", self._keys.quarantine, b"MAXLEN", b"~", _QUARANTINE_LENGTH, b"*", *fields)
 
-    async def _forget_worker(self, worker_id: str, estate: _Estate, pending: Sequence[bytes]) -> None:
-        """Strike out what was taken over, and the worker with it if it has been silent for a lease.
+    async def _forget_worker(self, worker_id: str, estate: _Estate) -> None:
+        """Strike out the calls that were taken over, and the worker with them if it has been silent for a lease.
 
         One that lives is not told apart from one that has just died; so nothing is deleted that it may have got since:
         a new inbox, new calls, new entries of dispatch.
         """
         keys, call = self._keys, self._link.call
         struck_out = [
-            *(call(b"XACK", estate.dispatch, GROUP, *page) for page in _pages(pending)),
-            *(call(b"XDEL", estate.dispatch, *page) for page in _pages(pending)),
             *(call(b"SREM", keys.owned(worker_id), *page) for page in _pages(estate.owned)),
             self._link.script_call(script.RETIRE, *retire_args(estate.dispatch, GROUP, worker_id)),
             call(b"UNLINK", keys.taken(worker_id)),
@@ -266,10 +268,10 @@ class Adopter:
             inbox = self._keys.inbox(left.owner)
             if await self._link.call(b"XADD", inbox, b"NOMKSTREAM", b"*", b"e", envelope.encode()) is not None:
                 return
-        await self._append(self._keys.dispatch(left.app), envelope)
+        await self._append(self._keys.dispatch(left.app), envelope.encode())
 
-    def _append(self, stream: str, *envelopes: Envelope) -> "asyncio.Future[Reply]":
-        fields = [part for envelope in envelopes for part in (b"e", envelope.encode())]
+    def _append(self, stream: str, *envelopes: bytes) -> "asyncio.Future[Reply]":
+        fields = [part for envelope in envelopes for part in (b"e", envelope)]
         return self._link.call(b"XADD", stream, b"*", *fields)
 
     async def _members(self, key: str) -> list[str]:
@@ -278,13 +280,17 @@ class Adopter:
         return sorted(member.decode() for member in members)
 
 
-def _envelopes(entries: Iterable[Any]) -> Iterable[Envelope]:
-    for _, fields in entries:
-        for raw in (fields or [])[1::2]:
-            try:
-                yield Envelope.decode(raw)
-            except BadFormat as error:
-                log.error("not an envelope", extra={"why": str(error)})
+def _entries_for(calls: Iterable[Sequence[Envelope]]) -> Iterable[list[bytes]]:
+    """Yield the envelopes of each entry: of one call, in order."""
+    for call in calls:
+        entry: list[bytes] = []
+        for envelope in call:
+            entry.append(envelope.encode())
+            if len(entry) >= _ENTRY_EVENTS or sum(map(len, entry)) >= _ENTRY_BYTES:
+                yield entry
+                entry = []
+        if entry:
+            yield entry
 
 
 def _pages(items: Sequence[Any]) -> Iterable[Sequence[Any]]:

@@ -2,13 +2,16 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.kinds import HOOKS, TAKEOVER, TRANSFERRED
 
 # A handler that has killed this many workers is not run again for the same event.
 DEATHS_MAX: Final = 3
+
+# Call and epoch.
+Place: TypeAlias = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Redelivery:
         return [envelope for call in self.by_call for envelope in call]
 
 
-def undone(envelopes: Sequence[Envelope], committed: Mapping[tuple[str, int], int]) -> list[Envelope]:
+def undone(envelopes: Sequence[Envelope], committed: Mapping[Place, int]) -> list[Envelope]:
     """Return what is not committed yet: an entry with several envelopes stays in its stream until all of them are done.
 
     ``committed`` is the highest number done by ``(call_sid, epoch)``. That a call was transferred was news to the dead
@@ -43,21 +46,28 @@ def undone(envelopes: Sequence[Envelope], committed: Mapping[tuple[str, int], in
     ]
 
 
-def redelivery(orphans: Sequence[str], undone: Sequence[Envelope], begun: Collection[str], now_ms: int) -> Redelivery:
-    """Sort out what a dead worker leaves behind.
+def redelivery(
+    orphans: Sequence[str],
+    undone: Sequence[Envelope],
+    begun: Collection[str],
+    now_ms: int,
+    places: set[Place] | None = None,
+) -> Redelivery:
+    """Sort out what a dead worker leaves behind, or a part of it.
 
     Args:
         orphans: Calls that it owned.
         undone: What it had not done.
         begun: Marks (see ``mark_of``) of suspects that it had begun to run.
         now_ms: Unix milliseconds, for notices.
+        places: Those whose suspect was in an earlier part; the ones of this part are added.
     """
     takeovers = {envelope.call_sid: envelope for envelope in undone if envelope.kind == TAKEOVER}
     fresh = [notice(sid, TAKEOVER, now_ms) for sid in orphans if sid not in takeovers]
     # By number: what came through dispatch may be newer than what waits in the inbox.
     others = sorted((one for one in undone if one.kind != TAKEOVER), key=lambda one: (one.epoch, one.n))
     ordered = [*takeovers.values(), *others]
-    judged = list(_judged(ordered, begun))
+    judged = list(_judged(ordered, begun, set() if places is None else places))
     quarantined = [
         after for before, after in zip(ordered, judged, strict=True) if after.is_quarantined > before.is_quarantined
     ]
@@ -83,18 +93,17 @@ def _waits_since_ms(call: Sequence[Envelope]) -> float:
     return min(hooks, default=float("inf"))
 
 
-def _judged(undone: Sequence[Envelope], begun: Collection[str]) -> Iterator[Envelope]:
+def _judged(undone: Sequence[Envelope], begun: Collection[str], places: set[Place]) -> Iterator[Envelope]:
     """Count the death for those that may have caused it.
 
     The first event of each epoch may have, and the first notice of ours before it: which of them ran nobody knows.
     From its second death on a suspect is written down before it runs, so that the innocent, which just
     waited in the same worker each time, are not quarantined with the guilty.
     """
-    seen: set[tuple[str, int]] = set()
     for envelope in undone:
         place = (envelope.call_sid, envelope.epoch)
-        is_first = place not in seen
-        seen.add(place)
+        is_first = place not in places
+        places.add(place)
         if envelope.is_quarantined or not is_first or (envelope.deaths and mark_of(envelope) not in begun):
             yield envelope
         else:
