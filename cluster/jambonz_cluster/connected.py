@@ -2,14 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
+import click
+
+from jambonz_cluster.options import EXIT_FAILED
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis.admin import why_unreachable
 from jambonz_shared.redis.connect import backend_of
+from jambonz_shared.redis.errors import LinkError, ResponseError
 from jambonz_shared.redis.link import Link
 from jambonz_shared.runtime.loop import run_in_loop
 
@@ -42,3 +46,21 @@ def run_command(main: Coroutine[Any, Any, _T]) -> _T:
     # What the link logs about its tries is for processes that run for days; here one sentence is enough.
     logging.getLogger().addHandler(logging.NullHandler())
     return run_in_loop(main)
+
+
+def with_link(settings: CommonSettings, ask: Callable[[Link, Keys], Awaitable[_T]], show: Callable[[_T], int]) -> int:
+    """Ask Redis, then show what came; return the exit code. An error is one sentence on standard error."""
+
+    async def main() -> _T:
+        async with connected(settings) as link:
+            async with asyncio.timeout(CONNECT_LIMIT_S):
+                await link.wait_up()
+            return await ask(link, Keys(settings.key_prefix))
+
+    try:
+        answer = run_command(main())
+    except (TimeoutError, LinkError, ResponseError, OSError) as error:
+        text = no_answer(settings) if isinstance(error, TimeoutError) else str(error)
+        click.echo(f"error: {text}", err=True)
+        return EXIT_FAILED
+    return show(answer)

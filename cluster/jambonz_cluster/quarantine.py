@@ -1,23 +1,18 @@
 """What `jambonz-cluster quarantine` does: shows the events whose handler kept killing workers, and gives them back."""
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 
 from jambonz_cluster.calls import json_text
-from jambonz_cluster.connected import CONNECT_LIMIT_S, connected, no_answer, run_command
+from jambonz_cluster.connected import with_link
 from jambonz_cluster.options import EXIT_FAILED
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.keys import Keys
-from jambonz_shared.redis.errors import LinkError, ResponseError
 from jambonz_shared.redis.link import Link
-
-_T = TypeVar("_T")
 
 _ENTRY_ID: Final = re.compile(r"\d+-\d+")
 
@@ -64,7 +59,7 @@ def list_events(settings: CommonSettings, *, as_json: bool) -> int:
             click.echo(f"{len(rows)} events in quarantine")
         return 0
 
-    return _with_link(settings, ask, show)
+    return with_link(settings, ask, show)
 
 
 def replay_event(settings: CommonSettings, event_id: str) -> int:
@@ -83,7 +78,7 @@ def replay_event(settings: CommonSettings, event_id: str) -> int:
             await link.call(b"XDEL", keys.quarantine, event_id)
         return event
 
-    return _with_link(settings, ask, lambda event: _told(event, event_id, "replayed"))
+    return with_link(settings, ask, lambda event: _told(event, event_id, "replayed"))
 
 
 def drop_event(settings: CommonSettings, event_id: str) -> int:
@@ -95,7 +90,7 @@ def drop_event(settings: CommonSettings, event_id: str) -> int:
             await link.call(b"XDEL", keys.quarantine, event_id)
         return event
 
-    return _with_link(settings, ask, lambda event: _told(event, event_id, "dropped"))
+    return with_link(settings, ask, lambda event: _told(event, event_id, "dropped"))
 
 
 async def _find(link: Link, keys: Keys, event_id: str) -> Quarantined | None:
@@ -123,19 +118,3 @@ def _told(event: Quarantined | None, event_id: str, what: str) -> int:
         return EXIT_FAILED
     click.echo(f"{what} {event.id}: {event.envelope.kind} of call {event.envelope.call_sid}")
     return 0
-
-
-def _with_link(settings: CommonSettings, ask: Callable[[Link, Keys], Awaitable[_T]], show: Callable[[_T], int]) -> int:
-    async def main() -> _T:
-        async with connected(settings) as link:
-            async with asyncio.timeout(CONNECT_LIMIT_S):
-                await link.wait_up()
-            return await ask(link, Keys(settings.key_prefix))
-
-    try:
-        answer = run_command(main())
-    except (TimeoutError, LinkError, ResponseError, OSError) as error:
-        text = no_answer(settings) if isinstance(error, TimeoutError) else str(error)
-        click.echo(f"error: {text}", err=True)
-        return EXIT_FAILED
-    return show(answer)

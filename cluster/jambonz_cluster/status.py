@@ -8,11 +8,10 @@ from typing import Any, Final
 import click
 
 from jambonz_cluster.calls import json_text
-from jambonz_cluster.connected import CONNECT_LIMIT_S, connected, no_answer, run_command
+from jambonz_cluster.connected import with_link
 from jambonz_cluster.options import EXIT_FAILED
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.keys import Keys
-from jambonz_shared.redis.errors import LinkError
 from jambonz_shared.redis.link import Link
 
 READ_LIMIT_S: Final = 2.0
@@ -75,8 +74,8 @@ class Status:
         return asdict(self) | {"calls": self.calls, "problems": self.problems()}
 
 
-async def read_status(link: Link, keys: Keys) -> Status:
-    """Return the status now.
+async def read_status(link: Link, keys: Keys, lease_s: float) -> Status:
+    """Return the status now; a process that has been silent for longer than ``lease_s`` does not live.
 
     Raises:
         LinkError: If Redis goes away meanwhile.
@@ -87,8 +86,8 @@ async def read_status(link: Link, keys: Keys) -> Status:
     async with asyncio.timeout(READ_LIMIT_S):
         names = await link.call(b"SMEMBERS", keys.apps)
         apps = sorted(name.decode() for name in names)
-        _, gateways = await _processes(link, keys.gateways, keys.gateway)
-        now_ms, workers = await _processes(link, keys.workers, keys.worker)
+        _, gateways = await _processes(link, keys.gateways, keys.gateway, lease_s)
+        now_ms, workers = await _processes(link, keys.workers, keys.worker, lease_s)
         waiting: Any = await asyncio.gather(*(link.call(b"XLEN", keys.dispatch(app)) for app in apps))
     rows = (
         AppStatus(app, sum(worker.app == app for worker in workers), int(length))
@@ -97,8 +96,10 @@ async def read_status(link: Link, keys: Keys) -> Status:
     return Status(now_ms, gateways, workers, tuple(rows))
 
 
-async def _processes(link: Link, registry: str, key_of: Callable[[str], str]) -> tuple[int, tuple[Process, ...]]:
-    """Return the clock that the heartbeats were taken by, and the processes."""
+async def _processes(
+    link: Link, registry: str, key_of: Callable[[str], str], lease_s: float
+) -> tuple[int, tuple[Process, ...]]:
+    """Return the clock that the heartbeats were taken by, and the processes that live."""
     clock: Any
     pairs: Any
     clock, pairs = await asyncio.gather(
@@ -108,11 +109,11 @@ async def _processes(link: Link, registry: str, key_of: Callable[[str], str]) ->
     ids = [raw.decode() for raw in pairs[::2]]
     hashes: Any = await asyncio.gather(*(link.call(b"HGETALL", key_of(process_id)) for process_id in ids))
     beats = [int(float(score)) for score in pairs[1::2]]
-    # A process without a hash has been silent for its lease: dead, but not yet tidied up.
+    # The dead stay in the registry until a worker has adopted their calls, and a worker's hash stays for as long.
     found = [
         _process(process_id, dict(zip(fields[::2], fields[1::2], strict=True)), now_ms - beat_ms)
         for process_id, beat_ms, fields in zip(ids, beats, hashes, strict=True)
-        if fields
+        if fields and now_ms - beat_ms <= lease_s * 1000
     ]
     return now_ms, tuple(sorted(found, key=lambda process: process.id))
 
@@ -154,16 +155,11 @@ def _process_line(role: str, process: Process) -> str:
 def show_status(settings: CommonSettings, *, as_json: bool) -> int:
     """Print the status once; return 0 if calls can be taken, else 1."""
 
-    async def main() -> Status:
-        async with connected(settings) as link:
-            async with asyncio.timeout(CONNECT_LIMIT_S):
-                await link.wait_up()
-            return await read_status(link, Keys(settings.key_prefix))
+    async def ask(link: Link, keys: Keys) -> Status:
+        return await read_status(link, keys, settings.lease_s)
 
-    try:
-        status = run_command(main())
-    except (LinkError, TimeoutError):
-        click.echo(f"error: {no_answer(settings)}", err=True)
-        return EXIT_FAILED
-    click.echo(json_text(status.to_json()) if as_json else status_text(status))
-    return EXIT_FAILED if status.problems() else 0
+    def show(status: Status) -> int:
+        click.echo(json_text(status.to_json()) if as_json else status_text(status))
+        return EXIT_FAILED if status.problems() else 0
+
+    return with_link(settings, ask, show)

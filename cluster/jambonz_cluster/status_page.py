@@ -73,7 +73,7 @@ async def status_http(settings: CommonSettings, host: str, port: int) -> AsyncIt
         OSError: If the address cannot be listened on.
     """
     async with connected(settings) as link:
-        application = _application(link, Keys(settings.key_prefix))
+        application = _application(link, Keys(settings.key_prefix), settings.lease_s)
         runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
         try:
@@ -83,10 +83,10 @@ async def status_http(settings: CommonSettings, host: str, port: int) -> AsyncIt
             await runner.cleanup()
 
 
-def _application(link: Link, keys: Keys) -> web.Application:
+def _application(link: Link, keys: Keys, lease_s: float) -> web.Application:
     async def status_or_none() -> Status | None:
         try:
-            return await read_status(link, keys)
+            return await read_status(link, keys, lease_s)
         except (LinkError, ResponseError, TimeoutError):
             return None
 

@@ -104,10 +104,20 @@ class CommonSettings(BaseModel):
     drain_timeout_s: Seconds = Field(
         30.0, ge=0, description="How long a process that has been told to end lets its calls go on."
     )
+    heartbeat_s: Seconds = Field(0.5, ge=0.05, description="Time between signs of life in Redis.")
+    lease_s: Seconds = Field(
+        2.0, ge=0.2, description="Silence after which a process counts as dead, and others adopt its calls."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least serious log lines that are written."
     )
     log_format: Literal["text", "json"] = Field("text", description="Log lines for people, or one JSON object each.")
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """Yield the fields that do not fit the others, with what was expected."""
+        # One lost heartbeat, or one late by a Redis failover, must not look like a death.
+        if self.lease_s < 2 * self.heartbeat_s:
+            yield "lease_s", "at least twice JAMBONZ_CLUSTER_HEARTBEAT"
 
 
 class GatewaySettings(CommonSettings):
@@ -196,8 +206,6 @@ class GatewaySettings(CommonSettings):
     move_rate: int = Field(
         50, ge=1, le=10_000, description="Calls per second that a draining gateway moves to another one."
     )
-    heartbeat_s: Seconds = Field(0.5, ge=0.05, description="Time between signs of life in Redis.")
-    lease_s: Seconds = Field(2.0, ge=0.2, description="Silence after which a gateway counts as dead.")
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield the fields that do not fit the others, with what was expected."""
@@ -216,7 +224,7 @@ class GatewaySettings(CommonSettings):
             yield "credentials", f"{CREDENTIALS_EXPECTED} ({problem})"
         if problem := _problem_in_file(self.credentials_file):
             yield "credentials_file", f"a file with {CREDENTIALS_EXPECTED} ({problem})"
-        yield from _lease_contradictions(self.heartbeat_s, self.lease_s)
+        yield from super().contradictions()
         yield from _port_contradictions(self.internal_port, self.processes)
 
     def internal_port_of(self, process_index: int) -> int:
@@ -252,12 +260,10 @@ class WorkerSettings(CommonSettings):
         "off",
         description="Check verbs against jambonz's JSON Schemas before they are sent (extra sdk); on in `dev`.",
     )
-    heartbeat_s: Seconds = Field(0.5, ge=0.05, description="Time between signs of life in Redis.")
-    lease_s: Seconds = Field(2.0, ge=0.2, description="Silence after which the others adopt a worker's calls.")
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield the fields that do not fit the others, with what was expected."""
-        yield from _lease_contradictions(self.heartbeat_s, self.lease_s)
+        yield from super().contradictions()
         yield from _port_contradictions(self.internal_port, self.processes)
 
     def internal_port_of(self, process_index: int) -> int:
@@ -308,12 +314,6 @@ def _problem_in_file(path: str) -> str:
         return problem_in(Path(path).read_text(encoding="utf-8")) if path else ""
     except (OSError, UnicodeDecodeError):
         return "it cannot be read"
-
-
-def _lease_contradictions(heartbeat_s: float, lease_s: float) -> Iterator[tuple[str, str]]:
-    # One lost heartbeat, or one late by a Redis failover, must not look like a death.
-    if lease_s < 2 * heartbeat_s:
-        yield "lease_s", "at least twice JAMBONZ_CLUSTER_HEARTBEAT"
 
 
 def _port_contradictions(internal_port: int, processes: int) -> Iterator[tuple[str, str]]:

@@ -112,7 +112,7 @@ async def _redis(case: Case) -> AsyncIterator[Finding]:
             await link.wait_up()
             for finding in await redis_findings(link, keys):
                 yield finding
-            for finding in process_findings(await read_status(link, keys), case.app):
+            for finding in process_findings(await read_status(link, keys, settings.lease_s), case.app):
                 yield finding
         except (LinkError, ResponseError, TimeoutError) as error:
             yield fail("redis", f"went away meanwhile: {error}", "look at its log")

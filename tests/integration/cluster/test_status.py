@@ -5,15 +5,20 @@ import json
 import sys
 
 import aiohttp
+from redis.asyncio import Redis
 
 from jambonz_cluster.embedded_redis import EmbeddedRedis
 from jambonz_cluster.status_page import status_http
 from jambonz_shared.config import CommonSettings
+from jambonz_shared.keys import Keys
 from jambonz_simulator.client import live_call
 from jambonz_simulator.core.script import Script
 from tests.cluster_fixture import REPO, ClusterFactory
 from tests.conditions import until
+from tests.integration.redis.desk import execute
 from tests.ports import free_row
+
+KEYS = Keys()
 
 
 async def run(*arguments: str) -> tuple[int, str, str]:
@@ -54,6 +59,32 @@ async def test_status_of_an_empty_redis_fails_and_says_why(redis_url: str) -> No
     code, out, _ = await run("--redis-url", redis_url)
     assert code == 1
     assert out.splitlines()[1:] == ["problem  no gateway lives", "problem  no app is known: start a worker"]
+
+
+async def test_worker_that_has_been_silent_for_its_lease_does_not_live(redis_url: str) -> None:
+    """Killed with nobody there to adopt its calls, it leaves its hash for a day; the operator must not be soothed."""
+    async with Redis.from_url(redis_url) as redis:
+        seconds, _ = await redis.time()
+        await redis.sadd(KEYS.apps, "ivr")
+        await redis.zadd(KEYS.workers, {"w1": (seconds - 60) * 1000})
+        await redis.hset(KEYS.worker("w1"), mapping={"app": "ivr", "calls": "7", "capacity": "10"})
+        await redis.expire(KEYS.worker("w1"), 60)
+    code, out, _ = await run("--redis-url", redis_url)
+    assert code == 1
+    assert out.splitlines()[0] == "0 calls, 0 gateways, 0 workers"
+    assert "problem  no worker of the app 'ivr' lives" in out.splitlines()
+
+
+async def test_status_that_redis_refuses_is_one_sentence(redis_url: str) -> None:
+    """A user with fewer rights than documented reads which one is missing, not a traceback."""
+    async with Redis.from_url(redis_url) as redis:
+        await execute(redis, "ACL", "SETUSER", "looker", "on", ">pw", "~*", "&*", "+@all", "-smembers")
+        code, out, err = await run("--redis-url", redis_url.replace("redis://", "redis://looker:pw@"))
+        await execute(redis, "ACL", "DELUSER", "looker")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ")
+    assert "smembers" in err
+    assert err.count("\n") == 1
 
 
 async def test_status_without_redis_is_one_sentence() -> None:
