@@ -77,9 +77,7 @@ class _Server:
         self._internal_port: Final = settings.internal_port_of(process_index)
         self._link: Final = backend.link("gateway")
         self._link.linger_s = settings.redis_linger_s
-        self._channels: Final = backend.channels(
-            self._link, f"{keys.prefix}canary:{{{gateway_id}}}", self._resubscribed
-        )
+        self._channels: Final = backend.channels(self._link, keys.canary(gateway_id), self._resubscribed)
         self.gateway: Final = Gateway(settings, identity, self._link, self._channels)
         self._link.on_failure = self.gateway.metrics.count_failure
         self._files: Final = FollowedFiles(reload, self._reload_failed)

@@ -18,11 +18,11 @@ class Keys:
     prefix: str = "jc:"
 
     def dispatch(self, app: str) -> str:
-        """Stream, group ``workers``; Envelopes of unowned calls. Gateways write, workers read and delete. Permanent."""
+        """Stream, group ``workers``; Envelopes of unowned calls. All write, workers read. Permanent."""
         return f"{self.prefix}dispatch:{{{app}}}"
 
     def inbox(self, worker_id: str) -> str:
-        """Stream; Envelopes of the calls a worker owns. Gateways write (never create), it reads. TTL: 24 h."""
+        """Stream; Envelopes of the calls a worker owns. It makes and reads it, all others only write. TTL: 24 h."""
         return f"{self.prefix}inbox:{{{worker_id}}}"
 
     def call(self, call_sid: str) -> str:
@@ -63,6 +63,10 @@ class Keys:
         """Channel a living worker subscribes to, so that PUBSUB NUMSUB tells of a crash at once."""
         return f"{self.prefix}alive:{{{worker_id}}}"
 
+    def canary(self, process_id: str) -> str:
+        """Channel; a process publishes and hears itself each second, to know that messages come through."""
+        return f"{self.prefix}canary:{{{process_id}}}"
+
     def taken(self, worker_id: str) -> str:
         """Stream; the inbox of a dead worker while it is adopted. Adopters only. TTL: 1 h."""
         return f"{self.prefix}inbox:{{{worker_id}}}:adopted"
@@ -77,7 +81,7 @@ class Keys:
         return f"{self.prefix}begun:{{{worker_id}}}"
 
     def adopting(self, process_id: str) -> str:
-        """String; the worker that adopts a dead process now. TTL: 5 s."""
+        """String; the worker that adopts a dead process now. TTL: 2 s, 1 s when it is done."""
         return f"{self.prefix}adopting:{{{process_id}}}"
 
     def adopted(self, worker_id: str) -> str:

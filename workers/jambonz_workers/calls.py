@@ -80,7 +80,7 @@ class Calls:
         process_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         keys = Keys(key_prefix)
         link = backend.link("calls")
-        channels = backend.channels(link, f"{key_prefix}canary:{{{process_id}}}", name="calls-channels")
+        channels = backend.channels(link, keys.canary(process_id), name="calls-channels")
         calls = cls(link, channels, process_id, keys, outcome_wait_s=outcome_wait_s)
         calls.target = checked_target(target)
         tasks = [asyncio.create_task(link.run()), asyncio.create_task(channels.run())]

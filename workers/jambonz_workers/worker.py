@@ -103,7 +103,7 @@ class Worker:
         self._link = link = backend.link("link")
         link.linger_s = settings.redis_linger_s
         link.on_failure = self.metrics.failures.inc
-        self._channels = backend.channels(link, f"{settings.key_prefix}canary:{{{self.id}}}")
+        self._channels = backend.channels(link, keys.canary(self.id))
         self._calls = Calls(link, self._channels, self.id, keys)
         self._calls.target = app.target
         self._dispatcher = Dispatcher(settings.max_calls, overheard_by(app))

@@ -14,11 +14,11 @@ def test_names_are_those_of_the_architecture_page() -> None:
     assert [
         KEYS.dispatch("ivr"), KEYS.inbox("w1"), KEYS.call("a"), KEYS.chan("a"), KEYS.workers,
         KEYS.gateways, KEYS.worker("w1"), KEYS.gateway("g1"), KEYS.owned("w1"), KEYS.held("g1"), KEYS.alive("w1"),
-        KEYS.app("ivr"), KEYS.apps, KEYS.outcomes("p1"), KEYS.quarantine, KEYS.apps_changed,
+        KEYS.app("ivr"), KEYS.apps, KEYS.outcomes("p1"), KEYS.quarantine, KEYS.apps_changed, KEYS.canary("p1"),
     ] == [
         "jc:dispatch:{ivr}", "jc:inbox:{w1}", "jc:call:{a}", "jc:chan:{a}", "jc:workers",
         "jc:gateways", "jc:worker:{w1}", "jc:gateway:{g1}", "jc:owned:{w1}", "jc:held:{g1}", "jc:alive:{w1}",
-        "jc:app:{ivr}", "jc:apps", "jc:outcomes:{p1}", "jc:quarantine", "jc:apps-changed",
+        "jc:app:{ivr}", "jc:apps", "jc:outcomes:{p1}", "jc:quarantine", "jc:apps-changed", "jc:canary:{p1}",
     ]  # fmt: skip
 
 
