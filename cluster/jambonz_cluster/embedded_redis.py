@@ -15,12 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
 
+from jambonz_shared.redis.admin import MINIMUM_VERSION
 from jambonz_shared.runtime.lifeline import die_with_parent
 
 Appendfsync: TypeAlias = Literal["everysec", "always"]
-
-# XADD NOMKSTREAM and XAUTOCLAIM came with Redis 6.2.
-OLDEST_VERSION: Final = (6, 2)
 
 START_LIMIT_S: Final = 15.0
 STOP_LIMIT_S: Final = 5.0
@@ -63,7 +61,7 @@ def installed_redis_server() -> Path | None:
     """Return the ``redis-server`` on PATH, if it is new enough."""
     found = shutil.which("redis-server")
     version = version_of(Path(found)) if found else None
-    return Path(found) if found and version and version >= OLDEST_VERSION else None
+    return Path(found) if found and version and version >= MINIMUM_VERSION else None
 
 
 def find_redis_server() -> Path:

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.endpoint import CONNECT_LIMIT_S
 
-# 6.2: XADD NOMKSTREAM (events to dead workers), XAUTOCLAIM (pending ones of dead workers).
+# 6.2: XADD NOMKSTREAM (events to dead workers), SET with GET and XPENDING from behind an id (adoption).
 MINIMUM_VERSION: Final = (6, 2)
 
 # Sentinels are asked one after the other before the primary is.
