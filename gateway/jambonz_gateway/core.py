@@ -43,7 +43,10 @@ HANG_UP_ANSWER: Final = b"".join(HUNG_UP.data_to_send())
 """What answers it; behind it the server ends TCP."""
 
 HANDSHAKE_LIMIT_S: Final = 10.0
-"""jambonz gives up a handshake after 1.5 s (PROTOCOL.md 1.1); who has not sent one by then is no jambonz."""
+"""jambonz gives up a handshake after 1.5 s (PROTOCOL.md 1.1); who has not sent one by then is no jambonz.
+
+PROXY header and TLS get as long.
+"""
 
 CLOSE_LIMIT_S: Final = 2.0
 """A peer that does not answer our close frame in this time is gone."""

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from jambonz_gateway.core import HANDSHAKE_LIMIT_S
 from jambonz_gateway.peers import BadProxyHeader, Proxies, ProxyHeader
 
 log = logging.getLogger(__name__)
 
-# As for the HTTP request (connection.py): who takes longer is no jambonz, which gives up after 1.5 s (PROTOCOL.md 1.1).
-_ARRIVAL_LIMIT_S: Final = 10.0
 # Of the PROXY header at once; what is longer comes in pieces.
 _PEEK_BYTES: Final = 4096
 # A loop turn accepts so many at most, so that a storm leaves time for the calls that live.
@@ -101,7 +100,7 @@ class Entrance:
 
         is_in = False
         try:
-            async with asyncio.timeout(_ARRIVAL_LIMIT_S):
+            async with asyncio.timeout(HANDSHAKE_LIMIT_S):
                 address = await self._client_of(accepted, peer)
                 await self._loop.connect_accepted_socket(make, accepted, ssl=self._gates.tls)
                 is_in = True
