@@ -330,4 +330,4 @@ def _deleted(followed: Followed, seqs: list[int], reply: Reply) -> None:
 
 
 def _ignore(reply: Reply) -> None:
-    """Take a reply nobody waits for: the command is said again by ``link_up`` or is worth nothing late."""
+    """Take a reply nobody waits for: ``attach_again`` or a renewal says it again, or it is worth nothing late."""

@@ -1,8 +1,10 @@
 """Protocol state of one Connection: every message in, every Directive out, all decided here. Pure.
 
-The shell calls ``receive``, ``pong``, ``attached``, ``channel``, ``log_read``, ``returned``, ``tick``, ``closed``,
-``detached`` and ``drain``, and carries out the effects they return, in order. Times are monotonic seconds given by
-the caller.
+The shell carries out the effects that each call returns, in order. Times are monotonic seconds given by the caller.
+It calls ``receive``, ``pong`` and ``bad_frame`` for what jambonz sends; ``tick`` at ``wake_at_s``; ``drain`` when the
+process is to end; ``closed`` once, when the socket is gone. For what Redis says, also after ``closed``: ``attached`` or
+``refused`` after an ``Attach``, ``log_read`` after a ``ReadLog``, ``detached`` after a ``Detach``, ``returned`` for an
+event whose inbox is gone, ``channel`` and ``resubscribed`` in between, and ``known`` before it attaches once more.
 """
 
 from collections.abc import Iterable
@@ -38,7 +40,7 @@ _LEGS_MAX: Final = 64
 
 
 class Session:
-    """One Connection's protocol. See the module's first lines for the order of calls.
+    """One Connection's protocol. The module's first lines tell what to call when.
 
     Attributes:
         gateway_id: This process, for Envelopes.

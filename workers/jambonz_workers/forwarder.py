@@ -15,7 +15,7 @@ from jambonz_workers.terms import Terms
 log = logging.getLogger(__name__)
 
 # An envelope whose owner's inbox is gone waits for somebody to adopt that owner's calls; without the pause it
-# would run in circles between dispatch and the workers. A crash is adopted within 20 ms (DESIGN.md section 4).
+# would run in circles between dispatch and the workers. A crash is known after 75 to 100 ms (ADR 0006).
 _PAUSE_S: Final = 0.05
 # An owner that is not among the workers for so long has lost its calls, though nobody has adopted them. After Redis has
 # lost its data workers need up to a second to come back, and have the state of their calls in memory.

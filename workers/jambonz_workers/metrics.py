@@ -62,7 +62,7 @@ class WorkerMetrics:
         )
         self.skipped = Counter(
             prefix + "skipped",
-            "Envelopes not handled: duplicate, gone (call over), undecodable.",
+            "Envelopes not handled: duplicate, gone (call over), transferred, undecodable.",
             ["reason"],
             registry=registry,
         )

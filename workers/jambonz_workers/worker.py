@@ -322,4 +322,4 @@ async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
 
 
 def _ignore(_: object) -> None:
-    """Nothing is said on this channel; being subscribed is what counts."""
+    """On the own channel nothing is said; what is written to dispatch the outbox repeats until Redis takes it."""
