@@ -6,7 +6,7 @@ if redis.call('EXISTS', call) == 0 then
   return 0
 end
 redis.call('HSET', call, 'acked', 1)
-if left ~= '' and redis.call('HEXISTS', call, batch) == 1 then
+if left ~= '' and redis.call('HGET', call, batch) then
   redis.call('HSET', call, batch, left)
 end
 return 1
