@@ -232,7 +232,7 @@ class _Server:
         settings, identity = self._settings, self.gateway.identity
         keys, gateway_id = identity.keys, identity.gateway_id
         lease_ms = int(settings.lease_s * 1000)
-        self._link.script(_ignore, script.HEARTBEAT, *scripts.heartbeat_args(keys.gateways, gateway_id, lease_ms))
+        self._link.script(_ignore, script.HEARTBEAT, *scripts.heartbeat_args(keys.gateways, gateway_id))
         self._link.send(self._lease_renewed, b"PEXPIRE", keys.gateway(gateway_id), lease_ms)
         about: dict[str, str | int] = {
             "host": socket.gethostname(),

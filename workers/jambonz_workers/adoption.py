@@ -249,7 +249,7 @@ class Adopter:
         keys, call = self._keys, self._link.call
         struck_out = [
             *(call(b"SREM", keys.owned(worker_id), *page) for page in _pages(estate.owned)),
-            self._link.script_call(script.RETIRE, *retire_args(estate.dispatch, GROUP, worker_id)),
+            self._link.script_call(script.RETIRE, *retire_args(estate.dispatch, worker_id)),
             call(b"UNLINK", keys.taken(worker_id)),
             call(b"PEXPIRE", keys.adopting(worker_id), _SETTLED_MS),
         ]

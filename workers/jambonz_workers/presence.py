@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from jambonz_shared.config import WorkerSettings
 from jambonz_shared.errors import BadFormat
-from jambonz_shared.keys import GROUP, Keys
+from jambonz_shared.keys import Keys
 from jambonz_shared.manifest import Manifest
 from jambonz_shared.redis import script
 from jambonz_shared.redis.link import Link
@@ -44,7 +44,6 @@ class Presence:
         self.reader_id: Callable[[], int] = _none
         self.on_adopted: Callable[[], None] = _nothing
         self.is_leaving = False
-        self._lease_ms = round(settings.lease_s * 1000)
         self._started_at_ms = round(time.time() * 1000)
         self._manifest: Manifest | None = None
 
@@ -98,13 +97,13 @@ class Presence:
         await asyncio.gather(
             self._link.call(b"ZREM", keys.workers, worker_id),
             self._link.call(b"DEL", *keys.of_worker(worker_id)),
-            self._link.script_call(script.RETIRE, *retire_args(keys.dispatch(self._manifest.app), GROUP, worker_id)),
+            self._link.script_call(script.RETIRE, *retire_args(keys.dispatch(self._manifest.app), worker_id)),
         )
 
     def _beat(self, app: str) -> None:
         link, keys, worker_id = self._link, self._keys, self._worker_id
         inbox = keys.inbox(worker_id)
-        link.script(_ignore, script.HEARTBEAT, *heartbeat_args(keys.workers, worker_id, self._lease_ms))
+        link.script(_ignore, script.HEARTBEAT, *heartbeat_args(keys.workers, worker_id))
         link.send(self._inbox_renewed, b"PEXPIRE", inbox, OWNED_TTL_MS)
         about: dict[str, str | int] = {
             "app": app,

@@ -134,7 +134,7 @@ def probes(probe: str) -> Sequence[Command]:
         ("HGETALL", fields), ("HKEYS", fields), ("HLEN", fields), ("HINCRBY", fields, "n", 1), ("HDEL", fields, "n"),
         ("SADD", members, 1), ("PEXPIRE", members, _PROBE_TTL_MS), ("SMEMBERS", members), ("SREM", members, 1),
         ("ZADD", scores, 1, "a"), ("PEXPIRE", scores, _PROBE_TTL_MS), ("ZRANGE", scores, 0, -1),
-        ("ZRANGEBYSCORE", scores, 0, 1), ("ZSCORE", scores, "a"), ("ZREM", scores, "a"),
+        ("ZSCORE", scores, "a"), ("ZREM", scores, "a"),
         ("XGROUP", "CREATE", stream, "workers", 0, "MKSTREAM"), ("PEXPIRE", stream, _PROBE_TTL_MS),
         ("XADD", stream, "*", "e", 1), ("XLEN", stream), ("XRANGE", stream, "-", "+"),
         ("XREAD", "COUNT", 1, "STREAMS", stream, 0),

@@ -28,7 +28,6 @@ from jambonz_shared.redis.scripts import (
     Queued,
     StillLive,
     acked_args,
-    acked_reply,
     attach_args,
     attach_reply,
     batch_field,
@@ -127,7 +126,7 @@ class Desk:
 
     async def acked(self, seq: int = 0, left: bytes = b"") -> bool:
         """Note that the first hook was acked."""
-        return acked_reply(await self.link.script_call(script.ACKED, *acked_args(self.keys, seq, left)))
+        return await self.link.script_call(script.ACKED, *acked_args(self.keys, seq, left)) == 1
 
     async def end(self, ownership: Ownership) -> Ended | StillLive | Fenced | Gone:
         """End."""

@@ -6,7 +6,7 @@ import redis.asyncio
 from jambonz_shared.keys import GROUP, Keys
 from jambonz_shared.redis import script
 from jambonz_shared.redis.link import Link
-from jambonz_shared.redis.scripts import bury_args, bury_reply, retire_args, retire_reply
+from jambonz_shared.redis.scripts import bury_args, bury_reply, retire_args
 
 pytestmark = pytest.mark.both_redis
 
@@ -19,7 +19,7 @@ async def bury(link: Link, process_id: str) -> bool:
 
 
 async def retire(link: Link, consumer: str) -> bool:
-    return retire_reply(await link.script_call(script.RETIRE, *retire_args(KEYS.dispatch("ivr"), GROUP, consumer)))
+    return await link.script_call(script.RETIRE, *retire_args(KEYS.dispatch("ivr"), consumer)) == 1
 
 
 async def test_only_who_was_silent_for_a_lease_is_struck_off(link: Link, client: redis.asyncio.Redis) -> None:

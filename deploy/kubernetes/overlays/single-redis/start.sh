@@ -14,7 +14,7 @@ password_sha256="$(printf %s "$REDIS_PASSWORD" | sha256sum | cut -d' ' -f1)"
         "+eval +evalsha +script|load +multi +exec +scan" \
         "+get +mget +set +del +unlink +exists +rename +renamenx +expire +pexpire +pttl" \
         "+hget +hmget +hgetall +hkeys +hlen +hset +hdel +hincrby +sadd +srem +smembers" \
-        "+zadd +zrem +zrange +zrangebyscore +zscore" \
+        "+zadd +zrem +zrange +zscore" \
         "+xadd +xdel +xtrim +xack +xlen +xrange +xread +xreadgroup +xgroup +xpending +xinfo|stream" \
         "+publish +subscribe +unsubscribe +pubsub|numsub"
 } >/tmp/users.acl

@@ -1,6 +1,6 @@
 """The scripts of architecture.md section 6, typed: arguments packed, replies read. Pure.
 
-For each script ``<name>_args`` gives the keys and arguments and ``<name>_reply`` reads the reply::
+For each script ``<name>_args`` gives the keys and arguments, and ``<name>_reply`` reads the reply, if anybody does::
 
     link.script(on_reply, script.COMMIT, *commit_args(ownership, epoch, n, batch))
 
@@ -11,7 +11,6 @@ from jambonz_shared.redis.scripts.attachment import (
     Attach,
     Attached,
     acked_args,
-    acked_reply,
     attach_args,
     attach_reply,
     detach_args,
@@ -50,15 +49,7 @@ from jambonz_shared.redis.scripts.ownership import (
     orphan_args,
     orphan_reply,
 )
-from jambonz_shared.redis.scripts.presence import (
-    Heartbeat,
-    bury_args,
-    bury_reply,
-    heartbeat_args,
-    heartbeat_reply,
-    retire_args,
-    retire_reply,
-)
+from jambonz_shared.redis.scripts.presence import bury_args, bury_reply, heartbeat_args, retire_args
 from jambonz_shared.redis.scripts.recovery import (
     Abandoned,
     Memory,
@@ -86,7 +77,6 @@ __all__ = [
     "Fenced",
     "Full",
     "Gone",
-    "Heartbeat",
     "KeysAndArgs",
     "Memory",
     "Orphaned",
@@ -99,7 +89,6 @@ __all__ = [
     "abandon_args",
     "abandon_reply",
     "acked_args",
-    "acked_reply",
     "attach_args",
     "attach_reply",
     "batch_field",
@@ -115,13 +104,11 @@ __all__ = [
     "end_args",
     "end_reply",
     "heartbeat_args",
-    "heartbeat_reply",
     "orphan_args",
     "orphan_reply",
     "restore_args",
     "restore_reply",
     "retire_args",
-    "retire_reply",
     "send_args",
     "send_reply",
     "undelivered_args",

@@ -175,12 +175,3 @@ def detach_reply(reply: object) -> int | Gone:
 def acked_args(call: CallKeys, seq: int = 0, left: bytes = b"") -> KeysAndArgs:
     """Return what ``acked`` needs; ``left`` takes the place of batch ``seq``, if that is still in the call log."""
     return (call.call,), (batch_field(seq), left)
-
-
-def acked_reply(reply: object) -> bool:
-    """Read the reply of ``acked``: False if the Call is gone."""
-    match reply:
-        case 0 | 1:
-            return reply == 1
-        case _:
-            raise unexpected("acked", reply)

@@ -24,7 +24,6 @@ from jambonz_shared.redis.scripts import (
     Fenced,
     Full,
     Gone,
-    Heartbeat,
     Orphaned,
     OtherApp,
     OwnedBy,
@@ -63,8 +62,6 @@ OWNERSHIP = Ownership(CALL, "w1", 7, 1000)
         (scripts.send_reply, [b"gone"], Gone()),
         (scripts.undelivered_reply, [4, b"one", 10, b"two"], [(4, b"one"), (10, b"two")]),
         (scripts.undelivered_reply, [], []),
-        (scripts.acked_reply, 1, True),
-        (scripts.acked_reply, 0, False),
         (scripts.end_reply, [b"ok"], Ended()),
         (scripts.end_reply, [b"live"], StillLive()),
         (scripts.end_reply, [b"fenced", b"w2"], Fenced("w2")),
@@ -76,11 +73,8 @@ OWNERSHIP = Ownership(CALL, "w1", 7, 1000)
         (scripts.abandon_reply, [1, b"w1", b"ivr"], Abandoned(1, "w1", "ivr")),
         (scripts.restore_reply, [b"ok", 2], Restored(2)),
         (scripts.restore_reply, [b"fenced", b"w2"], Fenced("w2")),
-        (scripts.heartbeat_reply, [12, b"w1", b"w2"], Heartbeat(12, ("w1", "w2"))),
         (scripts.bury_reply, 1, True),
         (scripts.bury_reply, 0, False),
-        (scripts.retire_reply, 1, True),
-        (scripts.retire_reply, 0, False),
     ],
 )
 def test_reply_is_read(read: Callable[[Any], object], reply: object, expected: object) -> None:
@@ -96,12 +90,9 @@ def test_reply_is_read(read: Callable[[Any], object], reply: object, expected: o
         scripts.claim_reply,
         scripts.commit_reply,
         scripts.send_reply,
-        scripts.acked_reply,
         scripts.end_reply,
         scripts.orphan_reply,
-        scripts.heartbeat_reply,
         scripts.bury_reply,
-        scripts.retire_reply,
         scripts.abandon_reply,
         scripts.restore_reply,
     ],
@@ -167,7 +158,8 @@ def test_arguments_are_in_the_order_of_the_scripts() -> None:
     assert scripts.acked_args(CALL, 7, b"left") == ((CALL.call,), ("b:7", b"left"))
     assert scripts.end_args(OWNERSHIP) == (ALL_KEYS, ("w1", 7))
     assert scripts.orphan_args(CALL, "w1") == (ALL_KEYS, ("w1",))
-    assert scripts.heartbeat_args("x:workers", "w1", 2000) == (("x:workers",), ("w1", 2000))
+    assert scripts.heartbeat_args("x:workers", "w1") == (("x:workers",), ("w1",))
+    assert scripts.retire_args("x:dispatch:{ivr}", "w1") == (("x:dispatch:{ivr}",), ("workers", "w1"))
 
 
 def test_commit_takes_its_changes_as_fields_of_the_hash() -> None:
