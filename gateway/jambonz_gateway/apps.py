@@ -45,7 +45,7 @@ def app_of(manifest: Manifest) -> KnownApp:
         manifest.is_open,
         tuple(map(path_pattern, manifest.paths)),
         manifest.env,
-        Fallbacks.of(hooks, orjson.dumps(manifest.fallback) if manifest.fallback else b""),
+        Fallbacks.of(hooks, orjson.dumps(manifest.fallback) if manifest.fallback else b"", manifest.app),
     )
 
 

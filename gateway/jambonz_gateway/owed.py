@@ -10,13 +10,13 @@ import orjson
 from jambonz_gateway.holding import Stock
 from jambonz_gateway.policy import NEVER
 from jambonz_shared.kinds import Fallback, Kind
+from jambonz_shared.paths import hook_paths
 from jambonz_shared.wire import decode_json
 
 # A worker's late answer comes within seconds; after that many newer lapses it is of no use to a caller.
 _LAPSED_KEPT: Final = 64
 
 _DECLINE_VERBS: Final = b'[{"verb":"hangup"}]'
-_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 # The wait hook comes again as soon as the answer has been played (PROTOCOL.md 2.8).
 _WAIT_VERBS: Final = b'[{"verb":"pause","length":2}]'
 
@@ -139,26 +139,30 @@ class Fallbacks:
         start_verbs: For an inbound ``session:new``: JSON array, not empty (PROTOCOL.md 2.4).
         hooks: By hook path: JSON array of the verbs for that hook.
         patterns: The same for paths with variables; the first that matches counts.
+        app: Name of the app, which may stand before the path of a whole URL.
     """
 
     start_verbs: bytes = b'[{"verb":"pause","length":1}]'
     hooks: Mapping[str, bytes] = field(default_factory=dict)
     patterns: tuple[tuple[re.Pattern[str], bytes], ...] = ()
+    app: str = ""
 
     @classmethod
-    def of(cls, hooks: Mapping[str, bytes], start_verbs: bytes = b"") -> "Fallbacks":
+    def of(cls, hooks: Mapping[str, bytes], start_verbs: bytes = b"", app: str = "") -> "Fallbacks":
         """Return the wishes of an app by its hook paths, in which ``{name}`` stands for one segment."""
         exact = {path: verbs for path, verbs in hooks.items() if "{" not in path}
         patterns = tuple((path_pattern(path), verbs) for path, verbs in hooks.items() if "{" in path)
-        return cls(start_verbs or cls().start_verbs, exact, patterns)
+        return cls(start_verbs or cls().start_verbs, exact, patterns, app)
 
     def of_hook(self, hook: str) -> bytes | None:
         """Return the verbs for ``hook`` as jambonz echoes it: perhaps a whole URL (PROTOCOL.md 1.6)."""
-        path = _SCHEME.sub("", hook, count=1).partition("#")[0].partition("?")[0].rstrip("/")
-        path = path if path.startswith("/") else f"/{path}"
-        if (verbs := self.hooks.get(path)) is not None:
-            return verbs
-        return next((verbs for pattern, verbs in self.patterns if pattern.match(path)), None)
+        for path in hook_paths(hook, self.app):
+            if (verbs := self.hooks.get(path)) is not None:
+                return verbs
+            for pattern, verbs in self.patterns:
+                if pattern.match(path):
+                    return verbs
+        return None
 
 
 def path_pattern(path: str) -> re.Pattern[str]:

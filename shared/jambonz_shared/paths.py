@@ -1,7 +1,10 @@
-"""Under which paths a Connection's application is looked up: the same ones in gateways and workers. Pure."""
+"""Under which paths sessions and hooks are looked up: the same ones in gateways and workers. Pure."""
 
+import re
 from typing import Final
 from urllib.parse import unquote
+
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 _ADULTING: Final = "/adulting"
 """jambonz appends it to the application's URL, each time once more (PROTOCOL.md 2.7, P36)."""
@@ -19,3 +22,29 @@ def lookup_paths(path: str) -> list[str]:
     plain = plain or "/"
     decoded = unquote(plain)
     return [plain] if decoded == plain else [plain, decoded]
+
+
+def path_of(address: str) -> str:
+    """Return the path in a hook or a url: no scheme, host, query or trailing slash."""
+    path = _SCHEME.sub("", address, count=1).partition("#")[0].partition("?")[0].rstrip("/")
+    return path if path.startswith("/") else f"/{path}"
+
+
+def session_paths(path: str, app: str) -> list[str]:
+    """Return the paths under which a Connection's session route is looked up, best first."""
+    found = []
+    for plain in lookup_paths(path_of(path)):
+        found.append(plain)
+        name, _, rest = plain.removeprefix("/").partition("/")
+        if name == app:
+            found.append(f"/{rest}")
+    return found
+
+
+def hook_paths(hook: str, app: str) -> list[str]:
+    """Return the paths under which a hook's route is looked up, best first.
+
+    jambonz echoes the hook as it stands in the verb (PROTOCOL.md 1.6). A whole URL may be one that opens a session, as
+    that of a ``redirect`` verb does (2.5), so it is read as those are.
+    """
+    return session_paths(hook, app) if _SCHEME.match(hook) else [path_of(hook)]

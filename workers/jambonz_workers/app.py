@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from jambonz_shared.kinds import kind_of
 from jambonz_shared.manifest import Manifest
+from jambonz_shared.paths import hook_paths, session_paths
 from jambonz_workers.call import Call
 from jambonz_workers.capabilities import Target, checked_target
 from jambonz_workers.environment import checked_environment
@@ -19,8 +20,6 @@ from jambonz_workers.routing import (
     checked_kind,
     checked_path,
     handler_of,
-    path_of,
-    session_paths,
 )
 from jambonz_workers.tool_answers import TOOL_KINDS
 from jambonz_workers.tools import TOOL_S, Toolbox, tool_of
@@ -254,10 +253,11 @@ class App(Router):
     def resolve(self, event: Event, path: str) -> tuple[Route | Handler, dict[str, str]] | None:
         """Return who handles ``event`` of a call connected at ``path``, with the path's variables; or None."""
         if event.kind == "session:new":
-            for candidate in session_paths(path, self.name):
-                if found := self.sessions.find(candidate):
-                    return found
-        elif event.hook and (found := self.hooks.exact(event.hook) or self.hooks.find(path_of(event.hook))):
+            if found := self.sessions.first(session_paths(path, self.name)):
+                return found
+        elif event.hook and (
+            found := self.hooks.exact(event.hook) or self.hooks.first(hook_paths(event.hook, self.name))
+        ):
             return found
         handler = self.kinds.get(event.kind)
         if event.kind in TOOL_KINDS and self.toolbox.tools and (handler is None or event in self.toolbox):

@@ -2,12 +2,11 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_type_hints
 
 from jambonz_shared.kinds import CLUSTER_PREFIX
-from jambonz_shared.paths import lookup_paths
 from jambonz_workers.event import Event
 
 Late = Literal["redirect", "drop"]
@@ -19,7 +18,6 @@ _PATH: Final = re.compile(
 # Becomes part of a Redis key inside a cluster hash tag, and may be the first segment of a url.
 _APP_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _VARIABLE: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +92,17 @@ class RouteTable:
         return (route, {}) if route else None
 
     def find(self, path: str) -> tuple[Route, dict[str, str]] | None:
-        """Return the route of ``path`` (see ``path_of``) with its variables, or None."""
+        """Return the route of ``path`` (see ``hook_paths``) with its variables, or None."""
         if found := self.exact(path):
             return found
         for pattern, candidate in self._patterns.values():
             if match := pattern.fullmatch(path):
                 return candidate, match.groupdict()
         return None
+
+    def first(self, paths: Iterable[str]) -> tuple[Route, dict[str, str]] | None:
+        """Return what ``find`` gives for the first of ``paths`` that has a route, or None."""
+        return next((found for path in paths if (found := self.find(path))), None)
 
     def __iter__(self) -> Iterator[Route]:
         yield from self._exact.values()
@@ -137,23 +139,6 @@ def checked_path(path: object, prefix: str = "") -> str:
     if len(names) != len(set(names)):
         raise ValueError(f"path {whole!r} has the same variable twice")
     return whole
-
-
-def path_of(address: str) -> str:
-    """Return the path in a hook or a url: no scheme, host, query or trailing slash."""
-    path = _SCHEME.sub("", address, count=1).partition("#")[0].partition("?")[0].rstrip("/")
-    return path if path.startswith("/") else f"/{path}"
-
-
-def session_paths(path: str, app: str) -> list[str]:
-    """Return the paths under which a Connection's session route is looked up, best first."""
-    found = []
-    for plain in lookup_paths(path_of(path)):
-        found.append(plain)
-        name, _, rest = plain.removeprefix("/").partition("/")
-        if name == app:
-            found.append(f"/{rest}")
-    return found
 
 
 def checked_kind(kind: object) -> str:

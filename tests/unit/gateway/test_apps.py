@@ -46,13 +46,13 @@ def test_manifest_is_read() -> None:
     assert known.name == "ivr"
     assert known.env == {"GREETING": {"type": "string", "description": "hello"}}
     assert known.fallbacks.start_verbs == b'[{"verb":"hangup"}]'
-    assert known.fallbacks.of_hook("/wait") == b'[{"verb":"pause"}]'
+    assert known.fallbacks.of_hook("/wait") == known.fallbacks.of_hook("wss://x/ivr/wait") == b'[{"verb":"pause"}]'
 
 
 def test_app_without_wishes_gets_ours() -> None:
     """A policy may be about late answers only; then the fallback is the gateway's own."""
     known = read(manifest(hooks={"/wait": {"late": "drop", "fallback": None}}))
-    assert known.fallbacks == Fallbacks()
+    assert known.fallbacks == Fallbacks(app="ivr")
 
 
 @pytest.mark.parametrize(

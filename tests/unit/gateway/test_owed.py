@@ -77,3 +77,13 @@ def test_answered_and_dead_hooks_are_kept_no_longer() -> None:
     assert kept.used_bytes == 2 * len(hook("m1"))
     assert acks.clear() == 2
     assert kept.used_bytes == 0
+
+
+def test_fallback_of_a_whole_url_is_found_behind_the_apps_name() -> None:
+    """A transfer may name the URL as jambonz calls it; a relative hook means what the verb says (PROTOCOL.md 1.6)."""
+    fallbacks = Fallbacks.of({"/start": b"[1]", "/start/{step}": b"[2]"}, app="sales")
+    assert fallbacks.of_hook("wss://host/sales/start?call_sid=c1") == b"[1]"
+    assert fallbacks.of_hook("wss://host/sales/start/2") == b"[2]"
+    assert fallbacks.of_hook("wss://host/start") == b"[1]"
+    assert fallbacks.of_hook("/sales/start") is None
+    assert fallbacks.of_hook("wss://host/shop/start") is None

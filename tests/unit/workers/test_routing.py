@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from jambonz_workers.routing import Route, RouteTable, checked_kind, checked_path, handler_of, path_of, session_paths
+from jambonz_shared.paths import path_of, session_paths
+from jambonz_workers.routing import Route, RouteTable, checked_kind, checked_path, handler_of
 
 
 def handler(call: object, event: object) -> None:

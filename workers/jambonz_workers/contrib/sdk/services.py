@@ -8,11 +8,11 @@ from weakref import WeakValueDictionary
 
 from jambonz_sdk.websocket.client import WsClient  # type: ignore[import-untyped]
 
+from jambonz_shared.paths import session_paths
 from jambonz_workers.app import App
 from jambonz_workers.call import Call
 from jambonz_workers.contrib.sdk.session import Session, at_work
 from jambonz_workers.event import Event
-from jambonz_workers.routing import session_paths
 
 log = logging.getLogger(__name__)
 
