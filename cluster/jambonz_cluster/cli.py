@@ -4,13 +4,16 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from jambonz_cluster.options import EXIT_FAILED, EXIT_USAGE, setting_options, settings_or_exit
 from jambonz_shared.build import build_text
 from jambonz_shared.config import CommonSettings, GatewaySettings, WorkerSettings
+
+if TYPE_CHECKING:
+    from jambonz_workers import App
 
 # Heavy imports (uvloop, aiohttp, redis, the user's application) happen inside the commands that need them, so that
 # --help and a usage error are quick.
@@ -65,7 +68,7 @@ def worker(application: str, process_index: int | None, **flags: str | None) -> 
     settings = settings_or_exit(WorkerSettings, flags)
     app = _application_or_exit(application)
     if settings.validate_verbs == "on" if app.validate_verbs is None else app.validate_verbs:
-        _load_schemas_or_exit()
+        _load_schemas_or_exit(app)
     from jambonz_cluster.processes import run_processes
 
     def serving(index: int) -> Coroutine[Any, Any, None]:
@@ -326,12 +329,16 @@ def _application_or_exit(target: str) -> Any:
     return app
 
 
-def _load_schemas_or_exit() -> None:
-    from jambonz_workers.verb_schemas import load_schemas
+def _load_schemas_or_exit(app: "App") -> None:
+    from jambonz_workers.verb_schemas import InvalidVerbs, load_schemas
 
     try:
         load_schemas()
+        app.validate_fallbacks()
     except ImportError as error:
         # Otherwise every call would be declined.
         click.echo(f"verbs cannot be validated: {error}", err=True)
+        sys.exit(EXIT_USAGE)
+    except InvalidVerbs as error:
+        click.echo(f"bad application: a fallback is none that jambonz takes: {error}", err=True)
         sys.exit(EXIT_USAGE)

@@ -8,7 +8,7 @@ from jambonz_shared.kinds import kind_of
 from jambonz_shared.manifest import Manifest
 from jambonz_shared.paths import hook_paths, session_paths
 from jambonz_workers.call import Call
-from jambonz_workers.capabilities import Target, checked_target
+from jambonz_workers.capabilities import Target, check_verbs, checked_target
 from jambonz_workers.environment import checked_environment
 from jambonz_workers.event import Event
 from jambonz_workers.routing import (
@@ -23,7 +23,8 @@ from jambonz_workers.routing import (
 )
 from jambonz_workers.tool_answers import TOOL_KINDS
 from jambonz_workers.tools import TOOL_S, Toolbox, tool_of
-from jambonz_workers.verbs import verb_list
+from jambonz_workers.verb_schemas import check_schemas
+from jambonz_workers.verbs import plain_verbs
 
 if TYPE_CHECKING:
     from jambonz_workers.calls import Calls
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[[Call], object] | Callable[[Call, Any], object])
 ErrorFunction = TypeVar("ErrorFunction", bound=Callable[[Call, Event, Exception], object])
 ToolFunction = TypeVar("ToolFunction", bound=Callable[..., object])
+Fallback = tuple[Mapping[str, Any], ...] | None
 Lifespan = Callable[["App"], AbstractAsyncContextManager[None]]
 
 _LATE: Final = ("redirect", "drop")
@@ -77,11 +79,14 @@ class Router:
         Raises:
             TypeError: If ``path`` is no text or ``fallback`` no verbs.
             ValueError: If ``path`` is no path, ``late`` unknown, or the path registered already.
+            MessageTooBig: If ``fallback`` does not fit into one ack.
+            Unsupported, InvalidVerbs: If the app may not send ``fallback``.
         """
         whole = checked_path(path, self.prefix)
         if late not in _LATE:
             raise ValueError(f"hook {path!r}: expected late='redirect' or late='drop', got {late!r}")
-        verbs = None if fallback is None else tuple(verb_list(fallback))
+        verbs = None if fallback is None else plain_verbs(fallback, f"fallback of hook {path!r}")
+        self._check_fallback(verbs)
 
         def register(function: Function) -> Function:
             self.hooks.add(Route(whole, handler_of(function, _CALL), late, verbs))
@@ -145,18 +150,23 @@ class Router:
         Raises:
             TypeError: If it is no Router, or an App.
             ValueError: If a handler is there already.
+            Unsupported, InvalidVerbs: If the app may not send a fallback of the router.
         """
         if not isinstance(router, Router) or isinstance(router, App):
             raise TypeError(f"expected a Router, got {type(router).__name__}")
         for mine, theirs in ((self.sessions, router.sessions), (self.hooks, router.hooks)):
             for route in theirs:
                 whole = checked_path(route.path, self.prefix)
+                self._check_fallback(route.fallback)
                 mine.add(Route(whole, route.handler, route.late, route.fallback))
         for kind, handler in router.kinds.items():
             self._add_kind(kind, handler)
         self.concurrent |= router.concurrent
         for tool in router.toolbox.tools.values():
             self.toolbox.add(tool)
+
+    def _check_fallback(self, _: Fallback) -> None:
+        """Let pass a fallback that the app may send; which app it is for, a router learns when it is included."""
 
     def _add_kind(self, kind: str, handler: Handler) -> None:
         if kind in self.kinds:
@@ -199,6 +209,8 @@ class App(Router):
         Raises:
             TypeError: If an argument has the wrong type.
             ValueError: If a value is not allowed.
+            MessageTooBig: If ``fallback`` does not fit into one ack.
+            Unsupported, InvalidVerbs: If ``fallback`` is not for ``target``, or wrong where verbs are validated.
         """
         super().__init__()
         checked_app_name(name)
@@ -206,10 +218,11 @@ class App(Router):
             raise TypeError(f"expected lifespan to be a function (app), got {type(lifespan).__name__}")
         self.name = name
         self.env = checked_environment(env or {})
-        self.fallback = None if fallback is None else tuple(verb_list(fallback))
         self.lifespan = lifespan
         self.target = checked_target(target)
         self.validate_verbs = validate_verbs
+        self.fallback = None if fallback is None else plain_verbs(fallback, "fallback of the app")
+        self._check_fallback(self.fallback)
         self.error_handler: Handler | None = None
         self.end_handler: Handler | None = None
         self.takeover_handler: Handler | None = None
@@ -263,6 +276,21 @@ class App(Router):
         if event.kind in TOOL_KINDS and self.toolbox.tools and (handler is None or event in self.toolbox):
             handler = self.toolbox.handler
         return (handler, {}) if handler else None
+
+    def validate_fallbacks(self) -> None:
+        """Check the fallbacks against jambonz's schemas, where the worker's setting and not the app asks for it.
+
+        Raises:
+            InvalidVerbs: If one is wrong.
+            ImportError: If jambonz-python-sdk is not installed.
+        """
+        for verbs in (self.fallback, *(route.fallback for route in self.hooks)):
+            check_schemas(verbs or ())
+
+    def _check_fallback(self, verbs: Fallback) -> None:
+        check_verbs(verbs or (), self.target)
+        if self.validate_verbs:
+            check_schemas(verbs or ())
 
     def manifest(self) -> Manifest:
         """Return what gateways must know of this app."""

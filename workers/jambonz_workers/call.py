@@ -128,9 +128,7 @@ class Call(Durable):
         if handling.is_acked:
             raise RuntimeError(f"call.ack(): {handling.event.hook or handling.event.kind!r} is answered already")
         if verbs is not None:
-            # Once: a builder is empty then.
-            verbs = verb_list(verbs)
-            self.check_verbs(verbs)
+            verbs = self._checked(verbs)
             self.note_model(verbs)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.commit_handling(handling, verbs, lambda error: settle(future, error))

@@ -121,6 +121,12 @@ class Controls(CallFacts):
         if self.target:
             check_verbs(verb_list(verbs), self.target)
 
+    def _checked(self, verbs: object) -> list[dict[str, Any]]:
+        """Return verbs that may be sent as a list: a builder of the SDK is empty once it was read."""
+        found = verb_list(verbs)
+        self.check_verbs(found)
+        return found
+
     # The application of the call.
 
     def redirect(self, verbs: object, queue: bool = False, *, leg: str | None = None) -> Sending:
@@ -128,9 +134,7 @@ class Controls(CallFacts):
 
         A list over jambonz's message limit is split; the parts are appended in order.
         """
-        # Once: a builder is empty then.
-        verbs = verb_list(verbs)
-        self.check_verbs(verbs)
+        verbs = self._checked(verbs)
         return self._send(commands.redirect(verbs, leg=leg or self.sid, queue=queue))
 
     def redirect_hook(self, call_hook: str | None = None, child_call_hook: str | None = None) -> Sending:
@@ -139,6 +143,7 @@ class Controls(CallFacts):
 
     def redirect_parent(self, verbs: object) -> Sending:
         """Replace the application of the call that dialled this leg."""
+        verbs = self._checked(verbs)
         return self._issue("redirect", commands.redirect_parent(verbs, leg=self.sid))
 
     def hangup(self) -> Sending:
@@ -185,6 +190,7 @@ class Controls(CallFacts):
 
     def whisper(self, verbs: object, leg: str | None = None) -> Sending:
         """Play say or play verbs to one leg of a running dial."""
+        verbs = self._checked(verbs)
         return self._issue("whisper", commands.whisper(verbs, leg=leg or self.sid), leg)
 
     def media_path(self, path: Literal["no-media", "partial-media", "full-media"]) -> Sending:

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import orjson
 
-from jambonz_shared.wire import MAX_MESSAGE_BYTES, split_verbs
+from jambonz_shared.errors import MessageTooBig
+from jambonz_shared.wire import MAX_MESSAGE_BYTES, MAX_VERBS_BYTES, split_verbs
 
 # A frame around the array needs at most 250 bytes (wire.split_verbs knows exactly); below this there is
 # nothing to split and the array is dumped in one go.
@@ -44,7 +45,7 @@ def verb_list(result: object) -> list[dict[str, Any]]:
         return []
     if type(result) is list:
         # The usual case by far, so it is looked at first and not copied.
-        if all(type(verb) is dict and verb for verb in result):
+        if all(type(verb) is dict and verb_name(verb) for verb in result):
             return result
     elif isinstance(result, str | bytes | Mapping) or not isinstance(result, Iterable) or _is_builder(result):
         return _verbs_of(result)
@@ -56,7 +57,20 @@ def verb_name(verb: Mapping[str, Any]) -> str:
     name = verb.get("verb")
     if isinstance(name, str):
         return name
-    return next(iter(verb)) if len(verb) == 1 else ""
+    return next(iter(verb)) if len(verb) == 1 and name is None else ""
+
+
+def plain_verbs(fallback: object, what: str) -> tuple[dict[str, Any], ...]:
+    """Return verbs that are kept, as JSON would give them back: no models inside, no builder that is empty once read.
+
+    Raises:
+        TypeError: If they are none, or hold a value that JSON cannot.
+        MessageTooBig: If they do not fit into one ack.
+    """
+    array = dump(verb_list(fallback), what)
+    if len(array) > MAX_VERBS_BYTES:
+        raise MessageTooBig(what, len(array), MAX_VERBS_BYTES)
+    return tuple(orjson.loads(array))
 
 
 def dump(value: object, what: str) -> bytes:
@@ -75,6 +89,8 @@ def _verbs_of(item: object) -> list[dict[str, Any]]:
     if isinstance(item, Mapping):
         if not item:
             raise TypeError(f"{_EXPECTED}; got an empty dict")
+        if not verb_name(item):
+            raise TypeError(f"{_EXPECTED}; got a dict of {', '.join(map(repr, item))} without the name of a 'verb'")
         return [dict(item)]
     to_list = getattr(item, "to_list", None)
     if callable(to_list):

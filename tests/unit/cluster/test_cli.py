@@ -2,6 +2,7 @@
 
 import sys
 from importlib.machinery import ExtensionFileLoader
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -49,6 +50,17 @@ def test_verbs_that_cannot_be_validated_are_told_at_the_start(monkeypatch: pytes
     assert (result.exit_code, result.stderr) == (
         2,
         "verbs cannot be validated: checking verbs needs the SDK: pip install 'jambonz-cluster[sdk]'\n",
+    )
+
+
+def test_a_fallback_that_is_no_verb_is_told_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would see it before the first caller whom no worker answers."""
+    (tmp_path / "singing.py").write_text("from jambonz_workers import App\napp = App(fallback={'verb': 'sing'})\n")
+    monkeypatch.chdir(tmp_path)
+    result = run("worker", "singing:app", JAMBONZ_CLUSTER_VALIDATE_VERBS="on")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "bad application: a fallback is none that jambonz takes: verb 1 (sing): unknown verb: sing\n",
     )
 
 

@@ -1,13 +1,18 @@
 """App and Router: registration, resolution, manifest."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import pytest
+from jambonz_sdk import VerbBuilder  # type: ignore[import-untyped]
+from jambonz_sdk.verbs import Say  # type: ignore[import-untyped]
 
-from jambonz_workers import App, Call, Event, Router
+from jambonz_shared.manifest import Manifest
+from jambonz_workers import App, Call, Event, InvalidVerbs, MessageTooBig, Router, Unsupported
 from jambonz_workers.routing import Handler, Route
+
+Registered = TypeVar("Registered", App, Router)
 
 
 async def handler(call: Call, event: Event) -> None:
@@ -142,6 +147,62 @@ def test_mistakes_are_found_at_registration(register: Registration, error: type[
     """Not by the first caller."""
     with pytest.raises(error, match=text):
         register(App())
+
+
+SING = {"verb": "sing"}
+AGENT = [{"verb": "agent"}]
+
+
+@pytest.mark.parametrize(
+    ("register", "error", "text"),
+    [
+        pytest.param(lambda: App(fallback=_say(30_000)), MessageTooBig, "fallback of the app", id="too_big"),
+        pytest.param(lambda: _hook(App(), _say(30_000)), MessageTooBig, "fallback of hook '/a'", id="hook_too_big"),
+        pytest.param(lambda: _hook(Router(), _say(30_000)), MessageTooBig, "'/a'", id="router_too_big"),
+        pytest.param(lambda: App(fallback={"verb": "say", "text": {1}}), TypeError, "fallback of the app: ", id="json"),
+        pytest.param(lambda: App(fallback=AGENT, target="0.9"), Unsupported, "'agent'", id="target"),
+        pytest.param(lambda: _hook(App(target="0.9"), AGENT), Unsupported, "'agent'", id="hook_target"),
+        pytest.param(lambda: _included(App(target="0.9"), AGENT), Unsupported, "'agent'", id="router_target"),
+        pytest.param(lambda: App(fallback=SING, validate_verbs=True), InvalidVerbs, "sing", id="schema"),
+        pytest.param(lambda: _hook(App(validate_verbs=True), SING), InvalidVerbs, "sing", id="hook_schema"),
+        pytest.param(lambda: _included(App(validate_verbs=True), SING), InvalidVerbs, "sing", id="router_schema"),
+        pytest.param(lambda: App(fallback=SING).validate_fallbacks(), InvalidVerbs, "sing", id="asked_later"),
+        pytest.param(lambda: _hook(App(), SING).validate_fallbacks(), InvalidVerbs, "sing", id="hook_asked_later"),
+    ],
+)
+def test_a_fallback_is_checked_where_it_is_written(
+    register: Callable[[], object], error: type[Exception], text: str
+) -> None:
+    """A gateway can neither say it nor ask anybody when a caller waits for it."""
+    with pytest.raises(error, match=text):
+        register()
+
+
+def _say(length: int) -> object:
+    return {"verb": "say", "text": "x" * length}
+
+
+def _hook(to: Registered, fallback: object) -> Registered:
+    to.hook("/a", fallback=fallback)(handler)
+    return to
+
+
+def _included(app: App, fallback: object) -> None:
+    app.include(_hook(Router(), fallback))
+
+
+def test_a_good_fallback_of_models_reaches_the_manifest() -> None:
+    """Models may stand inside of dicts, as in what a handler returns."""
+    app = _hook(App(fallback=Say(text="Hi"), target="0.9", validate_verbs=True), VerbBuilder().say(text="Hi"))
+    app.hook("/b", fallback=[{"verb": "gather", "input": ["digits"], "actionHook": "/b", "say": Say(text="Hi")}])(
+        handler
+    )
+    app.validate_fallbacks()
+    manifest = Manifest.decode(app.manifest().encode())
+    say = {"verb": "say", "text": "Hi"}
+    assert manifest.fallback == (say,)
+    assert manifest.hooks["/a"] == ("redirect", (say,))
+    assert manifest.hooks["/b"][1] == ({"verb": "gather", "input": ["digits"], "actionHook": "/b", "say": say},)
 
 
 def test_calls_are_there_while_a_worker_runs() -> None:

@@ -51,6 +51,22 @@ def test_the_reference_calls_each_method_as_it_is() -> None:
         assert [it.split("=")[0] for it in arguments.split(", ") if it not in ("", "*")] == names, name
 
 
+async def test_verbs_the_target_lacks_are_refused_in_every_command() -> None:
+    """Whosever application they become."""
+    app = App(target="0.9")
+
+    @app.hook("/x")
+    async def hook(call: Call) -> object:
+        for send in (call.redirect, call.redirect_parent, call.whisper):
+            with pytest.raises(Unsupported, match="verb 'agent'"):
+                send([{"verb": "agent"}])
+        return {"verb": "hangup"}
+
+    async with AppClient(app) as client:
+        reaction = await client.hook("/x")
+    assert (reaction.verbs, reaction.commands) == ([{"verb": "hangup"}], [])
+
+
 async def test_commands_the_target_lacks_are_refused() -> None:
     """jambonz 0.9 would ignore them without a word."""
     app = App(target="0.9")

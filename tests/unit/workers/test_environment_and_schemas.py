@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 import pytest
+from jambonz_sdk import VerbBuilder  # type: ignore[import-untyped]
 
 from jambonz_workers import App, Call, InvalidVerbs, verb_schemas
 from jambonz_workers.environment import typed
@@ -91,16 +92,53 @@ async def test_commands_and_early_answers_are_checked_where_they_are_written(cap
     async def acks(call: Call) -> None:
         await call.ack({"verb": "sing"})
 
+    @app.hook("/parent")
+    async def redirects_parent(call: Call) -> None:
+        call.redirect_parent({"verb": "sing"})
+
+    @app.hook("/whisper")
+    async def whispers(call: Call) -> None:
+        call.whisper({"verb": "say", "text": 5})
+
     async with AppClient(app) as client:
         for hook, line in (
             ("/redirect", 'call.redirect({"verb": "sing"})'),
+            ("/parent", 'call.redirect_parent({"verb": "sing"})'),
+            ("/whisper", 'call.whisper({"verb": "say", "text": 5})'),
             ("/ack", 'await call.ack({"verb": "sing"})'),
         ):
             caplog.clear()
             reaction = await client.hook(hook)
             assert (reaction.verbs, reaction.commands) == ([], [])
             assert line in caplog.text
-            assert "unknown verb: sing" in caplog.text
+            assert "InvalidVerbs: verb 1" in caplog.text
+
+
+async def test_a_builder_that_is_empty_once_it_was_read_is_checked_and_sent() -> None:
+    """That of the SDK is; a check must not cost the answer."""
+    app = App(validate_verbs=True, target="0.9")
+    built = VerbBuilder().say
+
+    @app.hook("/answer")
+    async def answers(call: Call) -> object:
+        return built(text="Hi")
+
+    @app.hook("/ack")
+    async def acks(call: Call) -> None:
+        await call.ack(built(text="Hi"))
+
+    @app.hook("/commands")
+    async def commands(call: Call) -> None:
+        call.redirect(built(text="Hi"))
+        call.redirect_parent(built(text="Hi"))
+        call.whisper(built(text="Hi"))
+
+    say = [{"verb": "say", "text": "Hi"}]
+    async with AppClient(app) as client:
+        assert (await client.hook("/answer")).verbs == say
+        assert (await client.hook("/ack")).verbs == say
+        sent = [frame["data"] for frame in (await client.hook("/commands")).commands]
+    assert sent == [say, {"parent_call": say}, {"whisper": say}]
 
 
 def test_without_the_sdk_the_check_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ from jambonz_sdk.components import Synthesizer  # type: ignore[import-untyped]
 from jambonz_sdk.verbs import Gather, Say  # type: ignore[import-untyped]
 
 from jambonz_shared.errors import MessageTooBig
-from jambonz_shared.wire import MAX_MESSAGE_BYTES, redirect_frame
-from jambonz_workers.verbs import dump, verb_arrays, verb_list
+from jambonz_shared.wire import MAX_MESSAGE_BYTES, MAX_VERBS_BYTES, redirect_frame
+from jambonz_workers.verbs import dump, plain_verbs, verb_arrays, verb_list
 
 SAY = {"verb": "say", "text": "Hi"}
 
@@ -74,6 +74,11 @@ def test_models_inside_dicts_are_dumped_too() -> None:
         pytest.param({}, "an empty dict", id="empty_dict"),
         pytest.param([SAY, "hi"], "str", id="text_in_list"),
         pytest.param([SAY, {}], "an empty dict", id="empty_dict_in_list"),
+        pytest.param({"type": "say", "text": "Hi"}, "a dict of 'type', 'text' without the name", id="no_name"),
+        pytest.param(
+            [{"type": "say", "text": "Hi"}], "a dict of 'type', 'text' without the name", id="no_name_in_list"
+        ),
+        pytest.param([{"verb": 5}], "a dict of 'verb' without the name", id="name_is_no_text"),
         pytest.param([Say], "ModelMetaclass", id="class_instead_of_object"),
     ],
 )
@@ -106,3 +111,16 @@ def test_a_single_verb_that_is_too_big_is_an_error_with_both_numbers() -> None:
         verb_arrays([SAY, {"verb": "say", "text": "x" * 30_000}])
     assert caught.value.limit_bytes == MAX_MESSAGE_BYTES
     assert caught.value.size_bytes > 30_000
+
+
+def test_verbs_that_are_kept_are_plain_and_fit_into_one_ack() -> None:
+    """A gateway reads them as JSON from the manifest, and has one ack to give them with."""
+    gather = {"verb": "gather", "input": ["digits"], "say": Say(text="Hi")}
+    assert plain_verbs(gather, "fallback") == (
+        {"verb": "gather", "input": ["digits"], "say": {"verb": "say", "text": "Hi"}},
+    )
+    fits = {"verb": "say", "text": "x" * (MAX_VERBS_BYTES - len(dump([{"verb": "say", "text": ""}], "")))}
+    assert plain_verbs(fits, "fallback") == (fits,)
+    with pytest.raises(MessageTooBig, match="fallback of 30026 bytes") as caught:
+        plain_verbs({"verb": "say", "text": "x" * 30_000}, "fallback")
+    assert caught.value.limit_bytes == MAX_VERBS_BYTES
