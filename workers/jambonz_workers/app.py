@@ -22,7 +22,7 @@ from jambonz_workers.routing import (
     handler_of,
 )
 from jambonz_workers.tool_answers import TOOL_KINDS
-from jambonz_workers.tools import TOOL_S, Toolbox, tool_of
+from jambonz_workers.tools import TOOL_S, Toolbox, checked_tool, tool_of
 from jambonz_workers.verb_schemas import check_schemas
 from jambonz_workers.verbs import plain_verbs
 
@@ -134,9 +134,10 @@ class Router:
             timeout_s: After this time the model is told that the tool did not answer.
 
         Raises:
-            TypeError: If it is no function of named parameters.
-            ValueError: If there is a tool of this name.
+            TypeError: If ``name`` is no text, or what is registered no function of named parameters.
+            ValueError: If ``name`` is empty, ``timeout_s`` not positive, or there is a tool of this name.
         """
+        checked_tool(name, timeout_s)
 
         def register(function: ToolFunction) -> ToolFunction:
             self.toolbox.add(tool_of(name, function, timeout_s))

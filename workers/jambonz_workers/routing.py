@@ -4,9 +4,10 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, get_type_hints
+from typing import Any, Final, Literal
 
 from jambonz_shared.kinds import CLUSTER_PREFIX
+from jambonz_workers.annotations import event_class, function_name
 from jambonz_workers.event import Event
 
 Late = Literal["redirect", "drop"]
@@ -36,6 +37,10 @@ class Handler:
     arity: int
     event_type: type[Event] = Event
 
+    def seen(self, event: Event) -> Event:
+        """Return an event as the function wants it."""
+        return event if self.event_type is Event else event.seen_as(self.event_type)
+
     @property
     def place(self) -> str:
         """The function's name with its file and line, for whoever has to mend it."""
@@ -45,7 +50,7 @@ class Handler:
     @property
     def name(self) -> str:
         """The function's name, for logs."""
-        return getattr(self.function, "__qualname__", repr(self.function))
+        return function_name(self.function)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +166,13 @@ def handler_of(function: object, arguments: tuple[str, ...], least: int = 1) -> 
     """Return a checked handler; ``arguments`` are those it may take, the first ``least`` of them it must.
 
     Raises:
-        TypeError: If it cannot be called so.
+        TypeError: If it cannot be called so, or nobody can tell which class of event it wants.
     """
     wanted = " or ".join(f"({', '.join(arguments[:count])})" for count in range(len(arguments), least - 1, -1))
     if not callable(function):
         raise TypeError(f"expected a function {wanted}, got {type(function).__name__}")
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise TypeError(f"{_name(function)}: a handler returns its verbs, it does not yield them")
+        raise TypeError(f"{function_name(function)}: a handler returns its verbs, it does not yield them")
     signature = inspect.signature(function)
     for count in range(len(arguments), least - 1, -1):
         try:
@@ -175,24 +180,9 @@ def handler_of(function: object, arguments: tuple[str, ...], least: int = 1) -> 
         except TypeError:
             continue
         is_async = any(inspect.iscoroutinefunction(it) for it in (function, type(function).__call__))
-        return Handler(function, is_async, count, _event_type(function, signature))
-    raise TypeError(f"{_name(function)}{signature}: expected a function that can be called as {wanted}")
-
-
-def _event_type(function: Callable[..., Any], signature: inspect.Signature) -> type[Event]:
-    names = list(signature.parameters)
-    if len(names) < 2:
-        return Event
-    try:
-        hint = get_type_hints(function).get(names[1])
-    except (NameError, TypeError, AttributeError):
-        # Annotations that cannot be read here, such as those of names imported for type checkers only.
-        hint = None
-    return hint if isinstance(hint, type) and issubclass(hint, Event) else Event
-
-
-def _name(function: object) -> str:
-    return getattr(function, "__qualname__", repr(function))
+        event_type = event_class(function, signature) if count > 1 else Event
+        return Handler(function, is_async, count, event_type)
+    raise TypeError(f"{function_name(function)}{signature}: expected a function that can be called as {wanted}")
 
 
 def _pattern(path: str) -> re.Pattern[str]:

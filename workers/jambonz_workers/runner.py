@@ -82,8 +82,7 @@ class Runner:
         call.overhear(event)
         handler = self._concurrent_handler(event, call.path)
         if handler:
-            seen = event.seen_as(handler.event_type)
-            call.start(Work(self._invoke(handler, call, seen), handler.name))
+            call.start(Work(self._invoke(handler, call, handler.seen(event)), handler.name))
 
     def _concurrent_handler(self, event: Event, path: str) -> Handler | None:
         found = self._app.resolve(event, path) if event.kind in self._concurrent else None
@@ -92,10 +91,11 @@ class Runner:
 
     async def takeover(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
         """Run the app's takeover handler, if it has one; otherwise as ``handle``."""
-        if self._app.takeover_handler is None:
+        handler = self._app.takeover_handler
+        if handler is None:
             call.commit_event(event, [], [], on_committed)
             return
-        await self._run(call, event, self._app.takeover_handler, "redirect", on_committed)
+        await self._run(call, handler.seen(event), handler, "redirect", on_committed)
 
     def quarantined(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
         """Ack a Hook whose handler kills workers without running it."""
@@ -111,7 +111,7 @@ class Runner:
         handling = Handling(call, event, "drop", is_last=True)
         call.begin(handling)
         try:
-            await self._invoke(handler, call, event)
+            await self._invoke(handler, call, handler.seen(event))
         except Exception:
             self._metrics.handler_failures.inc()
             log.exception("end handler failed", extra={"call_sid": call.sid, "handler": handler.name})

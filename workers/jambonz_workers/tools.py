@@ -5,11 +5,12 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from jambonz_shared.errors import MessageTooBig
+from jambonz_workers.annotations import evaluated
 from jambonz_workers.call import Call
 from jambonz_workers.event import Event
 from jambonz_workers.live import is_told_to_end
@@ -48,27 +49,49 @@ class Tool:
         return schema
 
 
+def checked_tool(name: object, timeout_s: float) -> None:
+    """Let pass what a tool can be called, and may take.
+
+    Raises:
+        TypeError: If the name is no text, such as the function itself.
+        ValueError: If the name is empty or the time not positive.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"expected a tool's name, got {type(name).__name__}; write @app.tool('name')")
+    if not name or timeout_s <= 0:
+        raise ValueError(f"expected a tool's name and a positive timeout_s, got {name!r} and {timeout_s!r}")
+
+
 def tool_of(name: str, function: object, timeout_s: float) -> Tool:
     """Return a checked tool.
 
     Raises:
         TypeError: If it is no function, or takes other parameters than the call and named ones.
-        ValueError: If the name is empty or the time not positive.
+        ValueError: See ``checked_tool``.
     """
-    if not name or timeout_s <= 0:
-        raise ValueError(f"expected a tool's name and a positive timeout_s, got {name!r} and {timeout_s!r}")
+    checked_tool(name, timeout_s)
     if not inspect.isroutine(function):
         raise TypeError(f"expected a function, got {type(function).__name__}; write @app.tool('name')")
     parameters = list(inspect.signature(function).parameters.values())
-    hints = get_type_hints(function, include_extras=True)
-    wants_call = bool(parameters) and (parameters[0].name == "call" or hints.get(parameters[0].name) is Call)
+    wants_call = bool(parameters) and _is_call(function, parameters[0])
     fields: dict[str, Any] = {}
     for parameter in parameters[wants_call:]:
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise TypeError(f"tool {name!r}: parameter {parameter.name!r} has to have a name of its own")
+        if parameter.name == "call":
+            raise TypeError(f"tool {name!r}: 'call' is given as the first argument, so it comes first, before any *")
         default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (hints.get(parameter.name, Any), default)
+        fields[parameter.name] = (evaluated(function, parameter), default)
+    if hidden := [it for it in fields if it.startswith("_") or it == "model_config"]:
+        raise TypeError(f"tool {name!r}: no model can give {hidden[0]!r}, whose name pydantic keeps for itself")
     return Tool(name, function, timeout_s, wants_call, create_model(name, __config__=_CONFIG, **fields))
+
+
+def _is_call(function: Callable[..., Any], parameter: inspect.Parameter) -> bool:
+    if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+        return False
+    # By its name alone, too: it may be annotated with what is imported for type checkers only.
+    return parameter.name == "call" or evaluated(function, parameter) is Call
 
 
 _CONFIG: Final = ConfigDict(extra="forbid", arbitrary_types_allowed=False)

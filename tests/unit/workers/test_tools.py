@@ -220,6 +220,11 @@ def test_the_schema_describes_the_arguments() -> None:
     assert "call" not in schema["properties"]
 
 
+def _any(value: Any) -> Any:
+    """Return what a caller without type checks passes."""
+    return value
+
+
 def test_mistakes_are_told_when_a_tool_is_registered() -> None:
     """Not by the first caller."""
     app = shop()
@@ -227,10 +232,21 @@ def test_mistakes_are_told_when_a_tool_is_registered() -> None:
         app.tool("slow")(lambda: None)
     with pytest.raises(ValueError, match="expected a tool's name"):
         tool_of("", lambda: None, 1)
+    with pytest.raises(ValueError, match="positive timeout_s"):
+        app.tool("x", timeout_s=0)
     with pytest.raises(TypeError, match="expected a function"):
         tool_of("x", 7, 1)
     with pytest.raises(TypeError, match="'rest'"):
         tool_of("x", lambda **rest: None, 1)
+    with pytest.raises(TypeError, match=r"got function; write @app.tool\('name'\)"):
+        app.tool(_any(lambda: None))
+    with pytest.raises(TypeError, match="'call' is given as the first argument"):
+        tool_of("x", lambda *, call: None, 1)
+    with pytest.raises(TypeError, match="'call' is given as the first argument"):
+        tool_of("x", lambda order_no, call: None, 1)
+    for hidden in (lambda _order_no: None, lambda model_config: None):
+        with pytest.raises(TypeError, match="pydantic keeps for itself"):
+            tool_of("x", hidden, 1)
     with pytest.raises(ValueError, match="is there already"):
         app.toolbox.add(app.toolbox.tools["slow"])
 
