@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
+
 from jambonz_workers.event import Event
 from jambonz_workers.events import ToolCall
 from jambonz_workers.events.members import mapping_in, text_in
@@ -20,6 +22,15 @@ AGENT: Final = "agent"
 
 _VERBS_WITH_VENDOR: Final = frozenset({"llm", "s2s"})
 _SUFFIX: Final = "_s2s"
+
+
+# jambonz hands a model's module the answer as one of several arguments, joined by this, which no escape protects: the
+# model would get the beginning only (feature-server lib/tasks/llm/llms/ openai_s2s.js, ultravox_s2s.js,
+# elevenlabs_s2s.js, voice_agent_s2s.js and google_s2s.js: `^^|${args.join('|')}`). A text gets a look-alike; in JSON
+# inside of a text an escape says the same.
+_SEPARATOR: Final = "|"
+_INSTEAD: Final = "¦"
+_ESCAPED: Final = "\\u007c"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +51,15 @@ class Told:
 
     @property
     def text(self) -> str:
-        """The value as one text: as it is if it is one, else as JSON."""
-        return self.value if isinstance(self.value, str) else dump(self.value, "tool result").decode()
+        """The value as one text: as it is if it is one, else as JSON; without the character that jambonz cuts it at."""
+        if isinstance(self.value, str):
+            return self.value.replace(_SEPARATOR, _INSTEAD)
+        return dump(self.value, "tool result").decode().replace(_SEPARATOR, _ESCAPED)
+
+    @property
+    def plain(self) -> Any:
+        """The value as JSON gives it back, its texts as in ``text``."""
+        return orjson.loads(dump(self.value, "tool result").replace(_SEPARATOR.encode(), _INSTEAD.encode()))
 
 
 def vendor_in(verbs: Iterable[Mapping[str, Any]]) -> str:
@@ -94,5 +112,6 @@ def answer_of(kind: str, vendor: str, told: Sequence[tuple[Asked, Told]]) -> dic
 
 
 def _google(asked: Asked, told: Told) -> dict[str, Any]:
-    response = told.value if isinstance(told.value, dict) else {"error" if told.is_error else "result": told.value}
+    value = told.plain
+    response = value if isinstance(value, dict) else {"error" if told.is_error else "result": value}
     return {"id": asked.tool_call_id, "name": asked.name, "response": response}

@@ -122,6 +122,8 @@ class Toolbox:
     async def answer(self, call: Call, event: Event) -> None:
         """Run what an event asks for, and send one answer in the shape of the running model."""
         asked = asked_in(event)
+        if not asked:
+            return
         told = await asyncio.gather(*(self._run(call, one) for one in asked))
         if len(told) == 1 and told[0].is_error:
             # As with a handler that raises. Of several that ran together nobody knows which did what.

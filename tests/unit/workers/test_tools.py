@@ -41,6 +41,10 @@ def shop() -> App:
         future.cancel()
         await future
 
+    @app.tool("table")
+    async def table(kind: str) -> object:
+        return {"text": "| a | b |", "list": [{"row|": "a|b"}, 1]}[kind]
+
     @app.tool("long")
     async def long() -> str:
         return "x" * 30_000
@@ -93,6 +97,43 @@ OPENAI = {
 async def test_the_answer_has_the_vendors_shape(vendor: str, answer: dict[str, Any]) -> None:
     """jambonz drops any other without a word (PROTOCOL.md 5.1)."""
     assert await told(vendor, CALL) == answer
+
+
+@pytest.mark.parametrize(
+    ("vendor", "kind", "answer"),
+    [
+        ("openai", "text", "¦ a ¦ b ¦"),
+        ("openai", "list", '[{"row\\u007c":"a\\u007cb"},1]'),
+        ("ultravox", "text", "¦ a ¦ b ¦"),
+        ("elevenlabs", "list", '[{"row\\u007c":"a\\u007cb"},1]'),
+        ("deepgram", "text", "¦ a ¦ b ¦"),
+        ("google", "text", {"result": "¦ a ¦ b ¦"}),
+        ("google", "list", {"result": [{"row¦": "a¦b"}, 1]}),
+    ],
+)
+async def test_jambonz_finds_nothing_to_cut_an_answer_at(vendor: str, kind: str, answer: object) -> None:
+    """It joins the arguments of the model's module by ``|``: of a table the model would get one character."""
+    call = {"tool_call_id": "t1", "name": "table", "args": {"kind": kind}}
+    data = {**call, "function_calls": [{"id": "f1", **call}]} if vendor == "google" else call
+    told_data = await told(vendor, data)
+    assert "|" not in orjson.dumps(told_data).decode()
+    assert answer in _values(told_data)
+    if isinstance(answer, str) and kind == "list":
+        assert orjson.loads(answer) == [{"row|": "a|b"}, 1]
+
+
+def _values(data: Any) -> list[object]:
+    """Return all that is in an answer, at any depth."""
+    inner = list(data.values()) if isinstance(data, dict) else data if isinstance(data, list) else []
+    return [*inner, *(value for it in inner for value in _values(it))]
+
+
+async def test_an_event_that_asks_for_nothing_is_not_answered(caplog: pytest.LogCaptureFixture) -> None:
+    """There is no model that waits for it."""
+    async with AppClient(shop()) as client:
+        data = {"tool_call_id": "function_call_id", "type": "toolCall", "function_calls": []}
+        assert (await client.send("llm:tool-call", data)).commands == []
+    assert caplog.records == []
 
 
 async def test_an_agents_answer_is_a_result() -> None:
