@@ -22,6 +22,7 @@ from jambonz_workers.handling import Handling, Office, OnCommitted, current, ign
 from jambonz_workers.phase import Phase
 from jambonz_workers.speech import Speech, Voice
 from jambonz_workers.state import CallState, StateChanges
+from jambonz_workers.threads import running_loop
 from jambonz_workers.timers import FIELD, Timers
 from jambonz_workers.tool_answers import vendor_in
 from jambonz_workers.verb_schemas import check_schemas
@@ -203,7 +204,7 @@ class Call(Durable):
     def _act_now(self, directives: list[Directive]) -> "asyncio.Future[Outcome]":
         if self.over:
             raise self.over
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Outcome] = running_loop("a command outside of a handler").create_future()
 
         def committed(error: ClusterError | None) -> None:
             if future.done():

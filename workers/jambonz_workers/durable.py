@@ -3,13 +3,18 @@
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from jambonz_workers.controls import Controls
+from jambonz_workers.handling import Handling
 from jambonz_workers.routing import checked_app_name, checked_path
 from jambonz_workers.state import CallState
+from jambonz_workers.threads import running_loop
 from jambonz_workers.timers import Timers
 from jambonz_workers.transfer import consent_to, redirect_verb
+
+# No call lives as long; the clocks of event loops and Redis count further.
+_LONGEST_S: Final = 1e9
 
 
 class Durable(Controls):
@@ -20,6 +25,10 @@ class Durable(Controls):
     app: str
     state: CallState
     timers: Timers
+
+    @abstractmethod
+    def _current(self) -> Handling | None:
+        """Return the handler of the call that runs here, in the event loop or in its thread."""
 
     @abstractmethod
     def _save_aside(self) -> None:
@@ -40,17 +49,23 @@ class Durable(Controls):
             What ``cancel_timer`` takes.
 
         Raises:
-            ValueError: If ``seconds`` is negative or ``path`` no path.
+            ValueError: If ``seconds`` is negative, no number or beyond thirty years, or ``path`` no path, or one with a
+                variable instead of its value.
             TypeError: If JSON cannot hold ``data``.
+            RuntimeError: In a thread outside of a handler, as all of these.
         """
-        if seconds < 0:
-            raise ValueError(f"call.after(): expected seconds from 0, got {seconds!r}")
+        if not 0 <= seconds <= _LONGEST_S:
+            raise ValueError(f"call.after(): expected seconds from 0 to {_LONGEST_S:,.0f}, got {seconds!r}")
+        if "{" in checked_path(path):
+            raise ValueError(f"call.after(): expected a path with its variables filled in, got {path!r}")
+        self._check_loop("call.after()")
         timer_id = self.timers.set(seconds, checked_path(path), data or {})
         self._save_aside()
         return timer_id
 
     def cancel_timer(self, timer_id: str) -> bool:
         """Cancel a timer of ``after``; False if it has run, or never was."""
+        self._check_loop("call.cancel_timer()")
         is_found = self.timers.forget(timer_id)
         self._save_aside()
         return is_found
@@ -76,6 +91,7 @@ class Durable(Controls):
             TypeError: If JSON cannot hold a value of ``state``.
             RuntimeError: Of a leg of a dial, which has no websocket of its own to be moved.
         """
+        self._check_loop("call.transfer()")
         if checked_app_name(app) == self.app:
             raise ValueError(
                 f"call.transfer(): the call is {app!r}'s already; to stay in the app return a redirect verb"
@@ -91,3 +107,8 @@ class Durable(Controls):
         self._expect_transfer()
         self._save_aside()
         return verb
+
+    def _check_loop(self, what: str) -> None:
+        """Let pass who may change the state: a handler, whose effects wait for it, or the event loop."""
+        if self._current() is None:
+            running_loop(f"{what} outside of a handler")

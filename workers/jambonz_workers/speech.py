@@ -9,6 +9,7 @@ from jambonz_shared.errors import CallGone, ClusterError
 from jambonz_shared.kinds import DETACHED, ENDED, FINAL_STATUSES
 from jambonz_workers import commands
 from jambonz_workers.event import Event
+from jambonz_workers.threads import running_loop
 from jambonz_workers.token_stream import (
     Clear,
     Dropped,
@@ -68,6 +69,7 @@ class Speech:
 
     At the end of the block the rest is flushed, unless an error leaves it. ``Interrupted`` ends the block without
     being raised further: ``is_interrupted`` tells. A second speech of the same call waits for the end of the first.
+    Outside of its block it takes nothing: ``RuntimeError``.
     """
 
     __slots__ = ("_is_dirty", "_over", "_voice", "taken")
@@ -141,6 +143,8 @@ class Speech:
             raise _error_of(self._voice.call_sid, self._over, "", text)
         if self._over is not None:
             raise self._over
+        if not self._voice.is_turn_of(self):
+            raise RuntimeError("a speech takes text inside of `async with call.tts_stream() as speech`, and only there")
 
 
 class Voice:
@@ -149,7 +153,7 @@ class Voice:
     def __init__(self, call_sid: str, send_now: SendNow) -> None:
         self.call_sid = call_sid
         self._send_now = send_now
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop("call.tts_stream()")
         self._stream = TokenStream()
         self._turn = asyncio.Lock()
         self._speech: Speech | None = None
@@ -163,6 +167,10 @@ class Voice:
         self._speech = speech
         if self._ended:
             speech.end(self._ended)
+
+    def is_turn_of(self, speech: Speech) -> bool:
+        """True from ``begin`` to ``leave``."""
+        return self._speech is speech
 
     def leave(self, speech: Speech) -> None:
         """Let the next speech begin."""

@@ -31,3 +31,18 @@ class Threads:
     def stop(self) -> None:
         """Begin nothing more; what runs goes on to its end."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def running_loop(what: str) -> asyncio.AbstractEventLoop:
+    """Return the event loop that runs here.
+
+    Raises:
+        RuntimeError: In a thread, where none does; the text begins with ``what``.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            f"{what} is for the event loop, and this is a thread: do it behind `await asyncio.to_thread(...)`, "
+            "or by loop.call_soon_threadsafe"
+        ) from None

@@ -8,6 +8,7 @@ from typing import Any
 
 from jambonz_shared.errors import CallGone, CallLost
 from jambonz_workers.state import CallState, StateChanges
+from jambonz_workers.threads import running_loop
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,12 @@ class Works:
         self._on_ended = on_ended
 
     def start(self, work: Work, context: contextvars.Context) -> None:
-        """Start one; ``on_ended`` is called when it has ended."""
+        """Start one; ``on_ended`` is called when it has ended.
+
+        Raises:
+            RuntimeError: In a thread.
+        """
+        running_loop("call.spawn() outside of a handler")
         self.running.add(work)
         work.start(context, self._call_sid, self._ended)
 

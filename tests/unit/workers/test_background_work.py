@@ -215,3 +215,72 @@ async def test_state_of_a_running_handler_is_not_saved_by_background_work() -> N
         await client.hook("/a")
         assert client.state == {"whole": 1}
         assert len(client.commands) == 1
+
+
+def commands_in_a_thread(call: Call, seen: list[str]) -> None:
+    """What a thread of background work might try; each must be refused before it has touched anything."""
+
+    async def work() -> None:
+        """Nobody runs it."""
+
+    never = work()
+    try:
+        for act in (
+            lambda: call.redirect(SAY),
+            call.hangup,
+            call.close,
+            lambda: call.after(1, "/later"),
+            lambda: call.cancel_timer("1-1"),
+            lambda: call.transfer("sales", "wss://host/sales"),
+            lambda: call.spawn(never),
+            call.tts_stream,
+        ):
+            try:
+                act()
+                seen.append("done")
+            except RuntimeError as error:
+                seen.append(str(error))
+    finally:
+        never.close()
+
+
+async def test_a_thread_of_background_work_is_told_what_to_do_instead() -> None:
+    """It has no event loop; nothing that it tried is half done."""
+    app, seen = App(), list[str]()
+
+    @app.hook("/work")
+    async def work(call: Call) -> None:
+        call.spawn(asyncio.to_thread(commands_in_a_thread, call, seen))
+
+    async with AppClient(app) as client:
+        await client.hook("/work")
+        assert await client.settle() == []
+        assert client.state == {}
+        assert not client.call.state.changes()
+        assert [text.partition(" is for the event loop")[0] for text in seen] == [
+            *["a command outside of a handler"] * 3,
+            "call.after() outside of a handler",
+            "call.cancel_timer() outside of a handler",
+            "call.transfer() outside of a handler",
+            "call.spawn() outside of a handler",
+            "call.tts_stream()",
+        ]
+        assert all("await asyncio.to_thread" in text for text in seen)
+        assert (await client.hook("/work")).verbs == []
+
+
+async def test_a_thread_of_a_handler_may_do_what_the_handler_may() -> None:
+    """Its effects wait for the handler; only a stream of text needs the event loop."""
+    app, seen = App(), list[str]()
+
+    @app.hook("/work")
+    def work(call: Call) -> None:
+        call.status = "in-progress"
+        commands_in_a_thread(call, seen)
+
+    async with AppClient(app) as client:
+        reaction = await client.hook("/work")
+    assert seen[:-1] == ["done"] * 7
+    assert seen[-1].startswith("call.tts_stream() is for the event loop")
+    assert [frame["command"] for frame in reaction.commands] == ["redirect", "call:status"]
+    assert client.closed == [1000]

@@ -318,3 +318,31 @@ def test_concurrent_handlers_are_checked_when_registered() -> None:
         app.on("verb:hook", concurrent=True)
     with pytest.raises(TypeError, match="async def"):
         app.on("llm:event", concurrent=True)(lambda call: None)
+
+
+@pytest.mark.parametrize("moment", ["without_a_block", "before_its_turn", "after_its_block"])
+async def test_a_speech_outside_of_its_block_takes_nothing(moment: str) -> None:
+    """It would hear of no interruption, and talk into another one's text."""
+    app, seen = App(), list[str]()
+
+    async def use(speech: Speech) -> None:
+        for act in (speech.write("Hello "), speech.flush(), speech.clear()):
+            with pytest.raises(RuntimeError, match="inside of `async with"):
+                await act
+            seen.append("refused")
+
+    @app.hook("/speak")
+    async def speak(call: Call) -> None:
+        speech = call.tts_stream()
+        if moment == "after_its_block":
+            async with speech:
+                pass
+        if moment == "before_its_turn":
+            async with call.tts_stream():
+                await use(speech)
+        else:
+            await use(speech)
+
+    async with AppClient(app) as client:
+        assert (await client.hook("/speak")).commands == []
+    assert seen == ["refused"] * 3

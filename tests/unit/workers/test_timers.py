@@ -183,6 +183,12 @@ async def test_mistakes_are_told_at_once() -> None:
     async with AppClient(reminding()) as client:
         with pytest.raises(ValueError, match="seconds from 0"):
             client.call.after(-1, "/x")
+        for never in (float("nan"), float("inf"), 1e10):
+            with pytest.raises(ValueError, match="seconds from 0 to 1,000,000,000"):
+                client.call.after(never, "/x")
+        with pytest.raises(ValueError, match="variables filled in"):
+            client.call.after(1, "/x/{step}")
+        assert client.state == {}
         with pytest.raises(ValueError, match="path"):
             client.call.after(1, "x")
         with pytest.raises(TypeError, match="timer data"):
