@@ -4,7 +4,9 @@ jambonz answers a bad command with silence (PROTOCOL.md P18), so what can be che
 ``callSid`` is always sent: without it commands on some sockets reach the wrong leg (PROTOCOL.md 3.1).
 """
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from jambonz_shared.wire import check_size, command_frame, redirect_frame
@@ -21,6 +23,13 @@ PARTICIPANT_ACTIONS: Final = ("tag", "untag", "coach", "uncoach", "hold", "unhol
 DUB_ACTIONS: Final = ("addTrack", "removeTrack", "silenceTrack", "playOnTrack", "sayOnTrack")
 MEDIA_PATHS: Final = ("no-media", "partial-media", "full-media")
 AGENT_UPDATES: Final = ("update_instructions", "inject_context", "update_tools", "generate_reply")
+RECORD_KINDS: Final = ("siprec", "cloud")
+# What a dub needs besides its track: dub.js passes the member on as it is.
+_DUB_NEEDS: Final[Mapping[str, str]] = {"playOnTrack": "play", "sayOnTrack": "say"}
+# More at once is always "full" (PROTOCOL.md 4.3, P23).
+MAX_TOKENS_CHARS: Final = 1000
+# Of any other text jambonz makes 0 dB (feature-server lib/utils/parse-decibels.js).
+_DECIBELS: Final = re.compile(r"[+-]?\d+(\.\d+)?\s*dB", re.IGNORECASE)
 
 
 def command(name: str, data: object = None, *, leg: str, tool_call_id: str = "", queue: bool | None = None) -> bytes:
@@ -117,10 +126,12 @@ def record(action: RecordAction, options: Mapping[str, object], *, leg: str) -> 
     """Return a recording command; ``options`` in jambonz's spelling, ``None`` values left out.
 
     Raises:
-        ValueError: If the action is unknown.
+        ValueError: If the action, or the kind of recording, is unknown.
     """
     if action not in _RECORD_ACTIONS:
         raise ValueError(f"expected a record action of {', '.join(_RECORD_ACTIONS)}, got {action!r}")
+    if options.get("type") not in (None, *RECORD_KINDS):
+        raise ValueError(f"expected a recording's kind of {', '.join(RECORD_KINDS)}, got {options['type']!r}")
     given = {name: value for name, value in options.items() if value is not None}
     return command("record", {"action": f"{action}CallRecording", **given}, leg=leg)
 
@@ -169,16 +180,24 @@ def dub(action: str, track: str, options: Mapping[str, object], *, leg: str) -> 
     """Return the command for an extra audio track.
 
     Raises:
-        ValueError: If the action is unknown or the track has no name.
+        ValueError: If the action is unknown, the track has no name, or there is nothing to be played or said on it.
     """
     if action not in DUB_ACTIONS or not track:
         raise ValueError(f"dub needs a track and an action of {', '.join(DUB_ACTIONS)}, got {action!r}")
     given = {name: value for name, value in options.items() if value is not None}
+    if (need := _DUB_NEEDS.get(action)) and not given.get(need):
+        raise ValueError(f"dub action {action!r} needs {need}=...")
     return command("dub", {"action": action, "track": track, **given}, leg=leg)
 
 
 def boost(level: float | str, *, leg: str) -> bytes:
-    """Return the command that changes how loud a leg hears; ``level`` in dB."""
+    """Return the command that changes how loud a leg hears; ``level`` in dB.
+
+    Raises:
+        ValueError: If it is no number of decibels, such as ``6`` or ``"-3dB"``.
+    """
+    if isinstance(level, bool) or not (_DECIBELS.search(level) if isinstance(level, str) else math.isfinite(level)):
+        raise ValueError(f"expected a level in dB, such as 6 or '-3dB', got {level!r}")
     # jambonz takes a plain 0 for missing (PROTOCOL.md 3.2).
     return command("boostAudioSignal", level if isinstance(level, str) else f"{level}dB", leg=leg)
 
@@ -206,13 +225,25 @@ def agent_update(kind: str, data: Mapping[str, object], *, leg: str) -> bytes:
 
 
 def noise_isolation(status: Literal["enable", "disable"], options: Mapping[str, object], *, leg: str) -> bytes:
-    """Return the command that switches noise isolation (PROTOCOL.md 3.4)."""
+    """Return the command that switches noise isolation (PROTOCOL.md 3.4).
+
+    Raises:
+        ValueError: If it is neither to be on nor off.
+    """
+    if status not in ("enable", "disable"):
+        raise ValueError(f"expected noise isolation to be enable or disable, got {status!r}")
     given = {name: value for name, value in options.items() if value is not None}
     return command("noiseIsolation:status", {"noise_isolation_status": status, **given}, leg=leg)
 
 
 def sip_request(method: str, options: Mapping[str, object], *, leg: str) -> bytes:
-    """Return the command that sends a SIP request inside the dialog."""
+    """Return the command that sends a SIP request inside the dialog.
+
+    Raises:
+        ValueError: If it has no method.
+    """
+    if not method:
+        raise ValueError("sip_request needs a method, such as INFO or MESSAGE")
     given = {name: value for name, value in options.items() if value is not None}
     # Must be wrapped (PROTOCOL.md P26).
     return command("sip:request", {"sip_request": {"method": method, **given}}, leg=leg)
@@ -233,9 +264,32 @@ def tts_tokens(tokens: str, token_id: int | None, *, leg: str) -> bytes:
     """Return the command that offers text to the TTS stream; without an id jambonz sends no result (P23).
 
     Raises:
-        ValueError: If there is no text.
+        TypeError: If it is no text: jambonz says nothing of it (PROTOCOL.md 4.2).
+        ValueError: If there is no text, or more than jambonz takes at once.
     """
+    if not isinstance(tokens, str):
+        raise TypeError(f"tts_tokens expects text, got {type(tokens).__name__}")
     if not tokens:
         raise ValueError("tts_tokens needs text")
+    if (length := _js_length(tokens)) > MAX_TOKENS_CHARS:
+        raise ValueError(
+            f"tts_tokens takes {MAX_TOKENS_CHARS} characters at once, got {length}; call.tts_stream() takes any"
+        )
     data: dict[str, Any] = {"tokens": tokens} if token_id is None else {"id": token_id, "tokens": tokens}
     return command("tts:tokens", data, leg=leg)
+
+
+def _js_length(text: str) -> int:
+    """Return how long jambonz finds a text: in UTF-16, an emoji counts twice."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def stt_reconfigure(language_hints: Sequence[str], *, leg: str) -> bytes:
+    """Return the command that changes the languages a recognizer expects (PROTOCOL.md 3.4).
+
+    Raises:
+        TypeError: If they are no list of texts, such as one text.
+    """
+    if isinstance(language_hints, str) or not all(isinstance(it, str) for it in language_hints):
+        raise TypeError(f"stt_reconfigure expects a list of languages such as ['en-US'], got {language_hints!r}")
+    return command("stt:reconfigure", {"languageHints": list(language_hints)}, leg=leg)

@@ -305,7 +305,7 @@ class Controls(CallFacts):
         return self._issue("agent:update", commands.agent_update(kind, data, leg=self.sid))
 
     def tts_tokens(self, tokens: str, *, token_id: int | None = None) -> Sending:
-        """Offer text to the TTS stream; with a ``token_id`` a ``tts:tokens-result`` comes back."""
+        """Offer at most 1,000 characters to the TTS stream; with a ``token_id`` a ``tts:tokens-result`` comes back."""
         return self._issue("tts:tokens", commands.tts_tokens(tokens, token_id, leg=self.sid))
 
     def tts_flush(self) -> Sending:
@@ -322,8 +322,7 @@ class Controls(CallFacts):
 
     def stt_reconfigure(self, language_hints: Sequence[str]) -> Sending:
         """Change the languages a recognizer expects; none lets it find out. Commercial line only."""
-        data = {"languageHints": list(language_hints)}
-        return self._issue("stt:reconfigure", commands.command("stt:reconfigure", data, leg=self.sid))
+        return self._issue("stt:reconfigure", commands.stt_reconfigure(language_hints, leg=self.sid))
 
     def room_say(self, **properties: object) -> Sending:
         """Say something to all in the room; properties of the say verb. Commercial line only."""

@@ -115,6 +115,17 @@ FRAMES: list[tuple[str, Callable[[], bytes], dict[str, Any]]] = [
     # jambonz takes a plain 0 for missing data.
     ("no_boost", lambda: commands.boost(0, leg="b"), {"command": "boostAudioSignal", "data": "0dB"}),
     ("boost", lambda: commands.boost("-3dB", leg="b"), {"command": "boostAudioSignal", "data": "-3dB"}),
+    ("loud", lambda: commands.boost("+6 dB", leg="b"), {"command": "boostAudioSignal", "data": "+6 dB"}),
+    (
+        "say_on_track",
+        lambda: commands.dub("sayOnTrack", "t", {"say": "Hi"}, leg="b"),
+        {"command": "dub", "data": {"action": "sayOnTrack", "track": "t", "say": "Hi"}},
+    ),
+    (
+        "languages",
+        lambda: commands.stt_reconfigure(["en-US", "de-DE"], leg="b"),
+        {"command": "stt:reconfigure", "data": {"languageHints": ["en-US", "de-DE"]}},
+    ),
     ("media_path", lambda: commands.media_path("no-media", leg="b"), {"command": "media:path", "data": "no-media"}),
     (
         "agent_update",
@@ -190,12 +201,55 @@ def test_data_that_jambonz_takes_for_missing_is_refused(data: object) -> None:
         pytest.param(lambda: commands.record("run", {}, leg="c"), "got 'run'", id="record_action"),  # type: ignore[arg-type]
         pytest.param(lambda: commands.tool_output("", {}, leg="c"), "tool_call_id", id="no_tool_call"),
         pytest.param(lambda: commands.tts_tokens("", 1, leg="c"), "needs text", id="no_text"),
+        pytest.param(
+            lambda: commands.tts_tokens("x" * 1001, 1, leg="c"), "characters at once, got 1001", id="long_text"
+        ),
+        pytest.param(
+            lambda: commands.tts_tokens("😀" * 501, 1, leg="c"), "characters at once, got 1002", id="long_emojis"
+        ),
+        pytest.param(lambda: commands.noise_isolation(_any("on"), {}, leg="c"), "got 'on'", id="noise_isolation"),
+        pytest.param(lambda: commands.sip_request("", {}, leg="c"), "needs a method", id="no_method"),
+        pytest.param(lambda: commands.boost("loud", leg="c"), "got 'loud'", id="no_level"),
+        pytest.param(lambda: commands.boost("6", leg="c"), "got '6'", id="level_without_unit"),
+        pytest.param(lambda: commands.boost(float("nan"), leg="c"), "got nan", id="nan_level"),
+        pytest.param(lambda: commands.boost(True, leg="c"), "got True", id="bool_level"),
+        pytest.param(lambda: commands.record("start", {"type": "foo"}, leg="c"), "got 'foo'", id="record_kind"),
+        pytest.param(lambda: commands.dub("playOnTrack", "t", {}, leg="c"), "needs play=", id="play_nothing"),
+        pytest.param(
+            lambda: commands.dub("sayOnTrack", "t", {"play": "a.wav"}, leg="c"), "needs say=", id="say_nothing"
+        ),
     ],
 )
 def test_a_command_jambonz_would_ignore_is_refused(build: Callable[[], object], text: str) -> None:
     """It never says so itself (PROTOCOL.md P18)."""
     with pytest.raises(ValueError, match=text):
         build()
+
+
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [
+        pytest.param(lambda: commands.tts_tokens(_any(5), 1, leg="c"), "expects text, got int", id="tokens"),
+        pytest.param(
+            lambda: commands.stt_reconfigure("en-US", leg="c"), r"such as \['en-US'\], got 'en-US'", id="language"
+        ),
+        pytest.param(lambda: commands.stt_reconfigure(_any([5]), leg="c"), r"got \[5\]", id="hint_is_no_text"),
+    ],
+)
+def test_data_of_a_wrong_type_is_refused(build: Callable[[], object], text: str) -> None:
+    """A text is a sequence of texts, too: it would be sent letter by letter."""
+    with pytest.raises(TypeError, match=text):
+        build()
+
+
+def _any(value: Any) -> Any:
+    """Return what a caller without type checks passes."""
+    return value
+
+
+def test_as_much_text_as_jambonz_takes_at_once_is_sent() -> None:
+    """PROTOCOL.md 4.3."""
+    assert orjson.loads(commands.tts_tokens("x" * 1000, None, leg="c"))["data"] == {"tokens": "x" * 1000}
 
 
 def test_a_command_over_the_limit_is_an_error_with_both_numbers() -> None:
