@@ -14,7 +14,11 @@ REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
 async def show(app: str | None) -> None:
     async with Calls.connect(REDIS_URL) as calls:
         for call in await calls.list(app):
-            state = await call.state()
+            try:
+                state = await call.state()
+            except CallGone:
+                # It has ended since the list was made.
+                continue
             click.echo(f"{call.sid}  {call.app}  {call.status or '-'}  state: {sorted(state)}")
 
 

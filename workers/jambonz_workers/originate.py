@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from json import JSONDecodeError
 from typing import Any
 
 from jambonz_shared.errors import ClusterError
@@ -11,12 +12,12 @@ class NotCreated(ClusterError):
     """jambonz has not started an outbound call.
 
     Attributes:
-        status: HTTP status; 0 if it could not be reached.
+        status: HTTP status; 0 if it could not be reached, or its answer names no call.
     """
 
     def __init__(self, status: int) -> None:
         self.status = status
-        why = f"it answered {status}" if status else "it could not be reached"
+        why = f"it answered {status}" if status else "it could not be reached, or named none"
         super().__init__(f"jambonz has not started the call: {why}")
 
 
@@ -37,7 +38,7 @@ async def create_call(account: Account, from_: str, to: Mapping[str, object], op
     """Start an outbound call; return its ``call_sid`` when the INVITE is out. See ``Calls.create``.
 
     Raises:
-        NotCreated: If jambonz refuses it, or cannot be reached. Then it may have been started all the same.
+        NotCreated: If jambonz refuses it. If it cannot be reached, or names no call, one may have been started.
         ImportError: If jambonz-python-sdk is not installed.
     """
     # Importing aiohttp reads the machine's certificates: 0.16 of the 0.52 s of CPU that `import jambonz_workers` took.
@@ -47,9 +48,12 @@ async def create_call(account: Account, from_: str, to: Mapping[str, object], op
     client = JambonzClient(base_url=account.base_url, account_sid=account.account_sid, api_key=account.api_key)
     async with client:
         try:
-            call_sid: str = await client.calls.create({"from": from_, "to": dict(to), **options})
+            call_sid: object = await client.calls.create({"from": from_, "to": dict(to), **options})
         except aiohttp.ClientResponseError as error:
             raise NotCreated(error.status) from error
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, TimeoutError, JSONDecodeError, AttributeError) as error:
+            # The last one is the client's own, of an answer that is no object.
             raise NotCreated(0) from error
+    if not isinstance(call_sid, str) or not call_sid:
+        raise NotCreated(0)
     return call_sid

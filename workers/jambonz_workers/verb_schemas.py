@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Final, Protocol
 
+from jambonz_shared.errors import ClusterError
 from jambonz_workers.verbs import verb_name
 
 # Verbs of 0.9 that the schemas do not know (PROTOCOL.md section 11).
 _WITHOUT_SCHEMA: Final = frozenset({"lex", "rasa", "microsoft_s2s", "voiceagent_s2s"})
 
 
-class InvalidVerbs(ValueError):
+class InvalidVerbs(ClusterError, ValueError):
     """Verbs that jambonz's schemas refuse; nothing was sent.
 
     Attributes:

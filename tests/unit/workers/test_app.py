@@ -122,6 +122,10 @@ def twice(register: Callable[[App], object]) -> Callable[[App], object]:
 Registration = Callable[[App], object]
 
 
+def _env(kind: str, **members: Any) -> Registration:
+    return lambda _: App(env={"A": {"type": kind, "description": "x", **members}})
+
+
 @pytest.mark.parametrize(
     ("register", "error", "text"),
     [
@@ -141,6 +145,16 @@ Registration = Callable[[App], object]
         pytest.param(lambda _: App(env={"A": _any("text")}), TypeError, "got str", id="env_not_a_dict"),
         pytest.param(lambda _: App(env={"A": {"type": "date"}}), ValueError, "got 'date'", id="env_type"),
         pytest.param(lambda _: App(env={"A": {"type": "string"}}), ValueError, "a description", id="env_text"),
+        pytest.param(_env("string", default=None), ValueError, "default of type string, got None", id="env_no_default"),
+        pytest.param(_env("string", default=["a"]), ValueError, r"got \['a'\]", id="env_list_as_default"),
+        pytest.param(_env("number", default="many"), ValueError, "type number, got 'many'", id="env_number"),
+        pytest.param(_env("number", default=True), ValueError, "type number, got True", id="env_number_of_truth"),
+        pytest.param(_env("number", default=float("nan")), ValueError, "type number, got None", id="env_nan"),
+        pytest.param(_env("boolean", default=1), ValueError, "type boolean, got 1", id="env_boolean"),
+        pytest.param(_env("string", required="yes"), ValueError, "required to be a bool, got 'yes'", id="env_required"),
+        pytest.param(_env("string", obscure=1), ValueError, "obscure to be a bool, got 1", id="env_obscure"),
+        pytest.param(_env("string", enum="a,b"), ValueError, "enum to be a list, got 'a,b'", id="env_enum"),
+        pytest.param(_env("string", enum=[{1}]), TypeError, "env 'A': ", id="env_json"),
     ],
 )
 def test_mistakes_are_found_at_registration(register: Registration, error: type[Exception], text: str) -> None:

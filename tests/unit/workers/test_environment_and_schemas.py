@@ -3,9 +3,11 @@
 import logging
 from typing import Any
 
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from jambonz_sdk import VerbBuilder  # type: ignore[import-untyped]
 
+from jambonz_shared.errors import ClusterError
 from jambonz_workers import App, Call, InvalidVerbs, verb_schemas
 from jambonz_workers.environment import typed
 from jambonz_workers.testing import AppClient
@@ -147,3 +149,40 @@ def test_without_the_sdk_the_check_says_what_to_install(monkeypatch: pytest.Monk
     verb_schemas._validator.cache_clear()
     with pytest.raises(ImportError, match="jambonz-cluster\\[sdk\\]"):
         check_schemas([{"verb": "say"}])
+
+
+# appenv_schemaSchema.json of the api-server (PROTOCOL.md 8.1), what is about one variable.
+PORTAL = {
+    "type": "object",
+    "properties": {
+        "description": {"type": "string"},
+        "type": {"type": "string", "enum": ["string", "number", "boolean"]},
+        "required": {"type": "boolean"},
+        "default": {"oneOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]},
+        "enum": {"type": "array"},
+        "obscure": {"type": "boolean"},
+    },
+    "required": ["type", "description"],
+}
+
+
+def test_what_an_app_declares_is_what_the_portal_takes() -> None:
+    """With defaults of the declared types, whatever they are written as."""
+    app = App(
+        env={
+            "NAME": {"type": "string", "description": "x", "default": 7, "required": True, "enum": ("7", "8")},
+            "TRIES": {"type": "number", "description": "x", "default": "3", "obscure": False},
+            "SHARE": {"type": "number", "description": "x", "default": 0.5, "uiHint": "slider"},
+            "OPEN": {"type": "boolean", "description": "x", "default": "True"},
+        }
+    )
+    for variable in app.env.values():
+        jsonschema.validate(variable, PORTAL, jsonschema.Draft7Validator)
+    assert dict(typed(app.env, {"SHARE": "nan"})) == {"NAME": "7", "TRIES": 3, "SHARE": "nan", "OPEN": True}
+    assert app.env["SHARE"]["uiHint"] == "slider"
+
+
+def test_invalid_verbs_are_an_error_of_the_cluster() -> None:
+    """Whoever catches the base of all catches them."""
+    assert issubclass(InvalidVerbs, ClusterError)
+    assert issubclass(InvalidVerbs, ValueError)

@@ -254,3 +254,14 @@ def test_the_reference_names_every_class_with_every_fact() -> None:
         }
         for name in events.__all__
     }
+
+
+@pytest.mark.parametrize("text", ["Infinity", "-inf", "nan", "1e999"])
+def test_a_number_that_is_none_is_absent(text: str) -> None:
+    """A fact never raises."""
+    data = {"sip_status": text, "queue_position": text, "members": text, "duration": text}
+    event = Event("call:status", "c1", data)
+    assert event.seen_as(CallStatus).sip_status is None
+    assert event.seen_as(CallStatus).duration_s is None
+    assert event.seen_as(QueueWait).position is None
+    assert event.seen_as(ConferenceEvent).members is None

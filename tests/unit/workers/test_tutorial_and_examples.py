@@ -3,7 +3,8 @@
 import asyncio
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 import jambonz_workers
-from examples import conformance, hello, ivr
-from jambonz_workers import App, Calls, testing
+from examples import conformance, hello, ivr, supervisor
+from jambonz_shared.outcome import Outcome, OutcomeKind
+from jambonz_workers import App, CallGone, Calls, testing
 from jambonz_workers.controls import Controls
 from jambonz_workers.durable import Durable
 from jambonz_workers.testing import AppClient
@@ -60,9 +62,44 @@ async def test_the_tutorials_menu_and_its_test_work(menu: ModuleType, monkeypatc
         assert [frame["command"] for frame in await client.settle()] == ["redirect"]
 
 
-def test_the_tutorials_supervisor_is_importable() -> None:
-    """It needs a Redis to run; tests of ``Calls`` do that."""
-    assert asyncio.iscoroutinefunction(module_of(blocks(TUTORIAL)[4], "supervisor").main)
+class ListedCall:
+    """A call as a list gives it; the first one has ended since. It needs a Redis to be real; tests of ``Calls`` have."""
+
+    app, status = "ivr", "in-progress"
+
+    def __init__(self, sid: str) -> None:
+        self.sid = sid
+
+    async def state(self) -> dict[str, object]:
+        return dict.fromkeys(["step"], await self.redirect([]))
+
+    async def redirect(self, _: object) -> Outcome:
+        if self.sid == "gone":
+            raise CallGone(self.sid)
+        return Outcome("d1", OutcomeKind.SENT)
+
+
+class ListedCalls:
+    async def list(self, app: str | None = None) -> list[ListedCall]:
+        return [ListedCall("gone"), ListedCall("live")]
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, _: str) -> AsyncIterator["ListedCalls"]:
+        yield cls()
+
+
+async def test_a_call_that_ends_meanwhile_ends_no_supervisor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others in the list are still there."""
+    monkeypatch.setattr(supervisor, "Calls", ListedCalls)
+    await supervisor.show(None)
+    assert capsys.readouterr().out == "live  ivr  in-progress  state: ['step']\n"
+    closing = module_of(blocks(TUTORIAL)[4], "closing")
+    monkeypatch.setattr(closing, "Calls", ListedCalls)
+    await closing.main("redis://127.0.0.1:6379/0")
+    assert capsys.readouterr().out == "live sent \n"
 
 
 def test_the_reference_has_a_row_for_every_error_that_applications_can_catch() -> None:

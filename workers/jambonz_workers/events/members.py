@@ -1,5 +1,6 @@
 """Reads members of a message whose types nobody promises. Pure."""
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -14,16 +15,16 @@ def text_in(data: Mapping[str, Any], name: str) -> str:
 
 
 def number_in(data: Mapping[str, Any], name: str) -> float | None:
-    """Return a number member, also one that jambonz writes as text, or None."""
+    """Return a number member, also one that jambonz writes as text, or None; infinity is no number."""
     value = data.get(name)
-    if isinstance(value, bool):
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if isinstance(value, int | float):
-        return value
-    try:
-        return float(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
+    return value if isinstance(value, int) or math.isfinite(value) else None
 
 
 def whole(value: float | None) -> int | None:
