@@ -15,6 +15,8 @@ from jambonz_shared.outcome import Outcome, OutcomeKind
 # Time from reading the ack of session:new to taking commands (PROTOCOL.md 12, command gate).
 _READY_S: Final = 0.25
 _EMPTY: Final = (b"", b"[]")
+# How an ack ends that gives jambonz verbs: those without, or without data, change nothing there.
+_END_OF_VERBS: Final = b"}]}"
 # What a server may put into a close frame (RFC 6455 7.4, IANA's registry); others break the closing handshake.
 _CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
 
@@ -35,7 +37,9 @@ class Delivery:
         "_gate_opens_at_s",
         "_gate_s",
         "_inherited",
+        "_is_asked",
         "_owed",
+        "_read_by_s",
         "_routes",
         "_unconfirmed",
         "_waiting",
@@ -52,11 +56,14 @@ class Delivery:
         self._bounce_s: Final = bounce_s
         self._gate_opens_at_s = 0.0
         # A list, because it is empty in nearly every call: an empty deque takes 760 bytes.
-        self._waiting: list[tuple[Route, int, Command | Close]] = []
+        self._waiting: list[tuple[Route, int, Directive]] = []
         self._inherited = ""
         # The Call whose session:new was acked, and the batch with that ack (0: it was a fallback).
         self._unconfirmed: tuple[str, Route | None, int] | None = None
         self._confirm_by_s = NEVER
+        # When jambonz has read the last ack with verbs at the latest; and whether it was asked by a ping behind that.
+        self._read_by_s = 0.0
+        self._is_asked = False
         self.bounce_at_s = NEVER
         self.is_acked = False
         self.is_closing = False
@@ -64,14 +71,19 @@ class Delivery:
 
     @property
     def waiting_count(self) -> int:
-        """Commands that wait for the gate."""
+        """Commands that wait for the gate, or for an ack to be read, and acks behind such."""
         return len(self._waiting)
 
     @property
     def wake_at_s(self) -> float:
         """When ``tick`` has something to do."""
         at_s = self.bounce_at_s if self._unconfirmed is None else self._confirm_by_s
-        return min(self._gate_opens_at_s, at_s) if self._waiting else at_s
+        return min(max(self._gate_opens_at_s, self._read_by_s), at_s) if self._waiting else at_s
+
+    @property
+    def awaits_pong(self) -> bool:
+        """True while the answer to a ping tells something."""
+        return self._is_asked or self._unconfirmed is not None
 
     @property
     def is_unconfirmed(self) -> bool:
@@ -79,10 +91,13 @@ class Delivery:
         return self._unconfirmed is not None
 
     def read(self, now_s: float) -> list[Effect]:
-        """Let the ack of ``session:new`` count, because jambonz has answered the ping behind it."""
-        if self._gate_opens_at_s < NEVER:
+        """Let the ack of ``session:new`` count, and commands follow another one: the ping behind it is answered."""
+        if self._unconfirmed is not None and self._gate_opens_at_s < NEVER:
             self._gate_opens_at_s = min(self._gate_opens_at_s, now_s + _READY_S)
-        return self.confirmed()
+        if self._is_asked:
+            self._is_asked = False
+            self._read_by_s = 0.0
+        return self.confirmed() + self._sent_waiting(now_s)
 
     def confirmed(self) -> list[Effect]:
         """Let the ack of ``session:new`` count.
@@ -144,7 +159,7 @@ class Delivery:
 
     def leave_to_newer(self, route: Route) -> None:
         """Let go of the commands of ``route`` that wait here: a newer Connection finds them in the log."""
-        self._waiting = [waiting for waiting in self._waiting if waiting[0] is not route]
+        self._waiting = [it for it in self._waiting if it[0] is not route or isinstance(it[2], Ack)]
 
     def batch(self, route: Route, seq: int, raw: bytes, now_s: float) -> list[Effect]:
         """Process one batch of ``route``; it stays in the log while a command of it waits.
@@ -189,12 +204,14 @@ class Delivery:
 
     def _sent_waiting(self, now_s: float) -> list[Effect]:
         effects: list[Effect] = []
-        while self._waiting and now_s >= self._gate_opens_at_s:
+        while self._waiting and now_s >= self._gate_opens_at_s and now_s >= self._read_by_s:
             effects += self.confirmed()
             route, seq, directive = self._waiting.pop(0)
             if self.is_closing:
                 _behind_a_close(directive, effects)
                 self._waiting = [it for it in self._waiting if it[0] is route and it[1] == seq]
+            elif isinstance(directive, Ack):
+                self._ack(route, directive, seq, now_s, effects)
             else:
                 self._write(directive, route, effects)
             self._done_with(route, seq, effects)
@@ -205,10 +222,13 @@ class Delivery:
     def _one(self, route: Route, directive: Directive, seq: int, now_s: float, effects: list[Effect]) -> None:
         if self.is_closing:
             _behind_a_close(directive, effects)
-        elif isinstance(directive, Ack):
-            self._ack(route, directive, seq, now_s, effects)
-        else:
+        elif not isinstance(directive, Ack):
             self._command(route, directive, seq, now_s, effects)
+        elif self._waiting and now_s < self._read_by_s:
+            # Behind a command that waits for an earlier ack: jambonz is to do them in this order.
+            self._waiting.append((route, seq, directive))
+        else:
+            self._ack(route, directive, seq, now_s, effects)
 
     def _ack(self, route: Route, ack: Ack, seq: int, now_s: float, effects: list[Effect]) -> None:
         if ack.epoch != route.epoch:
@@ -264,20 +284,37 @@ class Delivery:
             self.bounce(now_s)
         elif owed.kind is kinds.SESSION_NEW and self._gate_opens_at_s == NEVER:
             self._gate_opens_at_s = now_s + self._gate_s
+        elif frame.endswith(_END_OF_VERBS):
+            self._read_by_s = now_s + self._gate_s
+            self._is_asked = False
         if owed.kind is kinds.SESSION_NEW:
             effects += self.confirmed()
             self._unconfirmed = (owed.call_sid, *batch)
             self._confirm_by_s = now_s + self._gate_s
-            effects.append(Ping())
+            self._ask(effects)
+        elif self._waiting and not self._is_asked and now_s < self._read_by_s:
+            self._ask(effects)
 
     def _command(self, route: Route, directive: Command | Close, seq: int, now_s: float, effects: list[Effect]) -> None:
         if not route.is_newest:
             return
-        if self._waiting or now_s < self._gate_opens_at_s:
+        if self._waiting or now_s < self._gate_opens_at_s or now_s < self._read_by_s:
+            if now_s < self._read_by_s and not self._is_asked:
+                self._ask(effects)
             self._waiting.append((route, seq, directive))
             _report(directive, OutcomeKind.QUEUED, effects)
         else:
             self._write(directive, route, effects)
+
+    def _ask(self, effects: list[Effect]) -> None:
+        """Ask by a ping whether the last ack has been read.
+
+        jambonz does a command as soon as it reads it, but what an ack says only when it has gone through all that
+        came with it: verbs that were appended in one read with the ack would go with the old ones, and an older ack
+        would replace what a newer redirect says (PROTOCOL.md 2.4, ws:507-547, task:254-260).
+        """
+        self._is_asked = True
+        effects.append(Ping())
 
     def _write(self, directive: Command | Close, route: Route, effects: list[Effect]) -> None:
         if self.is_over or route.is_over:

@@ -159,7 +159,7 @@ class Session:
 
     def pong(self, now_s: float) -> list[Effect]:
         """Take the answer to a ping: what was written before the ping has been read."""
-        return self._settled(self._delivery.read(now_s)) if self._delivery.is_unconfirmed else []
+        return self._settled(self._delivery.read(now_s)) if self._delivery.awaits_pong else []
 
     def bad_frame(self, reason: str) -> list[Effect]:
         """Take note of a message that jambonz never sends; a peer that goes on is shut out."""

@@ -266,7 +266,7 @@ def test_answers_of_one_batch_keep_their_order() -> None:
     """One commit's ack and commands reach jambonz as the handler issued them."""
     bench = running_call()
     bench.hears(hook("m1"))
-    effects = bench.batch(2, command("c1", "one"), ack("d1", "m1"), command("c2", "two"))
+    effects = bench.batch(2, command("c1", "one"), ack("d1", "m1"), command("c2", "two")) + bench.pong()
     assert [frame["type"] for frame in sent(effects)] == ["command", "ack", "command"]
     assert commands(effects) == ["one", "two"]
 

@@ -51,7 +51,9 @@ def test_answer_read_from_the_log_lets_a_draining_socket_go() -> None:
     bench.hears(hook("m1"))
     bench.session.drain(bench.now_s)
     bench.batch(3, command("c3"))
-    effects = bench.log((2, [ack("d1", "m1")]), (3, [command("c3")]))
+    assert close_codes(bench.log((2, [ack("d1", "m1")]), (3, [command("c3")]))) == []
+    effects = bench.pong()
+    assert commands(effects) == ["hi"]
     assert close_codes(effects) == [1012]
 
 

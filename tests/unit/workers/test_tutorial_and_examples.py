@@ -63,7 +63,7 @@ async def test_the_tutorials_menu_and_its_test_work(menu: ModuleType, monkeypatc
 
 
 class ListedCall:
-    """A call as a list gives it; the first one has ended since. It needs a Redis to be real; tests of ``Calls`` have."""
+    """A call as a list gives it; the first one has ended since. Tests of ``Calls`` have real ones."""
 
     app, status = "ivr", "in-progress"
 
