@@ -11,7 +11,7 @@ from websockets.server import ServerProtocol
 
 from jambonz_gateway import core as cores
 from jambonz_gateway.effects import Effect, ReadLog
-from jambonz_gateway.frames import FRAMES_PER_TURN, HEADER_BYTES, PING, PONG, frame_length, text_frame, text_of
+from jambonz_gateway.frames import FRAMES_PER_TURN, HEADER_BYTES, PING, PONG, Unread, frame_length, text_frame, text_of
 from jambonz_gateway.handshake import Answer, Welcome
 from jambonz_gateway.policy import NEVER
 from jambonz_gateway.route import Attachment, Known
@@ -37,8 +37,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_board", "_close_by_s", "_fragments", "_has_ended", "_heard_at_s", "_listens_at_s", "_loop", "_partial",
-        "_ping_at_s", "_request", "_transport", "_ws", "address", "app_name", "pace", "path", "session", "wakes_at_s",
+        "_board", "_close_by_s", "_fragments", "_has_ended", "_heard_at_s", "_listens_at_s", "_loop", "_ping_at_s",
+        "_request", "_transport", "_unread", "_ws", "address", "app_name", "pace", "path", "session", "wakes_at_s",
     )  # fmt: skip
 
     def __init__(self, board: Switchboard, loop: asyncio.AbstractEventLoop, address: str = "") -> None:
@@ -46,8 +46,8 @@ class Connection:
         self._loop: Final = loop
         self._ws: Protocol = cores.NOT_ASKED
         self._transport: asyncio.Transport | None = None
-        # The beginning of a frame whose rest has not come; the core has not seen it.
-        self._partial = b""
+        # The core has not seen it.
+        self._unread: Final = Unread()
         # What the core has read, until it is answered.
         self._request: Request | None = None
         self._fragments: list[bytes] = []
@@ -76,19 +76,19 @@ class Connection:
     def data_received(self, data: bytes) -> None:
         """Take bytes from jambonz."""
         self._heard_at_s = self._loop.time()
-        self._partial += data
+        is_enough = self._unread.add(data)
         if self.session is None:
             self._board.turns.wait(self)
-        else:
+        elif is_enough:
             self._take(self._frames)
 
     def arrive(self) -> None:
         """Take what has come, now that it is its turn; before the websocket is open, no more than one message."""
-        if self._partial and self.session is None and self._ws is cores.NOT_ASKED:
+        if len(self._unread) and self.session is None and self._ws is cores.NOT_ASKED:
             self._take(self._asked)
-        if self._partial and self.session is not None:
+        if len(self._unread) and self.session is not None:
             self._take(self._frames)
-        elif len(self._partial) > self._board.max_event_bytes and self._transport is not None:
+        elif len(self._unread) > self._board.max_event_bytes and self._transport is not None:
             self._transport.abort()
 
     def eof_received(self) -> bool:
@@ -98,7 +98,7 @@ class Connection:
             if not self._ws.eof_sent:
                 self._need_core().receive_eof()
                 self._flush()
-        self._partial = b""
+        self._unread.take()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -106,7 +106,7 @@ class Connection:
         del exc
         self._board.wheel.forget(self)
         self._transport = None
-        self._partial = b""
+        self._unread.take()
         self.pace.end(self._loop.time())
         # It holds the core, which holds it: the garbage collector, which comes seldom, would have to find them.
         self._ws.parser.close()
@@ -138,7 +138,8 @@ class Connection:
             self._close_by_s = NEVER
             self._ping_at_s = in_company(now_s + self._board.ping_interval_s)
             self.session = self._board.opened(self, welcome)
-            if self._partial:
+            if early := self._unread.take():
+                self._unread.keep(early, 0)
                 self._board.turns.wait(self)
             self._board.wheel.ask(self, self._next_wake_s())
         return status
@@ -240,9 +241,8 @@ class Connection:
         return self._next_wake_s()
 
     def _take(self, take: Callable[[bytes], None]) -> None:
-        data, self._partial = self._partial, b""
         try:
-            take(data)
+            take(self._unread.take())
         except Exception as error:  # noqa: BLE001 one connection's fault must not reach another
             self._board.failed(self, error)
             self.close(1011, "internal error")
@@ -257,7 +257,7 @@ class Connection:
                 self._to_core(data[at:])
                 return
             if not length or end > size or not left or self._listens_at_s != NEVER:
-                self._partial = data[at:]
+                self._unread.keep(data[at:], end - size if length else 0)
                 if not left and self._listens_at_s == NEVER and self._transport is not None:
                     self._transport.pause_reading()
                     self._loop.call_soon(self._go_on)
@@ -279,7 +279,9 @@ class Connection:
 
     def _asked(self, data: bytes) -> None:
         """Take the first request of a peer, or something else; frames behind it wait until the websocket is open."""
-        head, self._partial = split_head(data)
+        head, rest = split_head(data)
+        # What comes behind the request is not looked at before the answer.
+        self._unread.keep(rest, self._board.max_event_bytes if head else 0)
         if not head:
             return
         asked = usual_upgrade(head)
@@ -355,7 +357,7 @@ class Connection:
         if self._transport is not None:
             self._heard_at_s = self._loop.time()
             self._transport.resume_reading()
-            if self._partial:
+            if len(self._unread):
                 self._take(self._frames)
 
     def _perform(self, effects: list[Effect]) -> None:

@@ -254,3 +254,43 @@ async def test_flood_does_not_fill_the_log(redis_url: str, worker: Worker, caplo
         assert await running.metric("jambonz_gateway_throttled_total") >= 25
         assert 10 <= len(told) <= 20
         await finished(loud, worker)
+
+
+async def test_message_that_comes_byte_by_byte_is_heard_when_it_is_whole() -> None:
+    """And what comes behind its end in the same read, too."""
+    board, _, connection = await opened()
+    message = frame(Opcode.TEXT, NOTICE)
+    for at in range(len(message)):
+        assert board.heard_count == 0
+        connection.data_received(message[at : at + 1])
+    assert board.heard_count == 1
+    connection.data_received(message[:9])
+    connection.data_received(message[9:] + message + message[:9])
+    assert board.heard_count == 3
+    connection.data_received(message[9:])
+    assert board.heard_count == 4
+    connection.connection_lost(None)
+    board.wheel.stop()
+
+
+async def test_messages_that_come_before_the_answer_are_heard_behind_it() -> None:
+    """However they are cut; a peer that does not wait for its answer is not looked at before it."""
+    board, wire = Board(), Wire()
+    requests: list[Asked] = []
+    board.requested = lambda connection, asked: requests.append(asked)  # type: ignore[method-assign]
+    connection = Connection(board, asyncio.get_running_loop(), "192.0.2.7")
+    connection.connection_made(wire)
+    message = frame(Opcode.TEXT, NOTICE)
+    connection.data_received(
+        UPGRADE.format(path="/", more=SUBPROTOCOL).replace("\n", "\r\n").encode() + message + message[:9]
+    )
+    await asyncio.sleep(0)
+    connection.data_received(message[9:12])
+    await asyncio.sleep(0)
+    assert board.heard_count == 0
+    connection.welcome(Welcome(KnownApp("default"), "/", ""), requests[0])
+    connection.data_received(message[12:])
+    await asyncio.sleep(0)
+    assert board.heard_count == 2
+    connection.connection_lost(None)
+    board.wheel.stop()
