@@ -24,24 +24,35 @@ _V1_UNKNOWN: Final = re.compile(rb"PROXY UNKNOWN[^\r\n]*\r\n\Z")
 _FORWARDED_FOR: Final = re.compile(r"(?i)(?:\A|;)\s*for\s*=\s*(?:\"([^\"]*)\"|([^;,\s]*))")
 
 
+X_FORWARDED_FOR: Final = "x-forwarded-for"
+FORWARDED: Final = "forwarded"
+
+
 class BadProxyHeader(ValueError):
     """A trusted proxy has sent something else than the PROXY protocol."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """The proxies whose word counts."""
+    """The proxies whose word counts.
+
+    Attributes:
+        networks: Where they are.
+        header: The one in which they tell it, in lower case. No other is looked at: what a proxy does not write itself
+            it passes on, as the client has invented it.
+    """
 
     networks: tuple[IPv4Network | IPv6Network, ...]
+    header: str = X_FORWARDED_FOR
 
     @classmethod
-    def parse(cls, text: str) -> "Proxies":
-        """Read addresses and networks with commas between them.
+    def parse(cls, text: str, header: str = X_FORWARDED_FOR) -> "Proxies":
+        """Read addresses and networks with commas between them, of proxies that write ``header``.
 
         Raises:
             ValueError: If one of them is neither.
         """
-        return cls(tuple(ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip()))
+        return cls(tuple(ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip()), header)
 
     def trusts(self, address: str) -> bool:
         """Tell whether ``address`` is one of them."""
@@ -54,14 +65,15 @@ class Proxies:
         return any(mapped in network for network in self.networks)
 
     def client(self, address: str, headers: Mapping[str, str]) -> str:
-        """Return the address that ``headers`` tell if they come from a trusted proxy, else ``address``.
+        """Return the address that their header tells if it comes from a trusted proxy, else ``address``.
 
-        Their names are in lower case. Each proxy appends who it has heard from, so the list is read from its end, as
-        far as it was written by trusted ones; what stands before may be anybody's invention.
+        The names of ``headers`` are in lower case. Each proxy appends who it has heard from, so the list is read from
+        its end, as far as it was written by trusted ones; what stands before may be anybody's invention.
         """
         if not self.networks:
             return address
-        for hop in reversed(list(_hops(headers))):
+        told = headers.get(self.header, "")
+        for hop in reversed(list(_hops_of_rfc_7239(told) if self.header == FORWARDED else _hops(told))):
             if not self.trusts(address):
                 break
             try:
@@ -72,13 +84,14 @@ class Proxies:
         return address
 
 
-def _hops(headers: Mapping[str, str]) -> Iterable[str]:
-    if forwarded := headers.get("forwarded"):
-        for element in forwarded.split(","):
-            match = _FORWARDED_FOR.search(element)
-            yield _without_port((match[1] or match[2] or "") if match else "")
-        return
-    for hop in headers.get("x-forwarded-for", "").split(","):
+def _hops_of_rfc_7239(forwarded: str) -> Iterable[str]:
+    for element in forwarded.split(","):
+        match = _FORWARDED_FOR.search(element)
+        yield _without_port((match[1] or match[2] or "") if match else "")
+
+
+def _hops(x_forwarded_for: str) -> Iterable[str]:
+    for hop in x_forwarded_for.split(","):
         if hop.strip():
             yield _without_port(hop.strip())
 

@@ -16,7 +16,7 @@ from jambonz_gateway.connection import Connection
 from jambonz_gateway.handshake import Answer, Decision, UnknownPath, Welcome, decide, not_found
 from jambonz_gateway.logins import Denied, Granted, Logins, Unproven, Waiting
 from jambonz_gateway.metrics import Metrics
-from jambonz_gateway.peers import Proxies
+from jambonz_gateway.peers import FORWARDED, X_FORWARDED_FOR, Proxies
 from jambonz_gateway.upgrade import Asked
 from jambonz_shared.config import GatewaySettings
 from jambonz_shared.credentials import ANY_APP, SALT_BYTES, Credential, SecretHash, read_credentials
@@ -36,6 +36,9 @@ _PROOFS_MAX: Final = 20
 # An operator looks into the log for a misspelt path; a scanner that tries thousands must not fill it.
 _UNKNOWN_PATHS_PER_S: Final = 0.1
 _UNKNOWN_PATHS_AT_ONCE: Final = 10
+
+# Which header each value of the setting names.
+_HEADERS: Final = {"headers": X_FORWARDED_FOR, X_FORWARDED_FOR: X_FORWARDED_FOR, FORWARDED: FORWARDED}
 
 
 class Reception:
@@ -57,7 +60,8 @@ class Reception:
         self._manifests: dict[bytes, Reply] = {}
         self._loop: Final = asyncio.get_running_loop()
         self._logins: Final = Logins(os.urandom(32), failures_per_minute=settings.max_login_failures)
-        self._forwarders: Final = Proxies.parse(settings.trusted_proxies if settings.behind_proxy == "headers" else "")
+        header = _HEADERS.get(settings.behind_proxy)
+        self._forwarders: Final = Proxies.parse(settings.trusted_proxies if header else "", header or "")
         # One thread: hashes must not take all cores from the calls that live.
         self._prover: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proof")
         self._proofs: Final[dict[bytes, asyncio.Event]] = {}

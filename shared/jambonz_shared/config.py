@@ -149,10 +149,10 @@ class GatewaySettings(CommonSettings):
     max_login_failures: int = Field(
         10, ge=1, description="Wrong credentials per minute, of one source address for one user, before they get 429."
     )
-    behind_proxy: Literal["no", "proxy-protocol", "headers"] = Field(
+    behind_proxy: Literal["no", "proxy-protocol", "x-forwarded-for", "forwarded", "headers"] = Field(
         "no",
-        description="How trusted proxies in front tell the address of their client: PROXY protocol 1 or 2, or the "
-        "headers Forwarded or X-Forwarded-For.",
+        description="How trusted proxies in front tell the address of their client: PROXY protocol 1 or 2, or one "
+        "header, which they must write and not pass on from a client; headers is X-Forwarded-For.",
     )
     trusted_proxies: Annotated[str, AfterValidator(_require_networks)] = Field(
         "",

@@ -160,14 +160,28 @@ async def test_changed_file_counts_at_once_and_open_websockets_stay(
         assert jambonz.socket.close_code is None
 
 
-async def test_address_a_trusted_proxy_tells_is_the_one_that_is_limited(redis_url: str, worker: Worker) -> None:
-    """Behind a balancer everybody has its address; guesses of one must not count against the others."""
+@pytest.mark.parametrize(
+    ("setting", "header", "value", "other"),
+    [
+        ("headers", "X-Forwarded-For", "{}", "Forwarded"),
+        ("x-forwarded-for", "X-Forwarded-For", "{}", "Forwarded"),
+        ("forwarded", "Forwarded", "for={}", "X-Forwarded-For"),
+    ],
+)
+async def test_address_a_trusted_proxy_tells_is_the_one_that_is_limited(
+    redis_url: str, worker: Worker, setting: str, header: str, value: str, other: str
+) -> None:
+    """Behind a balancer everybody has its address; guesses of one must not count against the others.
+
+    A proxy passes on the header that it does not write: whoever guesses could invent an address for each guess.
+    """
     await publish_manifest(worker.redis)
-    changes = {"behind_proxy": "headers", "trusted_proxies": "127.0.0.0/8", "max_login_failures": 2}
+    changes = {"behind_proxy": setting, "trusted_proxies": "127.0.0.0/8", "max_login_failures": 2}
     async with gateway(redis_url, credentials=line("default", "a", "right"), **changes) as running:
 
         async def comes(address: str, secret: str) -> int:
-            headers = basic(f"a:{secret}") | {"X-Forwarded-For": address}
+            headers = basic(f"a:{secret}") | {header: value.format(address)}
+            headers[other] = f"for=203.0.113.{secret[-1]}" if other == "Forwarded" else f"203.0.113.{secret[-1]}"
             if secret == "right":
                 async with caller(running.url + "/ivr", "call-1", additional_headers=headers):
                     return 101

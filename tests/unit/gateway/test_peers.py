@@ -97,16 +97,29 @@ def test_networks_and_addresses_are_trusted(address: str, is_trusted: bool) -> N
         pytest.param({"x-forwarded-for": "2001:db8::7"}, "2001:db8::7", id="ipv6"),
         pytest.param({"x-forwarded-for": "[2001:db8::7]:4711"}, "2001:db8::7", id="ipv6_with_a_port"),
         pytest.param({"x-forwarded-for": f"{JAMBONZ}, unknown"}, PROXY, id="unknown"),
+        pytest.param({"forwarded": "for=1.2.3.4", "x-forwarded-for": JAMBONZ}, JAMBONZ, id="invented_forwarded"),
+        pytest.param({"forwarded": "for=1.2.3.4"}, PROXY, id="invented_forwarded_alone"),
+    ],
+)
+def test_header_of_a_trusted_proxy_tells_the_client(headers: dict[str, str], client: str) -> None:
+    """The list is believed from its end, as far as trusted proxies have written it; no other header is."""
+    assert PROXIES.client(PROXY, headers) == client
+
+
+@pytest.mark.parametrize(
+    ("headers", "client"),
+    [
         pytest.param({"forwarded": f"for={JAMBONZ}"}, JAMBONZ, id="rfc_7239"),
         pytest.param({"forwarded": f"proto=https; For={JAMBONZ};by=x, for=10.0.0.9"}, JAMBONZ, id="rfc_7239_two"),
         pytest.param({"forwarded": 'for="[2001:db8::7]:4711"'}, "2001:db8::7", id="rfc_7239_ipv6"),
         pytest.param({"forwarded": f"for={JAMBONZ}, by=10.0.0.9"}, PROXY, id="rfc_7239_nothing_said"),
         pytest.param({"forwarded": f"for={JAMBONZ}", "x-forwarded-for": "1.2.3.4"}, JAMBONZ, id="both"),
+        pytest.param({"x-forwarded-for": "1.2.3.4"}, PROXY, id="invented_x_forwarded_for"),
     ],
 )
-def test_headers_of_a_trusted_proxy_tell_the_client(headers: dict[str, str], client: str) -> None:
-    """The list is believed from its end, as far as trusted proxies have written it."""
-    assert PROXIES.client(PROXY, headers) == client
+def test_proxies_may_write_forwarded_instead(headers: dict[str, str], client: str) -> None:
+    """RFC 7239; then X-Forwarded-For is what a client has written."""
+    assert Proxies.parse("10.0.0.0/24", "forwarded").client(PROXY, headers) == client
 
 
 def test_headers_of_anybody_else_tell_nothing() -> None:
