@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # The handshake must be answered in 1.5 s (PROTOCOL.md 1.1); newer manifests are waited for this long.
 _MANIFEST_LIMIT_S: Final = 0.5
+# Strangers may ask for unknown paths without a login, and each time all manifests are read again.
+_MANIFEST_GAP_S: Final = 0.1
 # One slow hash takes some 50 ms: who comes later than this many would be answered too late.
 _PROOFS_MAX: Final = 20
 # An operator looks into the log for a misspelt path; a scanner that tries thousands must not fill it.
@@ -58,6 +60,8 @@ class Reception:
         self._metrics: Final = metrics
         self._on_apps: Final = on_apps
         self._manifests: dict[bytes, Reply] = {}
+        self._fresh_apps: asyncio.Task[None] | None = None
+        self._fresh_apps_from_s = 0.0
         self._loop: Final = asyncio.get_running_loop()
         self._logins: Final = Logins(os.urandom(32), failures_per_minute=settings.max_login_failures)
         header = _HEADERS.get(settings.behind_proxy)
@@ -182,12 +186,26 @@ class Reception:
     async def _decide_again(self, connection: Connection, asked: Asked, login: Granted) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_MANIFEST_LIMIT_S):
-                await self.refresh_apps()
+                # The others who wait for it must not hear that this one gives up.
+                await asyncio.shield(self._refreshed_apps())
         decision = _decision(asked, self.apps or apps_at_any_path(login.apps), login)
         if isinstance(decision, UnknownPath):
             self._tell_unknown(connection, decision.path)
             decision = not_found(decision.path)
         self._carry_out(connection, asked, decision)
+
+    def _refreshed_apps(self) -> "asyncio.Task[None]":
+        """Return the next reading of all manifests: one for all who ask before it begins."""
+        if self._fresh_apps is None:
+            self._fresh_apps = self._start(self._refresh_soon())
+        return self._fresh_apps
+
+    async def _refresh_soon(self) -> None:
+        now_s = self._loop.time()
+        await asyncio.sleep(self._fresh_apps_from_s - now_s)
+        self._fresh_apps = None
+        self._fresh_apps_from_s = max(now_s, self._fresh_apps_from_s) + _MANIFEST_GAP_S
+        await self.refresh_apps()
 
     def _tell_unknown(self, connection: Connection, path: str) -> None:
         """Log it, unless there were many lately; without the path, which may hold secrets."""
@@ -219,10 +237,11 @@ class Reception:
             log.error("fallback of an app cannot be used", extra={"app": manifest.app, "why": fault})
         return app_of(manifest)
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
+    def _start(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _decision(asked: Asked, apps: Apps, login: Granted | Denied) -> Decision:

@@ -100,6 +100,23 @@ async def test_manifest_nobody_can_read_leaves_the_app_as_it_was(redis_url: str,
             pass
 
 
+async def test_requests_for_unknown_paths_share_a_look_at_the_manifests(redis_url: str, worker: Worker) -> None:
+    """Anybody may send OPTIONS (PROTOCOL.md 8.1): each cost as many commands of Redis as there are apps."""
+    await publish_manifest(worker.redis)
+    async with gateway(redis_url) as running:
+
+        async def looks() -> int:
+            found: dict[str, Any] = await worker.redis.info("commandstats")
+            return int(found["cmdstat_smembers"]["calls"])
+
+        before = await looks()
+        answers = await asyncio.gather(*(running.request("OPTIONS /other HTTP/1.1\nHost: x\n\n") for _ in range(200)))
+        assert {answer.split(b" ")[1] for answer in answers} == {b"404"}
+        assert await looks() - before < 20
+        await publish_manifest(worker.redis, paths=["/other"])
+        assert b" 204 " in await running.request("OPTIONS /other HTTP/1.1\nHost: x\n\n"), "asked behind the others"
+
+
 async def test_fallback_that_is_too_long_is_logged_and_the_app_takes_its_calls(
     redis_url: str, worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
