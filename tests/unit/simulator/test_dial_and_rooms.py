@@ -91,6 +91,86 @@ def test_target_is_told(target: Any, to: str) -> None:
     assert dialled(target=target).sent("call:status")[-1]["data"]["to"] == to
 
 
+TWO = [{"type": "user", "name": "ada"}, {"type": "user", "name": "bob"}]
+
+
+def ringing(*dials: Dial, **members: Any) -> Stage:
+    return running([{**DIAL, "target": TWO, **members}, *PAUSE], Script(dials=dials))
+
+
+def of_legs(stage: Stage) -> list[tuple[str, str]]:
+    """Whom the statuses of the legs are about, and what they say."""
+    frames = [frame["data"] for frame in stage.sent("call:status") if "parent_call_sid" in frame["data"]]
+    return [(data["to"], data["call_status"]) for data in frames]
+
+
+def test_all_targets_ring_at_once_and_the_first_who_answers_is_bridged() -> None:
+    """tasks/dial.js, _attemptCalls, _connectSingleDial."""
+    stage = ringing(Dial(ring_s=9), Dial(ring_s=2, talk_s=3))
+    assert of_legs(stage) == [("ada", "trying"), ("bob", "trying"), ("ada", "ringing"), ("bob", "ringing")]
+    stage.advance(2)
+    assert of_legs(stage)[4:] == [("bob", "in-progress"), ("ada", "no-answer")]
+    stage.advance(3)
+    assert of_legs(stage)[6:] == [("bob", "completed")]
+    done = stage.last("verb:hook", "/done")["data"]
+    assert (done["dial_call_status"], done["dial_call_sid"]) == (
+        "completed",
+        stage.last("call:status")["data"]["call_sid"],
+    )
+    assert stage.ack(stage.last("verb:hook"), []).advance(60).verb == "pause"
+    assert len(of_legs(stage)) == 7
+
+
+def test_dial_ends_when_nobody_is_left_who_rings() -> None:
+    stage = ringing(Dial("busy", ring_s=1), Dial("failed", ring_s=2)).advance(1.5)
+    assert stage.sent("verb:hook") == []
+    assert stage.advance(1).last("verb:hook", "/done")["data"]["dial_call_status"] == "failed"
+
+
+def test_callee_who_answers_after_another_did_not_is_connected() -> None:
+    """tasks/dial.js, _selectSingleDial: a no-answer is the last word about legs, but not about the dial."""
+    stage = ringing(Dial("no-answer", ring_s=1), Dial(ring_s=2, talk_s=1)).advance(4)
+    assert stage.last("verb:hook", "/done")["data"]["dial_call_status"] == "completed"
+    failed = ringing(Dial("no-answer", ring_s=1), Dial("busy", ring_s=2)).advance(4)
+    assert failed.last("verb:hook", "/done")["data"]["dial_call_status"] == "no-answer"
+
+
+def test_ringing_of_all_ends_at_the_timeout() -> None:
+    stage = ringing(Dial(ring_s=60), timeout=3).advance(4)
+    assert of_legs(stage)[4:] == [("ada", "no-answer"), ("bob", "no-answer")]
+
+
+def test_first_callee_who_is_accepted_wins_and_the_other_is_hung_up() -> None:
+    """tasks/dial.js: both are asked about while nobody is connected."""
+    stage = ringing(Dial(talk_s=None), confirmHook="/screen").advance(1)
+    first, second = stage.sent("dial:confirm")
+    assert (first["data"]["to"], second["data"]["to"]) == ("ada", "bob")
+    stage.ack(second, [])
+    assert of_legs(stage)[-1] == ("ada", "completed")
+    stage.ack(first, []).advance(60)
+    assert (stage.verb, stage.sent("verb:hook"), stage.call.session.child is None) == ("dial", [], False)
+
+
+def test_declined_callee_leaves_the_others_ringing() -> None:
+    stage = ringing(Dial(ring_s=1), Dial(ring_s=5, talk_s=None), confirmHook="/screen").advance(1)
+    stage.ack(stage.last("dial:confirm"), [{"verb": "hangup"}]).advance(4)
+    assert stage.ack(stage.last("dial:confirm"), []).verb == "dial"
+    assert of_legs(stage)[-1] == ("bob", "in-progress")
+
+
+def test_caller_who_leaves_while_the_app_is_asked_takes_the_callee_along() -> None:
+    stage = ringing(Dial(), Dial(ring_s=9), confirmHook="/screen").advance(1).hang_up()
+    assert of_legs(stage)[-1] == ("ada", "completed")
+    assert stage.last("verb:hook", "/done")["data"]["dial_call_status"] == "completed"
+
+
+def test_nobody_is_called_twice_and_at_most_ten_at_once() -> None:
+    """tasks/dial.js, filterAndLimit."""
+    names = ["ada", "ada", *(f"u{n}" for n in range(12))]
+    stage = ringing(Dial(), target=[{"type": "user", "name": name} for name in names])
+    assert [to for to, status in of_legs(stage) if status == "trying"] == ["ada", *(f"u{n}" for n in range(9))]
+
+
 @pytest.mark.parametrize("data", [None, []], ids=["missing", "empty"])
 def test_empty_confirm_means_accept(data: Any) -> None:
     """Section 2.9."""

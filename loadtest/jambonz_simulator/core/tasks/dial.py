@@ -5,7 +5,7 @@ from typing import Any, Final
 from jambonz_simulator.core.acks import Reply, ReplyAcked
 from jambonz_simulator.core.ears import Heard
 from jambonz_simulator.core.info import CallInfo, child_call_info
-from jambonz_simulator.core.kernel import TIMED_OUT, Promise, Steps
+from jambonz_simulator.core.kernel import Promise, Steps
 from jambonz_simulator.core.script import Dial
 from jambonz_simulator.core.session import LastWords, Session, VerbEnd
 from jambonz_simulator.core.tasks.media import playing
@@ -18,70 +18,140 @@ _FAILURES: Final[dict[str, tuple[str, int, str]]] = {
 }
 
 
+# The most legs that one dial rings (tasks/dial.js, filterAndLimit).
+MAX_LEGS: Final = 10
+
+
 def dial(session: Session, verb: Verb) -> Steps[VerbEnd]:
-    """Call somebody, bridge, and tell the actionHook how it ended (PROTOCOL.md 6.2)."""
-    fate = session.take_dial()
-    leg = child_call_info(session.info, _target(verb), session.world.ids)
-    results = _results(leg)
-
-    def told() -> dict[str, Any]:
-        return {"dial_call_status": leg.call_status, "dial_sip_status": leg.sip_status, **results}
-
-    session.last_words = LastWords(told, is_moot_if_replaced=True)
+    """Call everybody at once, bridge the first who takes the call, and tell the actionHook how it ended (6.2)."""
+    legs = _Legs(session, verb)
+    session.last_words = LastWords(lambda: legs.results, is_moot_if_replaced=True)
     try:
-        if (yield from _answers(session, verb, leg, fate)):
-            # Of a leg that is connected this is what the actionHook is told, however it ends (feature-server
-            # lib/tasks/dial.js: _selectSingleDial).
-            results |= {"dial_call_status": "completed", "dial_sip_status": 200}
+        winner = yield legs.winner
+        if winner is not None:
+            leg, fate = winner
+            legs.select(leg)
             yield from _bridge(session, verb, fate)
     finally:
-        if session.child is leg:
-            session.child = None
-            _leg_status(session, leg, "completed", 200, "OK")
+        legs.end()
         session.ears.close()
     return "next"
 
 
-def _target(verb: Verb) -> str:
+class _Legs:
+    """The legs of one dial; the first who is accepted wins.
+
+    Attributes:
+        results: What the actionHook is told: the last status of any leg, until one is connected or nobody answered.
+        winner: The leg that is to be bridged, ``None`` if there is nobody.
+    """
+
+    def __init__(self, session: Session, verb: Verb) -> None:
+        self._session = session
+        self._verb = verb
+        self.results: dict[str, Any] = {}
+        self.winner: Promise[tuple[CallInfo, Dial] | None] = Promise(session.world.kernel)
+        self._ringing: list[CallInfo] = []
+        self._answered: list[CallInfo] = []
+        self._has_selected = False
+        self._calls = [session.world.kernel.spawn(self._call(*leg)) for leg in self._invited()]
+        ring_s = session.world.within_s(number(verb.get("timeout"), 60.0))
+        self._timer = session.world.kernel.after(ring_s, self._ring_no_more)
+
+    def _invited(self) -> list[tuple[CallInfo, Dial]]:
+        session = self._session
+        self._ringing = [child_call_info(session.info, to, session.world.ids) for to in _targets(self._verb)]
+        return [(leg, session.take_dial()) for leg in self._ringing]
+
+    def _call(self, leg: CallInfo, fate: Dial) -> Steps[None]:
+        """Ring one callee, and ask the app about who picks up."""
+        self._tell(leg, "trying", 100, "Trying")
+        yield self._session.world.kernel.sleep(0.0)
+        self._tell(leg, "ringing", 180, "Ringing")
+        yield self._session.world.passing(fate.ring_s)
+        self._ringing.remove(leg)
+        if fate.end != "answer":
+            self._tell(leg, *_FAILURES[fate.end])
+        else:
+            self._timer.cancel()
+            self._answered.append(leg)
+            self._tell(leg, "in-progress", 200, "OK")
+            confirm = hook_path(self._verb.get("confirmHook"))
+            if confirm is None or (yield from _confirm(self._session, confirm, leg, fate)):
+                self.winner.settle((leg, fate))
+                return
+            # jambonz hangs up without another status: nobody listens to the leg any more (lib/utils/place-outdial.js:
+            # _executeApp), so that the actionHook is told of one that is in progress.
+            self._answered.remove(leg)
+        if not self._ringing and not self._answered:
+            self.winner.settle(None)
+
+    def _ring_no_more(self) -> None:
+        self._cancel()
+        self.winner.settle(None)
+
+    def _cancel(self) -> None:
+        """Stop to ring, and to ask the app about anybody."""
+        self._timer.cancel()
+        for call in self._calls:
+            call.kill()
+        for leg in self._ringing:
+            self._tell(leg, *_FAILURES["no-answer"])
+        self._ringing.clear()
+
+    def select(self, leg: CallInfo) -> None:
+        """Connect this leg and hang up all others."""
+        self._session.child = leg
+        self._has_selected = True
+        # Of a leg that is connected this is what the actionHook is told, however it ends (feature-server
+        # lib/tasks/dial.js: _selectSingleDial).
+        self.results = _results(leg, "completed", 200)
+        self._cancel()
+        for other in self._answered:
+            if other is not leg:
+                self._tell(other, "completed", 200, "OK")
+        self._answered = [leg]
+
+    def end(self) -> None:
+        """Hang up whoever has answered, but a leg that has got a life of its own."""
+        self._timer.cancel()
+        for call in self._calls:
+            call.kill()
+        for leg in self._answered:
+            if not self._has_selected or self._session.child is leg:
+                self._tell(leg, "completed", 200, "OK")
+        self._session.child = None
+
+    def _tell(self, leg: CallInfo, status: str, code: int, reason: str) -> None:
+        """B-leg statuses go to the parent's socket, without b3 (PROTOCOL.md 2.10)."""
+        leg.set_status(status, code, reason)
+        if status == "completed":
+            leg.duration_s = 0
+        self._session.notifier.request("call:status", None, leg.to_data())
+        if self.results.get("dial_call_status") not in ("completed", "no-answer"):
+            self.results = _results(leg, status, code)
+
+
+def _results(leg: CallInfo, status: str, code: int) -> dict[str, Any]:
+    return {
+        "dial_call_status": status,
+        "dial_sip_status": code,
+        "dial_call_sid": leg.call_sid,
+        "dial_sbc_callid": leg.call_id,
+    }
+
+
+def _targets(verb: Verb) -> list[str]:
+    """Give whom to call, each once (tasks/dial.js, filterAndLimit)."""
     targets = verb["target"]
-    first = targets[0] if isinstance(targets, list) and targets else targets
-    if not isinstance(first, dict):
+    names = [_name(target) for target in (targets if isinstance(targets, list) else [targets])]
+    return list(dict.fromkeys(names))[:MAX_LEGS] or ["unknown"]
+
+
+def _name(target: Any) -> str:
+    if not isinstance(target, dict):
         return "unknown"
-    return str(first.get("number") or first.get("sipUri") or first.get("name") or "unknown")
-
-
-def _results(leg: CallInfo) -> dict[str, Any]:
-    return {"dial_call_sid": leg.call_sid, "dial_sbc_callid": leg.call_id}
-
-
-def _leg_status(session: Session, leg: CallInfo, status: str, code: int, reason: str) -> None:
-    """B-leg statuses go to the parent's socket, without b3 (PROTOCOL.md 2.10)."""
-    leg.set_status(status, code, reason)
-    if status == "completed":
-        leg.duration_s = 0
-    session.notifier.request("call:status", None, leg.to_data())
-
-
-def _answers(session: Session, verb: Verb, leg: CallInfo, fate: Dial) -> Steps[bool]:
-    """Ring the callee, and ask the app about who picks up; false if there is nobody to connect."""
-    _leg_status(session, leg, "trying", 100, "Trying")
-    yield session.world.kernel.sleep(0.0)
-    _leg_status(session, leg, "ringing", 180, "Ringing")
-    ring_s = session.world.within_s(number(verb.get("timeout"), 60.0))
-    rung = yield session.world.kernel.first(session.world.passing(fate.ring_s), within_s=ring_s)
-    if rung is TIMED_OUT or fate.end != "answer":
-        end = "no-answer" if rung is TIMED_OUT else fate.end
-        _leg_status(session, leg, *_FAILURES[end])
-        return False
-    _leg_status(session, leg, "in-progress", 200, "OK")
-    session.child = leg
-    confirm = hook_path(verb.get("confirmHook"))
-    if confirm is None or (yield from _confirm(session, confirm, leg, fate)):
-        return True
-    # jambonz hangs up without another status: nobody listens to the leg any more (lib/utils/place-outdial.js:
-    # _executeApp), so that the actionHook is told of one that is in progress.
-    session.child = None
-    return False
+    return str(target.get("number") or target.get("sipUri") or target.get("name") or "unknown")
 
 
 def _confirm(session: Session, hook: str, leg: CallInfo, fate: Dial) -> Steps[bool]:
