@@ -84,8 +84,9 @@ def test_second_dial_takes_the_second_fate_and_the_last_one_repeats() -> None:
         ({"type": "user", "name": "ada"}, "ada"),
         ([], "unknown"),
         ([{}], "unknown"),
+        (["bob"], "unknown"),
     ],
-    ids=["phone", "user", "nobody", "empty"],
+    ids=["phone", "user", "nobody", "empty", "text"],
 )
 def test_target_is_told(target: Any, to: str) -> None:
     assert dialled(target=target).sent("call:status")[-1]["data"]["to"] == to
