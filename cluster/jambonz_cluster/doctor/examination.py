@@ -1,5 +1,6 @@
 """Runs all checks in an order in which each finding explains the next ones."""
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 import click
 
 from jambonz_cluster.calls import json_text
-from jambonz_cluster.connected import connected
+from jambonz_cluster.connected import CONNECT_LIMIT_S, connected
 from jambonz_cluster.doctor.call_checks import Target, call_findings, ready_finding
 from jambonz_cluster.doctor.findings import Finding, fail, is_well, ok, report_text, warn
 from jambonz_cluster.doctor.machine_checks import machine_findings
@@ -109,13 +110,14 @@ async def _redis(case: Case) -> AsyncIterator[Finding]:
     async with contextlib.AsyncExitStack() as stack:
         link = await stack.enter_async_context(connected(settings))
         try:
-            await link.wait_up()
+            async with asyncio.timeout(CONNECT_LIMIT_S):
+                await link.wait_up()
             for finding in await redis_findings(link, keys):
                 yield finding
             for finding in process_findings(await read_status(link, keys, settings.lease_s), case.app):
                 yield finding
         except (LinkError, ResponseError, TimeoutError) as error:
-            yield fail("redis", f"went away meanwhile: {error}", "look at its log")
+            yield fail("redis", f"went away meanwhile: {str(error) or 'no answer in time'}", "look at its log")
 
 
 def process_findings(status: Status, app: App | None) -> Sequence[Finding]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 
 from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.endpoint import CONNECT_LIMIT_S
@@ -50,15 +50,22 @@ def parse_info(raw: bytes) -> dict[str, object]:
 
 
 async def why_unreachable(url: str, key: str) -> str:
-    """Return why no connection to the server of ``key`` can be had now, for people; empty if one can."""
+    """Return why the server of ``key`` answers no command now, for people; empty if it does."""
     try:
         async with asyncio.timeout(REACH_LIMIT_S):
             connection = await backend_of(url).endpoint(key).connect()
+            try:
+                # A server that wants a login accepts connections without one.
+                await connection.send_command("PING")
+                await connection.read_response()
+            finally:
+                await connection.disconnect(nowait=True)
     except TimeoutError:
         return f"no answer within {REACH_LIMIT_S:g} s"
     except (RedisError, OSError, ValueError) as error:
-        return str(error) or type(error).__name__
-    await connection.disconnect(nowait=True)
+        text = str(error) or type(error).__name__
+        # redis-py takes the code away.
+        return f"NOAUTH {text}" if isinstance(error, AuthenticationError) and "required" in text else text
     return ""
 
 

@@ -4,10 +4,14 @@ from typing import Any, Final, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.exceptions import RedisError
 
 # A Redis that does not even accept and authenticate within this time is of no use to a hook with a 5 s deadline
 # (PROTOCOL.md 2.3); trying again may reach another server behind the same name.
 CONNECT_LIMIT_S: Final = 1.0
+
+# Repeats nothing of the URL: where it is cut wrongly, a piece of the password stands in the place of a host or port.
+_BAD_ADDRESS: Final = "Redis URL: expected user:password@host:port; percent-encode / # ? @ in the password"
 
 
 class Endpoint(Protocol):
@@ -31,10 +35,11 @@ class UrlEndpoint:
     """The one server of a ``redis://``, ``rediss://`` or ``unix://`` URL.
 
     Raises:
-        ValueError: If the URL is none of these or has a bad option.
+        ValueError: If the URL is none of these or has a bad option; the text repeats no password.
     """
 
     def __init__(self, url: str) -> None:
+        parts = _parts_of(url)
         options: dict[str, Any] = dict(parse_url(url))
         self._connection_class: type[AbstractConnection] = options.pop("connection_class", Connection)
         # RESP2: pushes and maintenance notices of RESP3 would come between the replies that we count. No timeout of
@@ -46,7 +51,7 @@ class UrlEndpoint:
             "socket_connect_timeout": CONNECT_LIMIT_S,
             "decode_responses": False,
         }
-        parts = urlsplit(url)
+        self._make()
         self._name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     @property
@@ -56,9 +61,43 @@ class UrlEndpoint:
 
     async def connect(self) -> AbstractConnection:
         """Return an open connection, as ``Endpoint.connect`` says."""
-        connection = self._connection_class(**self._options)
+        connection = self._make()
         await connection.connect()  # type: ignore[no-untyped-call]
         return connection
+
+    def _make(self) -> AbstractConnection:
+        try:
+            return self._connection_class(**self._options)
+        except TypeError as error:
+            # "... got an unexpected keyword argument 'nosuch'"
+            raise ValueError(f"Redis URL: no such option: {str(error).rpartition(' ')[2]}") from None
+        except RedisError as error:
+            raise ValueError(f"Redis URL: {error}") from None
+
+
+def _parts_of(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(_BAD_ADDRESS) from None
+    before, at, _ = parts.query.partition("@")
+    is_cut = parts.fragment or "@" in parts.path or (at and "=" not in before)
+    if parts.scheme != "unix" and is_cut:
+        raise ValueError(_BAD_ADDRESS)
+    return parts
+
+
+def host_and_port(text: str, default_port: int) -> tuple[str, int]:
+    """Return the parts of ``host[:port]``.
+
+    Raises:
+        ValueError: If it is not of this form; the text does not repeat it, it may hold a password.
+    """
+    parts = _parts_of(f"//{text}")
+    if not parts.hostname:
+        raise ValueError(_BAD_ADDRESS)
+    return parts.hostname, parts.port or default_port
 
 
 def split_hosts(url: str) -> tuple[SplitResult, str, str]:
@@ -66,8 +105,11 @@ def split_hosts(url: str) -> tuple[SplitResult, str, str]:
 
     A Python with the fix of gh-105704 (3.11.12, 3.12.9, 3.13.2, and Debian's) takes ``[`` nowhere but at the beginning
     of one host, so the hosts are taken out before it looks.
+
+    Raises:
+        ValueError: If a character of the password has to be percent-encoded.
     """
     scheme, _, rest = url.partition("://")
     authority = rest[: min((at for mark in "/?#" if (at := rest.find(mark)) >= 0), default=len(rest))]
     login, _, hosts = authority.rpartition("@")
-    return urlsplit(f"{scheme}://{rest[len(authority) :]}"), login, hosts
+    return _parts_of(f"{scheme}://{rest[len(authority) :]}"), login, hosts

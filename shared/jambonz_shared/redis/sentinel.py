@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from jambonz_shared.redis.endpoint import UrlEndpoint, split_hosts
+from jambonz_shared.redis.endpoint import UrlEndpoint, host_and_port, split_hosts
 
 SCHEMES: Final = ("redis+sentinel", "rediss+sentinel")
 _DEFAULT_PORT: Final = 26379
@@ -28,13 +28,13 @@ class SentinelUrl:
     Attributes:
         sentinels: Host and port of each Sentinel.
         service: Name under which they watch the primary.
-        primary: URL of the primary with ``{address}`` in place of host and port.
+        primary: What stands before and behind host and port in the URL of the primary.
         sentinel_password: Option ``sentinel_password``; the Sentinels' own, empty for none.
     """
 
     sentinels: tuple[tuple[str, int], ...]
     service: str
-    primary: str
+    primary: tuple[str, str]
     sentinel_password: str
 
     @classmethod
@@ -55,11 +55,19 @@ class SentinelUrl:
         login = f"{credentials}@" if credentials else ""
         query = f"?{'&'.join(options)}" if options else ""
         return cls(
-            sentinels=tuple(_host_and_port(host) for host in hosts.split(",")),
+            sentinels=tuple(host_and_port(host, _DEFAULT_PORT) for host in hosts.split(",")),
             service=unquote(service),
-            primary=f"{scheme}://{login}{{address}}/{db or 0}{query}",
+            primary=(f"{scheme}://{login}", f"/{db or 0}{query}"),
             sentinel_password=_option(parts, "sentinel_password"),
         )
+
+    def primary_at(self, address: str) -> UrlEndpoint:
+        """Return the way to the primary at ``host:port``.
+
+        Raises:
+            ValueError: If the URL has a bad option.
+        """
+        return UrlEndpoint(address.join(self.primary))
 
 
 class SentinelEndpoint:
@@ -72,7 +80,7 @@ class SentinelEndpoint:
     def __init__(self, url: str) -> None:
         self._url = SentinelUrl.parse(url)
         # Checks the options once, before there is a primary.
-        UrlEndpoint(self._url.primary.format(address="primary:6379"))
+        self._url.primary_at("primary:6379")
         self._sentinels = list(self._url.sentinels)
 
     @property
@@ -85,7 +93,7 @@ class SentinelEndpoint:
         """Return an open connection to the primary, as ``Endpoint.connect`` says."""
         host, port = await self._primary()
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        connection = await UrlEndpoint(self._url.primary.format(address=address)).connect()
+        connection = await self._url.primary_at(address).connect()
         # A Sentinel that was cut off still names the old primary, which may know by now that it is none.
         await connection.send_command("ROLE")
         role = await connection.read_response()
@@ -126,13 +134,6 @@ class SentinelEndpoint:
 
 def _address(reply: Sequence[str] | None) -> tuple[str, int] | None:
     return (str(reply[0]), int(reply[1])) if reply else None
-
-
-def _host_and_port(text: str) -> tuple[str, int]:
-    parts = urlsplit(f"//{text}")
-    if not parts.hostname:
-        raise ValueError(f"Redis URL: expected host[:port] of a Sentinel, got {text!r}")
-    return parts.hostname, parts.port or _DEFAULT_PORT
 
 
 def _option(parts: SplitResult, name: str) -> str:

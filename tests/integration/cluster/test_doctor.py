@@ -10,12 +10,16 @@ import pytest
 from redis.asyncio import Redis
 
 from jambonz_cluster.connected import connected
+from jambonz_cluster.doctor.examination import Case, _redis
+from jambonz_cluster.doctor.findings import Level
 from jambonz_cluster.doctor.redis_checks import redis_findings
-from jambonz_shared.config import CommonSettings
+from jambonz_cluster.embedded_redis import EmbeddedRedis
+from jambonz_shared.config import CommonSettings, GatewaySettings
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis.admin import why_unreachable
 from tests.cluster_fixture import REPO, Cluster, ClusterFactory
 from tests.redis_cluster import RedisCluster
+from tests.redis_servers import available
 
 pytestmark = pytest.mark.lasting_clusters
 
@@ -127,3 +131,19 @@ async def test_every_master_of_a_redis_cluster_is_looked_at(redis_cluster: Redis
         found = await redis_findings(link, Keys())
     assert [finding.check for finding in found].count("clock") == 3
     assert [finding.level.value for finding in found if finding.check == "redis rights"] == ["ok"]
+
+
+async def test_redis_that_wants_a_password_is_named() -> None:
+    """It accepts connections and refuses commands; the doctor waited for ever."""
+    server = EmbeddedRedis(available()["newest"])
+    await server.start_async()
+    try:
+        async with Redis.from_url(server.url) as admin:
+            await admin.config_set("requirepass", "secret")
+        case = Case(GatewaySettings(redis_url=server.url), None, "", plays_call=False)
+        async with asyncio.timeout(10):
+            findings = [finding async for finding in _redis(case)]
+    finally:
+        server.stop()
+    assert [(finding.level, finding.check) for finding in findings] == [(Level.FAIL, "redis")]
+    assert "NOAUTH" in findings[0].text

@@ -69,7 +69,7 @@ def test_url_of_redis_that_cannot_be_used_is_a_bad_setting(command: tuple[str, .
     """Its shape is right, so only redis-py finds out; no traceback, nothing is started."""
     result = run(*command, REDIS_URL="redis://redis:no-number/0")
     assert result.exit_code == 2
-    assert result.stderr.startswith("bad setting JAMBONZ_CLUSTER_REDIS_URL: Port could not be cast")
+    assert result.stderr.startswith("bad setting JAMBONZ_CLUSTER_REDIS_URL: Redis URL: expected user:password@host")
 
 
 def test_bad_settings_are_all_listed_and_exit_with_2() -> None:

@@ -5,14 +5,13 @@ import random
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from jambonz_shared.redis.cluster.slots import Address, SlotTable
-from jambonz_shared.redis.endpoint import UrlEndpoint, split_hosts
+from jambonz_shared.redis.endpoint import UrlEndpoint, host_and_port, split_hosts
 
 SCHEMES: Final = ("redis+cluster", "rediss+cluster")
 _DEFAULT_PORT: Final = 6379
@@ -28,11 +27,11 @@ class ClusterUrl:
 
     Attributes:
         seeds: Servers to ask first; one that answers is enough, it names the others.
-        server: URL of a server with ``{address}`` in place of host and port.
+        server: What stands before and behind host and port in the URL of a server.
     """
 
     seeds: tuple[Address, ...]
-    server: str
+    server: tuple[str, str]
 
     @classmethod
     def parse(cls, url: str) -> "ClusterUrl":
@@ -45,11 +44,12 @@ class ClusterUrl:
         if parts.scheme not in SCHEMES or not hosts:
             raise ValueError("Redis URL: expected redis+cluster://[user:password@]host[:port][,host[:port]...]")
         if parts.path.strip("/") not in ("", "0"):
-            raise ValueError(f"Redis URL: a Redis Cluster has database 0 only, got {parts.path.strip('/')!r}")
+            raise ValueError("Redis URL: a Redis Cluster has database 0 only")
         scheme = parts.scheme.removesuffix("+cluster")
         login = f"{credentials}@" if credentials else ""
         query = f"?{parts.query}" if parts.query else ""
-        return cls(tuple(map(_host_and_port, hosts.split(","))), f"{scheme}://{login}{{address}}/0{query}")
+        seeds = tuple(Address(*host_and_port(host, _DEFAULT_PORT)) for host in hosts.split(","))
+        return cls(seeds, (f"{scheme}://{login}", f"/0{query}"))
 
 
 class Topology:
@@ -73,7 +73,7 @@ class Topology:
 
     def endpoint(self, address: Address) -> UrlEndpoint:
         """Return the way to one server."""
-        return UrlEndpoint(self._url.server.format(address=address))
+        return UrlEndpoint(str(address).join(self._url.server))
 
     async def discover(self) -> SlotTable:
         """Ask one server after the other for the slots; return the first answer.
@@ -133,10 +133,3 @@ class KeyEndpoint:
     async def connect(self) -> AbstractConnection:
         """Return an open connection, as ``Endpoint.connect`` says."""
         return await self.topology.connect(self.key)
-
-
-def _host_and_port(text: str) -> Address:
-    parts = urlsplit(f"//{text}")
-    if not parts.hostname:
-        raise ValueError(f"Redis URL: expected host[:port] of a server, got {text!r}")
-    return Address(parts.hostname, parts.port or _DEFAULT_PORT)

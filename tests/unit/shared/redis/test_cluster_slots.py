@@ -88,7 +88,7 @@ def test_cluster_url_has_its_parts() -> None:
     """Login and options are those of every server."""
     parts = ClusterUrl.parse("rediss+cluster://u:p%40@a,b:1,[::1]:2/0?socket_keepalive=yes")
     assert parts.seeds == (Address("a", 6379), Address("b", 1), Address("::1", 2))
-    assert parts.server == "rediss://u:p%40@{address}/0?socket_keepalive=yes"
+    assert parts.server == ("rediss://u:p%40@", "/0?socket_keepalive=yes")
     assert Topology("redis+cluster://u:secret@a,b:1/").name == "redis+cluster://a:6379,b:1"
 
 

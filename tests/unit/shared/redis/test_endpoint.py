@@ -2,7 +2,8 @@
 
 import pytest
 
-from jambonz_shared.redis.connect import endpoint_of
+from jambonz_shared.redis.cluster.slots import Address
+from jambonz_shared.redis.connect import RedisCluster, backend_of, endpoint_of
 from jambonz_shared.redis.endpoint import UrlEndpoint
 from jambonz_shared.redis.sentinel import SentinelEndpoint, SentinelUrl
 
@@ -40,13 +41,13 @@ def test_sentinel_url_has_its_parts() -> None:
     parts = SentinelUrl.parse(url)
     assert parts.sentinels == (("a", 26379), ("b", 1), ("::1", 2))
     assert (parts.service, parts.sentinel_password) == ("calls", "s&s")
-    assert parts.primary == "rediss://u:p%40@{address}/3?socket_keepalive=yes"
+    assert parts.primary == ("rediss://u:p%40@", "/3?socket_keepalive=yes")
     assert SentinelEndpoint(url).name == "redis+sentinel://a:26379,b:1,::1:2/calls"
 
 
 def test_short_sentinel_url_has_defaults() -> None:
     """Database 0, no login."""
-    assert SentinelUrl.parse("redis+sentinel://a/calls").primary == "redis://{address}/0"
+    assert SentinelUrl.parse("redis+sentinel://a/calls").primary == ("redis://", "/0")
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,44 @@ def test_bad_sentinel_url_is_refused_at_once(url: str) -> None:
     """As for any URL."""
     with pytest.raises(ValueError, match="Redis URL"):
         SentinelUrl.parse(url)
+
+
+@pytest.mark.parametrize(
+    "kind", ["redis://{}@host:1/0", "redis+sentinel://{}@host:1/calls", "redis+cluster://{}@host:1"]
+)
+@pytest.mark.parametrize("mark", ["/", "#", "?"])
+@pytest.mark.parametrize("login", [":s3cr{}et", "user:s3cr{}et", "user:123{}et"])
+def test_url_that_a_password_cuts_in_two_is_refused_without_the_password(kind: str, mark: str, login: str) -> None:
+    """Operators paste passwords as they are, and what is said of the settings into tickets."""
+    with pytest.raises(ValueError, match="percent-encode") as caught:
+        backend_of(kind.format(login.format(mark)))
+    assert not any(piece in str(caught.value) for piece in ("s3cr", "et@", "123"))
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis+sentinel://:pa{x}s{{@host:1/calls", "redis+cluster://:pa{x}s{{@host:1"],
+)
+def test_braces_in_a_password_are_nothing_special(url: str) -> None:
+    """A generated password may have any character."""
+    backend = backend_of(url)
+    if isinstance(backend, RedisCluster):
+        endpoint = backend.topology.endpoint(Address("host", 1))
+    else:
+        endpoint = SentinelUrl.parse(url).primary_at("host:1")
+    assert endpoint._options["password"] == "pa{x}s{{"
+
+
+@pytest.mark.parametrize("start", ["redis://host/0", "redis+sentinel://host/calls", "redis+cluster://host"])
+@pytest.mark.parametrize("option", ["nosuch=1", "max_connections=5", "ssl_ca_certs=/ca.pem"])
+def test_option_that_no_connection_takes_is_refused_at_once(start: str, option: str) -> None:
+    """Otherwise it is a Redis that never comes up."""
+    with pytest.raises(ValueError, match=option.partition("=")[0]):
+        backend_of(f"{start}?{option}")
+
+
+def test_value_that_no_connection_takes_is_refused_at_once() -> None:
+    """As any bad option."""
+    with pytest.raises(ValueError, match="bogus"):
+        backend_of("rediss://host?ssl_cert_reqs=bogus")
