@@ -1,5 +1,6 @@
 """Whether a call would be answered: the gateway's readiness, its credentials, and one call from end to end."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -18,6 +19,11 @@ _FALLBACK_S: Final = 3.8
 _SLOW_S: Final = 1.0
 # Always the same: a gateway counts it as one guess (logins.py).
 _WRONG: Final = ("doctor", "this secret is wrong")
+# What workers answer by themselves (effects.py); a handler may decline with another status, and be right.
+_DECLINES: Final[Mapping[object, str]] = {
+    500: "its handler failed: look at the log of the worker",
+    404: "the app has no session handler for this path: look at the log of the worker",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,8 @@ async def _call(target: Target) -> Finding:
         return warn("call", f"not played: no application serves {target.shown}", cure)
     if outcome is not None and outcome.kind == "failed":
         return fail("call", f"{target.shown} cannot be reached: {outcome.reason}", cure_of(outcome.reason))
+    if outcome is not None and outcome.kind == "rejected":
+        return fail("call", f"{target.shown}: rejected: {outcome.reason}", "look at the log of the worker")
     return judge(target.shown, next((hook for hook in hooks if hook.kind == "session:new"), None))
 
 
@@ -95,6 +103,8 @@ def judge(shown: str, hook: HookRecord | None) -> Finding:
     """Judge the answer to the first message of a call."""
     if hook is None or hook.latency_s is None:
         return fail("call", f"{shown}: the call got no answer within 5 s", "look at the log of the gateway")
+    if cure := _DECLINES.get(_declined_with(hook)):
+        return fail("call", f"{shown}: declined with {_declined_with(hook)}", cure)
     text = f"{shown}: answered after {hook.latency_s * 1000:.0f} ms"
     if hook.latency_s >= _FALLBACK_S:
         return fail("call", f"{text}, by the gateway's fallback", "start a worker, or look at why none takes the call")
@@ -103,10 +113,16 @@ def judge(shown: str, hook: HookRecord | None) -> Finding:
     return ok("call", text)
 
 
+def _declined_with(hook: HookRecord) -> object:
+    """Return the status of a first verb that takes no call."""
+    first = hook.verbs[0] if hook.verbs else {}
+    return first.get("status") if first.get("verb") == "sip:decline" else None
+
+
 def cure_of(reason: str) -> str:
     """Return what to do about a websocket that could not be opened."""
     if "401" in reason:
-        return "give the right credentials in the URL: ws://user:secret@host/path"
+        return "give --url with the right credentials: ws://user:secret@host/path"
     if "429" in reason:
         return "too many wrong credentials came from here: wait a minute"
     if "404" in reason:

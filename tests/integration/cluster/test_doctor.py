@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -76,12 +77,25 @@ async def test_wrong_credentials_and_missing_ones_are_told_apart(cluster: Cluste
     url = running.url.removeprefix("ws://")
     code, found = await doctor(running, "--url", f"ws://jambonz:wrong@{url}/ivr#rc=1")
     assert code == 1
-    assert "give the right credentials" in found["call"][0]["cure"]
+    assert "give --url with the right credentials" in found["call"][0]["cure"]
     open_to_all = await cluster("examples.ivr:app")
     code, found = await doctor(open_to_all, "--url", f"{open_to_all.url}/ivr")
     assert code == 0, found
     assert levels(found, "credentials") == ["warn"]
     assert levels(found, "url") == ["warn"]
+
+
+async def test_application_that_fails_is_found(cluster: ClusterFactory, tmp_path: Path) -> None:
+    """The worker answers at once, and declines every call."""
+    (tmp_path / "failing.py").write_text(
+        "from jambonz_workers import App\napp = App()\n"
+        "@app.session('/')\nasync def welcome(call):\n    raise RuntimeError('no')\n"
+    )
+    running = await cluster("failing:app", settings={"PYTHONPATH": str(tmp_path)})
+    code, found = await doctor(running)
+    assert code == 1
+    assert "declined with 500" in found["call"][0]["text"]
+    assert "log of the worker" in found["call"][0]["cure"]
 
 
 async def test_dead_workers_and_a_busy_port_are_found(cluster: ClusterFactory) -> None:

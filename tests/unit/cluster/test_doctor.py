@@ -139,6 +139,15 @@ def test_first_answer_is_judged_by_its_time(hook: HookRecord | None, level: Leve
     assert judge("ws://host/ivr", hook).level is level
 
 
+@pytest.mark.parametrize(
+    ("status", "level"), [pytest.param(500, Level.FAIL), pytest.param(404, Level.FAIL), pytest.param(486, Level.OK)]
+)
+def test_call_that_the_worker_declines_by_itself_is_no_good_answer(status: int, level: Level) -> None:
+    """A handler that raises, and none at all; what the handler declines is its own business."""
+    hook = dataclasses.replace(answered_after(0.01), data=[{"verb": "sip:decline", "status": status}])
+    assert judge("ws://host/ivr", hook).level is level
+
+
 def test_each_refusal_has_its_own_cure() -> None:
     """What is said of 401 does not help with 404."""
     cures = {cure_of(f"HTTP {status}") for status in (401, 404, 429, "?")}
