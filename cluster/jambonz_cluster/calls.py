@@ -11,6 +11,7 @@ from jambonz_cluster.options import EXIT_FAILED, EXIT_USAGE
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.errors import ClusterError, MessageTooBig
 from jambonz_shared.outcome import Outcome, OutcomeKind
+from jambonz_shared.telemetry.logging import field_text
 from jambonz_workers import Calls, RemoteCall
 
 _T = TypeVar("_T")
@@ -40,7 +41,10 @@ def show_call(settings: CommonSettings, call_sid: str, *, as_json: bool) -> int:
         return {**row_of(remote), "facts": dict(remote.facts), "state": await remote.state()}
 
     def show(known: dict[str, Any]) -> int:
-        lines = (f"{name:<9} {value if isinstance(value, str) else json_text(value)}" for name, value in known.items())
+        lines = (
+            f"{name:<9} {_shown(value) if isinstance(value, str) else json_text(value)}"
+            for name, value in known.items()
+        )
         click.echo(json_text(known) if as_json else "\n".join(lines))
         return 0
 
@@ -75,9 +79,14 @@ def table_text(rows: Sequence[dict[str, str]]) -> str:
     """Return rows under their heads, each column as wide as it has to be."""
     if not rows:
         return "no live calls"
-    lines = [{name: name for name in COLUMNS}, *rows]
+    lines = [{name: name for name in COLUMNS}, *({name: _shown(row[name]) for name in COLUMNS} for row in rows)]
     widths = {name: max(len(line[name]) for line in lines) for name in COLUMNS}
     return "\n".join("  ".join(f"{line[name]:<{widths[name]}}" for name in COLUMNS).rstrip() for line in lines)
+
+
+def _shown(text: str) -> str:
+    """Return what a peer has said without anything that tells a terminal to do something."""
+    return field_text(text) if text else ""
 
 
 def json_text(value: object) -> str:

@@ -1,5 +1,6 @@
 """What to answer to an HTTP request on the websocket port. Pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -21,6 +22,7 @@ _CORS: Final = {
 # Redirect-verb URLs of an application name the call like this, because those sockets may not (PROTOCOL.md 2.5).
 _CALL_SID_QUERY: Final = "call_sid"
 _QUERY_FIELDS_MAX: Final = 50
+_TARGET: Final = re.compile(r"[!-~]*")
 
 
 @dataclass(init=False, slots=True)
@@ -86,6 +88,9 @@ def decide(method: str, target: str, headers: Mapping[str, str], *, apps: Apps, 
     ``OPTIONS`` needs no login: jambonz' portal sends none (PROTOCOL.md 8.1). A path of an app that the login does not
     open is an unknown one.
     """
+    # RFC 9112, 3.2: no controls, no spaces. It goes to logs and to those who list calls.
+    if not _TARGET.fullmatch(target):
+        return Answer(400, b"Expected a path of printable ASCII characters; percent-encode others.\n")
     path, _, query_text = target.partition("?")
     try:
         query = parse_qs(query_text, max_num_fields=_QUERY_FIELDS_MAX) if query_text else {}

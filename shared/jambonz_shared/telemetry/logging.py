@@ -36,7 +36,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, followed by the traceback if there is one."""
         level = f"{record.levelname:<7}"
-        fields = "".join(f" {name}={_field_text(value)}" for name, value in extra_fields(record).items())
+        fields = "".join(f" {name}={field_text(value)}" for name, value in extra_fields(record).items())
         if self._has_colour:
             level = f"\x1b[{_COLOURS.get(record.levelname, '0')}m{level}\x1b[0m"
             fields = f"\x1b[2m{fields}\x1b[0m" if fields else ""
@@ -128,7 +128,7 @@ def _dropped_record(count: int) -> logging.LogRecord:
     return record
 
 
-def _field_text(value: object) -> str:
+def field_text(value: object) -> str:
     """Return a value without anything that ends a line, or tells a terminal to do something."""
     text = str(value)
     return text if text and text.isprintable() and " " not in text else repr(text)

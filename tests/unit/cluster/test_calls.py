@@ -20,3 +20,10 @@ def test_columns_are_as_wide_as_they_have_to_be() -> None:
 def test_empty_list_says_so() -> None:
     """Nothing printed could also be a mistake."""
     assert table_text([]) == "no live calls"
+
+
+def test_what_a_peer_says_tells_a_terminal_nothing() -> None:
+    """The status is jambonz's, or anybody's who has the credentials."""
+    [_, line] = table_text([row("c1", "ivr", "/\x1b]0;owned\x07", "in-progress\x1b[2J", "w1")]).splitlines()
+    assert line.isprintable()
+    assert "in-progress" in line

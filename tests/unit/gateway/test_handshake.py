@@ -67,6 +67,12 @@ def test_query_with_too_many_fields_is_refused() -> None:
     assert status_of(asked("/ivr?" + "&".join(f"a{n}=1" for n in range(51)))) == 400
 
 
+@pytest.mark.parametrize("path", ["/\x1b[2Jivr", "/ivr\x00", "/a\tb", "/\xff", "/\x7f"])
+def test_path_with_characters_that_no_url_has_is_refused(path: str) -> None:
+    """It would go on to logs and terminals."""
+    assert status_of(asked(path)) == 400
+
+
 def test_unknown_path_is_not_answered_yet() -> None:
     """The manifest may be a second old: the caller asks Redis first."""
     assert asked("/other") == UnknownPath("/other")
