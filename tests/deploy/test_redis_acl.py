@@ -95,6 +95,13 @@ def test_restricted_user_is_refused_everything_else(restricted_url: str, words: 
         client.execute_command(*words.split())
 
 
+def test_restricted_user_may_read_the_lag_for_keda(restricted_url: str) -> None:
+    """Its trigger redis-streams scales workers by it."""
+    with redis.Redis.from_url(restricted_url) as client:
+        client.xgroup_create("jc:dispatch:{default}", "workers", mkstream=True)
+        assert client.xinfo_groups("jc:dispatch:{default}")[0]["name"] == b"workers"
+
+
 def test_built_in_user_is_off(restricted_url: str) -> None:
     """Nobody gets in without the password."""
     url = restricted_url.replace(f"jambonz:{_quoted(PASSWORD)}@", "")
@@ -122,4 +129,6 @@ def test_doctor_tries_every_command_that_the_user_of_compose_may_run() -> None:
     """Two lists of the same thing: what the doctor finds missing is what the deployment allows."""
     # What belongs to a connection, or needs one of its own, and the second form of a script.
     untried = {"auth", "hello", "select", "multi", "exec", "subscribe", "unsubscribe", "evalsha"}
+    # KEDA's alone, which reads the lag as this user (deploy/kubernetes/overlays/keda).
+    untried.add("xinfo|groups")
     assert {name_of(command) for command in probes("x")} == allowed_commands() - untried

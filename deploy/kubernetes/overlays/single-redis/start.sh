@@ -15,7 +15,7 @@ password_sha256="$(printf %s "$REDIS_PASSWORD" | sha256sum | cut -d' ' -f1)"
         "+get +mget +set +del +unlink +exists +rename +renamenx +expire +pexpire +pttl" \
         "+hget +hmget +hgetall +hkeys +hlen +hset +hdel +hincrby +sadd +srem +smembers" \
         "+zadd +zrem +zrange +zscore" \
-        "+xadd +xdel +xtrim +xack +xlen +xrange +xread +xreadgroup +xgroup +xpending +xinfo|stream" \
+        "+xadd +xdel +xtrim +xack +xlen +xrange +xread +xreadgroup +xgroup +xpending +xinfo|stream +xinfo|groups" \
         "+publish +subscribe +unsubscribe +pubsub|numsub"
 } >/tmp/users.acl
 # noeviction: an evicted key is a forgotten call. everysec: at most a second of commits is lost with the power.
