@@ -3,7 +3,13 @@
 import importlib
 import importlib.util
 import sys
+import traceback
+from itertools import dropwhile
 from pathlib import Path
+from typing import Final
+
+# What stands between the command and the module that it imports.
+_LOADING: Final = (__file__, str(Path(importlib.__file__).parent), "<frozen importlib")
 
 
 class BadApplication(ValueError):
@@ -25,13 +31,26 @@ def load_application(target: str) -> object:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     if not _exists(module_name):
-        raise BadApplication(f"no module {module_name!r} in {folder} or on PYTHONPATH")
+        hint = f"; did you mean {module_name[:-3]}:{attribute}?" if module_name.endswith(".py") else ""
+        raise BadApplication(f"no module {module_name!r} in {folder} or on PYTHONPATH{hint}")
     found: object = importlib.import_module(module_name)
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise BadApplication(f"module {module_name!r} has no {attribute!r}")
         found = getattr(found, part)
     return found
+
+
+def traceback_text(error: Exception) -> str:
+    """Return what an author needs of what ``load_application`` has passed on: frames from the module's file on."""
+    shown = traceback.TracebackException.from_exception(error)
+    frames = list(dropwhile(lambda frame: frame.filename != __file__, shown.stack))
+    theirs = list(dropwhile(lambda frame: frame.filename.startswith(_LOADING), frames))
+    if not theirs:
+        # A syntax error names file and line itself.
+        return "".join(shown.format_exception_only())
+    shown.stack = traceback.StackSummary.from_list(theirs)
+    return "".join(shown.format())
 
 
 def _exists(module_name: str) -> bool:

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import traceback
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -67,6 +66,9 @@ def worker(application: str, process_index: int | None, **flags: str | None) -> 
     """Run a worker: it runs the application MODULE:APP for calls of any gateway."""
     settings = settings_or_exit(WorkerSettings, flags)
     app = _application_or_exit(application)
+    manifest = app.manifest()
+    if process_index is None and not (manifest.paths or manifest.is_open):
+        click.echo("warning: the app has no session handler: every call gets 404", err=True)
     if settings.validate_verbs == "on" if app.validate_verbs is None else app.validate_verbs:
         _load_schemas_or_exit(app)
     from jambonz_cluster.processes import run_processes
@@ -308,7 +310,7 @@ def doctor(application: str | None, url: str, *, plays_call: bool, as_json: bool
 
 
 def _application_or_exit(target: str) -> Any:
-    from jambonz_cluster.application import BadApplication, load_application
+    from jambonz_cluster.application import BadApplication, load_application, traceback_text
     from jambonz_workers import App
 
     try:
@@ -317,9 +319,7 @@ def _application_or_exit(target: str) -> Any:
         click.echo(f"bad application: {error}", err=True)
         sys.exit(EXIT_USAGE)
     except Exception as error:  # noqa: BLE001  the edge to foreign code: its author needs whatever it raised
-        click.echo(
-            "".join(traceback.format_exception(error)) + f"{target!r} raised this while it was imported", err=True
-        )
+        click.echo(f"{traceback_text(error)}{target!r} raised this while it was imported", err=True)
         sys.exit(EXIT_FAILED)
     if not isinstance(app, App):
         click.echo(

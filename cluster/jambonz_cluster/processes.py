@@ -1,5 +1,6 @@
 """Runs one gateway or worker process, or a supervisor of several."""
 
+import errno
 import logging
 import signal
 import sys
@@ -8,6 +9,7 @@ from typing import Any
 
 from jambonz_cluster.options import EXIT_FAILED
 from jambonz_shared.config import GatewaySettings, WorkerSettings
+from jambonz_shared.environment import flag_of
 from jambonz_shared.redis.errors import ResponseError
 from jambonz_shared.runtime.loop import run_in_loop
 from jambonz_shared.runtime.supervisor import Supervisor
@@ -28,7 +30,7 @@ def run_processes(
     """
     with logging_to(level=settings.log_level, style=settings.log_format):
         if settings.processes == 1 or process_index is not None:
-            return _run_here(serve, process_index or 0)
+            return _run_here(settings, serve, process_index or 0)
         supervisor = Supervisor(lambda index: child_argv(arguments, index), settings.processes)
         return run_in_loop(supervisor.run())
 
@@ -38,7 +40,7 @@ def child_argv(arguments: Sequence[str], process_index: int) -> list[str]:
     return [sys.executable, "-m", "jambonz_cluster", *arguments, "--process-index", str(process_index)]
 
 
-def _run_here(serve: Serve, process_index: int) -> int:
+def _run_here(settings: GatewaySettings | WorkerSettings, serve: Serve, process_index: int) -> int:
     # SIGHUP asks to read files again; a process that has none, or is not that far, must not die of it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -48,7 +50,7 @@ def _run_here(serve: Serve, process_index: int) -> int:
         cause = cause_of(error)
         if isinstance(cause, OSError):
             # A port that is taken, an address that is not ours: the sentence of the system says it all.
-            log.error("cannot run: %s", cause)
+            log.error("cannot run: %s%s", cause, _cure_of(cause, settings))
         elif isinstance(cause, ResponseError):
             # Redis has no memory left, or its user lacks a right: `doctor` tells which. Its text may hold arguments.
             log.error("cannot run: Redis refuses a command with %s; see `jambonz-cluster doctor`", cause.code)
@@ -56,6 +58,14 @@ def _run_here(serve: Serve, process_index: int) -> int:
             log.exception("ended by an error")
         return EXIT_FAILED
     return 0
+
+
+def _cure_of(error: OSError, settings: GatewaySettings | WorkerSettings) -> str:
+    """Return which option gives another port, if one is taken; asyncio and uvloop name the address alike."""
+    if error.errno != errno.EADDRINUSE:
+        return ""
+    is_public = isinstance(settings, GatewaySettings) and f", {settings.port})" in str(error)
+    return f"; choose another port with {flag_of('port' if is_public else 'internal_port')}"
 
 
 def cause_of(error: Exception) -> Exception:

@@ -79,8 +79,20 @@ async def test_gateway_on_a_taken_port_fails_with_a_sentence(cluster: ClusterFac
     second.port = running.gateways[0].port
     second.start()
     assert await second.wait_ended() == 1
-    assert "address already in use" in second.log_text
+    assert "address already in use; choose another port with --port" in second.log_text
     assert "Traceback" not in second.log_text
+
+
+async def test_worker_on_a_taken_internal_port_is_told_the_option(cluster: ClusterFactory) -> None:
+    """8082 is also that of the second process of a gateway."""
+    running = await cluster("examples.hello:app")
+    second = running.add_worker()
+    second.kill()
+    await second.wait_ended()
+    second.internal_port = running.workers[0].internal_port
+    second.start()
+    assert await second.wait_ended() == 1
+    assert "address already in use; choose another port with --internal-port" in second.log_text
 
 
 async def test_killed_process_tells_its_signal(cluster: ClusterFactory) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jambonz_cluster.application import BadApplication, load_application
+from jambonz_cluster.application import BadApplication, load_application, traceback_text
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +55,33 @@ def test_error_inside_the_module_is_passed_on(working_directory: Path) -> None:
     (package / "__init__.py").write_text("import library_that_is_absent\n")
     with pytest.raises(ModuleNotFoundError, match="library_that_is_absent"):
         load_application("my_package.ivr:app")
+
+
+def test_name_of_a_file_is_taken_for_what_was_meant() -> None:
+    """A shell completes it."""
+    with pytest.raises(BadApplication, match=r"; did you mean my_ivr:app\?$"):
+        load_application("my_ivr.py:app")
+
+
+def raised_by(target: str) -> str:
+    with pytest.raises((ImportError, SyntaxError)) as caught:
+        load_application(target)
+    return traceback_text(caught.value)
+
+
+def test_mistake_in_the_module_is_shown_without_our_frames(working_directory: Path) -> None:
+    """Its author looks for one line of an own file."""
+    (working_directory / "own_part.py").write_text("import absent_module\n")
+    (working_directory / "own_ivr.py").write_text("import own_part\n")
+    text = raised_by("own_ivr:app")
+    assert [name in text for name in ("own_ivr.py", "own_part.py", "absent_module")] == [True] * 3
+    assert "importlib" not in text
+    assert "jambonz_cluster" not in text
+
+
+def test_syntax_error_of_the_module_has_no_frames(working_directory: Path) -> None:
+    """It names file and line itself."""
+    (working_directory / "odd_ivr.py").write_text("def app(:\n")
+    text = raised_by("odd_ivr:app")
+    assert text.splitlines()[0].strip() == f'File "{working_directory}/odd_ivr.py", line 1'
+    assert "Traceback" not in text

@@ -117,3 +117,12 @@ def test_bad_application_is_named(
 def test_unknown_command_is_wrong_usage() -> None:
     """Scripts can tell a typing mistake from a failure."""
     assert run("gatway").exit_code == 2
+
+
+def test_app_without_a_session_handler_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker of it runs, and every call gets 404."""
+    (tmp_path / "bare_ivr.py").write_text("from jambonz_workers import App\napp = App()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("jambonz_cluster.processes.run_processes", lambda *_: 0)
+    assert run("worker", "bare_ivr:app").stderr == "warning: the app has no session handler: every call gets 404\n"
+    assert run("worker", "examples.hello:app").stderr == ""
