@@ -12,7 +12,6 @@ from websockets.frames import apply_mask  # type: ignore[attr-defined]
 _FIN_TEXT: Final = 0x81
 _MASKED: Final = 0x80
 _LENGTH_16: Final = 126
-_LENGTH_64: Final = 127
 
 HEADER_BYTES: Final = 14
 """The most that a frame has before its payload: two bytes, a 64-bit length, a mask (RFC 6455 5.2)."""

@@ -14,8 +14,6 @@ from jambonz_workers.verbs import verb_name
 Target = Literal["0.9", "10+"]
 """The open source line, or the commercial one."""
 
-TARGETS: Final[tuple[str, ...]] = get_args(Target)
-
 
 class Unsupported(ClusterError, ValueError):
     """The app's target has no such command or verb; nothing was sent."""

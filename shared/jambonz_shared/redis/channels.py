@@ -100,11 +100,6 @@ class Channels:
         self._ready.pop(channel, None)
         self._want(channel, is_wanted=False)
 
-    @property
-    def subscribed(self) -> int:
-        """Number of channels that have a handler."""
-        return len(self._handlers)
-
     def _want(self, channel: bytes, *, is_wanted: bool) -> None:
         # While the connection is down nothing is noted: the next one subscribes to all that has a handler.
         if self._wire is None:

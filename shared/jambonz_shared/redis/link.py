@@ -53,7 +53,6 @@ class Link:
         on_failure: Called when a callback has raised, of this link or of channels and readers beside it, to be counted.
             Set it before ``run``.
         connects: Times the link came up.
-        commands: Commands written.
         linger_s: Least time between two writes: while many commands come, they wait so long for others (64), which
             spares wake-ups of both sides; one that comes after a pause does not. Whole milliseconds; 0 never waits.
     """
@@ -71,7 +70,6 @@ class Link:
         self.on_failure: Callable[[], object] = _nobody_counts
         self.connects = 0
         self._up_at_s = float("-inf")
-        self.commands = 0
         self.linger_s = 0.0
         self._flushed_at_s = float("-inf")
         self._endpoint = endpoint
@@ -194,7 +192,6 @@ class Link:
         if not out or transport is None:
             return
         self._out = []
-        self.commands += len(out)
         self._flushed_at_s = self._loop.time()
         transport.write(b"".join(out))
         self._buffered_bytes = transport.get_write_buffer_size()

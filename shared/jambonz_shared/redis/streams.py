@@ -80,8 +80,6 @@ class StreamReader:
 
     Attributes:
         is_up: Whether the connection stands.
-        last_reply_at_s: Loop time of the last reply; minus infinity before the first.
-        entries: Entries handed on.
         client_id: Number that Redis has given the newest connection; 0 before the first.
     """
 
@@ -90,8 +88,6 @@ class StreamReader:
     ) -> None:
         """Use the ``link`` to end a blocked read when the reader is stopped."""
         self.is_up = False
-        self.last_reply_at_s = float("-inf")
-        self.entries = 0
         self._endpoint = endpoint
         self._link = link
         self._source_key = source.key
@@ -168,7 +164,6 @@ class StreamReader:
         return pack_command((*group, b"COUNT", count, b"BLOCK", self._block_ms, b"STREAMS", self._key, after))
 
     def _on_data(self, reader: hiredis.Reader) -> None:
-        self.last_reply_at_s = self._loop.time()
         while (reply := reader.gets()) is not INCOMPLETE:
             if self._asked:
                 asked = self._asked.popleft()
@@ -199,7 +194,6 @@ class StreamReader:
     def _hand_on(self, entries: list[list[Any]]) -> None:
         # Without values: pending for us, but deleted since.
         present = [(entry[0], entry[1][1::2]) for entry in entries if entry[1] is not None]
-        self.entries += len(present)
         try:
             self._on_entries(present)
         except Exception:

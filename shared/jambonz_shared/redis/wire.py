@@ -95,11 +95,6 @@ class Wire(asyncio.Protocol):
         assert self._transport is not None, "take_over comes first"
         return self._transport
 
-    @property
-    def is_lost(self) -> bool:
-        """Whether the connection has ended, or was dropped."""
-        return self._lost.done()
-
     def on_lost(self, listener: Callable[[], None]) -> None:
         """Call the listener once, at once, when the connection ends. Never from inside ``on_data``."""
         self._on_lost = listener

@@ -28,7 +28,11 @@ async def test_killed_connection_comes_back_and_tells_so(
     link.on_up(lambda: said.append("up"))
     blocked: list[Reply] = []
     link.send(blocked.append, "BLPOP", "jc:nothing", 0)
-    await until(lambda: link.commands > 0 and link.in_flight > 0, "the command is under way")
+
+    async def is_under_way() -> bool:
+        return bool((await client.info("clients"))["blocked_clients"])
+
+    await until(is_under_way, "the command is under way")
     await execute(client, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     await until(lambda: said == ["down", "up"], "the link goes down and comes up again")
     assert isinstance(blocked[0], LinkDown)

@@ -150,7 +150,7 @@ async def test_connection_that_ended_after_its_handshake_is_not_taken_over(redis
     wire = Wire(lambda _: None)
     with pytest.raises(WireLost, match="closed after the handshake"):
         wire.take_over(connection)
-    assert wire.is_lost
+    assert await wire.lost_within(0)
     with pytest.raises(WireLost, match="closed after the handshake"):
         Wire(lambda _: None).take_over(connection)
 

@@ -222,7 +222,6 @@ class ClusterLink(Link):
     async def _stay_up(self) -> None:
         while self.is_up:
             self.last_reply_at_s = min(master.last_reply_at_s for master in self._masters)
-            self.commands = sum(master.commands for master in self._masters)
             # Asked at most this often: hundreds of slots may move in a second.
             await asyncio.sleep(TICK_S)
             if not self._wish.is_set():
