@@ -31,6 +31,7 @@ from jambonz_shared.environment import (
     text_of,
     variable_of,
 )
+from jambonz_shared.kinds import ACK_DEADLINE_S
 from jambonz_shared.units import parse_duration_s, parse_size_bytes
 
 __all__ = [
@@ -171,7 +172,7 @@ class GatewaySettings(CommonSettings):
     )
     ping_interval_s: Seconds = Field(25.0, ge=1, le=300, description="Time between pings; two lost ones end a socket.")
     ack_deadline_s: Seconds = Field(
-        4.0,
+        ACK_DEADLINE_S,
         ge=0.1,
         le=4.9,
         description="Age at which the gateway acks a hook by itself; jambonz gives up at 5s.",
