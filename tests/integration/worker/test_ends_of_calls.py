@@ -13,7 +13,7 @@ from tests.conditions import until
 from tests.integration.worker.conftest import Running, Start
 from tests.integration.worker.gateway_double import GATEWAY_ID, GatewayDouble, Line
 
-GRACE_S = 1.0
+GRACE_S = 2.0
 
 
 def application(ended: list[str]) -> App:
