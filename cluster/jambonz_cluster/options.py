@@ -9,10 +9,11 @@ import click
 from pydantic import BaseModel
 
 from jambonz_shared.config import BadSettings, CommonSettings, GatewaySettings, WorkerSettings, load_settings
-from jambonz_shared.environment import flag_of, unknown_variables, variable_of
+from jambonz_shared.environment import EXIT_BAD_SETTINGS, flag_of, unknown_variables, variable_of
 
 EXIT_FAILED = 1
-EXIT_USAGE = 2
+# As click's own for bad usage.
+EXIT_USAGE = EXIT_BAD_SETTINGS
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _S = TypeVar("_S", bound=CommonSettings)

@@ -2,16 +2,15 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 
 from jambonz_simulator.comparison import differences
+from jambonz_simulator.core.timing import JAMBONZ_TIMING
 from jambonz_simulator.recording import RecordedFrame, Recording, retarget
 from jambonz_simulator.sockets import Socket, open_socket
-
-HANDSHAKE_S: Final = 1.5
 
 
 @dataclass(slots=True)
@@ -205,7 +204,7 @@ async def replay(
 
 async def _perform(state: _Replay, line: RecordedFrame, target: str, credentials: tuple[str, str] | None) -> None:
     if "http" in line.frame:
-        socket = await open_socket(line.connection, target, credentials, HANDSHAKE_S, state)
+        socket = await open_socket(line.connection, target, credentials, JAMBONZ_TIMING.handshake_timeout_s, state)
         state.sockets[line.connection] = socket
         socket.release()
     elif "close" in line.frame:

@@ -18,6 +18,9 @@ from jambonz_shared.units import DURATION_EXPECTED, SIZE_EXPECTED, duration_text
 
 PREFIX: Final = "JAMBONZ_CLUSTER_"
 
+EXIT_BAD_SETTINGS: Final = 2
+"""Exit code of a process that was started wrongly or with bad settings: trying again cannot help."""
+
 # Names without our prefix that platforms already set. The prefixed name wins.
 FOREIGN_VARIABLES: Final[Mapping[str, str]] = {"redis_url": "REDIS_URL"}
 

@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from jambonz_shared.environment import EXIT_BAD_SETTINGS
 from jambonz_shared.runtime.backoff import Backoff
 from jambonz_shared.runtime.lifeline import die_with_parent
 from jambonz_shared.runtime.signals import Shutdown, reload_signal, shutdown_signals
 
 log = logging.getLogger(__name__)
-
-# The exit code of bad usage or bad settings: trying again cannot help.
-EXIT_USAGE: Final = 2
 
 # Beyond the second signal a child gets this long before it is killed: its own bounded haste takes less.
 HASTE_LIMIT_S: Final = 10.0
@@ -78,9 +76,9 @@ class Supervisor:
             lived_s, code = await self._live(slot, shutdown)
             if shutdown.drain.is_set():
                 self._note_end(slot, code)
-            elif code == EXIT_USAGE:
+            elif code == EXIT_BAD_SETTINGS:
                 log.error("child cannot start", extra={"index": slot.index, "exit_code": code})
-                self._exit_code = EXIT_USAGE
+                self._exit_code = EXIT_BAD_SETTINGS
                 shutdown.request()
             else:
                 slot.failures = self._backoff.failures_after(slot.failures, lived_s)
