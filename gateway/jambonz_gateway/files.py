@@ -1,12 +1,13 @@
 """Files that are read again when they have changed: credentials, certificates."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from jambonz_shared.runtime.patience import wait_at_most
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,7 @@ class FollowedFiles:
     async def run(self) -> None:
         """Look once a second, and at once when asked to; runs until it is cancelled."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_EVERY_S):
-                    await self._reload.wait()
+            await wait_at_most(self._reload, _LOOK_EVERY_S)
             is_asked = self._reload.is_set()
             self._reload.clear()
             for followed in self._followed:

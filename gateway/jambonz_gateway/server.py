@@ -23,16 +23,16 @@ from jambonz_shared.config import GatewaySettings
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script, scripts
 from jambonz_shared.redis.connect import backend_of
+from jambonz_shared.redis.readiness import SILENCE_LIMIT_S, redis_problem
 from jambonz_shared.redis.wire import Reply
 from jambonz_shared.runtime.garbage import tune_garbage_collection
 from jambonz_shared.runtime.http import internal_http
+from jambonz_shared.runtime.patience import wait_at_most
 from jambonz_shared.runtime.rhythm import until_next_s
 from jambonz_shared.runtime.signals import Shutdown, reload_signal, shutdown_signals
 
 log = logging.getLogger(__name__)
 
-# Redis is asked four times a second (link.py); silent for two seconds it counts as away.
-_REDIS_SILENCE_S: Final = 2.0
 _APPS_EVERY_S: Final = 2.0
 _TRIM_EVERY_S: Final = 60.0
 # A Redis that restarts or fails over is back by then (docs/benchmarks); what it has not taken is lost with us.
@@ -116,7 +116,7 @@ class _Server:
                 )
             # Manifests first: otherwise the first calls would find no app. Redis away is no reason to wait.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_REDIS_SILENCE_S):
+                async with asyncio.timeout(SILENCE_LIMIT_S):
                     await self._link.wait_up()
                     await self.gateway.reception.refresh_apps()
             await self._door.open()
@@ -132,7 +132,7 @@ class _Server:
         gateway, settings = self.gateway, self._settings
         gateway.is_draining = True
         log.info("gateway draining", extra={"calls": gateway.calls})
-        await _wait(shutdown.haste, settings.drain_delay_s)
+        await wait_at_most(shutdown.haste, settings.drain_delay_s)
         self._door.shut()
         await self._let_calls_end(shutdown, settings.drain_timeout_s)
         await self._move_calls(shutdown)
@@ -143,14 +143,14 @@ class _Server:
     async def _let_calls_end(self, shutdown: Shutdown, limit_s: float) -> None:
         until_s = time.monotonic() + limit_s
         while self.gateway.calls and time.monotonic() < until_s and not shutdown.haste.is_set():
-            await _wait(shutdown.haste, _DRAIN_LOOK_S)
+            await wait_at_most(shutdown.haste, _DRAIN_LOOK_S)
 
     async def _move_calls(self, shutdown: Shutdown) -> None:
         """Send the calls that are left to other gateways, at a bounded rate, where nothing is owed."""
         gap_s = 1 / self._settings.move_rate
         for connection in list(self.gateway.connections):
             connection.drain()
-            await _wait(shutdown.haste, 0 if shutdown.haste.is_set() else gap_s)
+            await wait_at_most(shutdown.haste, 0 if shutdown.haste.is_set() else gap_s)
         # Everything that is owed is answered by the deadline; after that each socket has been closed.
         until_s = time.monotonic() + self._settings.ack_deadline_s + 1
         while self.gateway.connections and time.monotonic() < until_s:
@@ -255,7 +255,7 @@ class _Server:
         changed = asyncio.Event()
         self._channels.subscribe(self.gateway.identity.keys.apps_changed.encode(), lambda _: changed.set())
         while True:
-            await _wait(changed, _APPS_EVERY_S)
+            await wait_at_most(changed, _APPS_EVERY_S)
             changed.clear()
             await self.gateway.reception.refresh_apps()
 
@@ -284,10 +284,7 @@ class _Server:
     # What /readyz says.
 
     def _redis_check(self) -> str | None:
-        silence_s = asyncio.get_running_loop().time() - self._link.last_reply_at_s
-        if not self._link.is_up or silence_s > _REDIS_SILENCE_S:
-            return "Redis does not answer"
-        return None if self._channels.is_up else "call channels are not subscribed"
+        return redis_problem(self._link) or (None if self._channels.is_up else "call channels are not subscribed")
 
     def _drain_check(self) -> str | None:
         return "the gateway is going away" if self.gateway.is_draining else None
@@ -319,9 +316,3 @@ def gates_of(settings: GatewaySettings, certificate: Certificate | None) -> Gate
 
 def _ignore(reply: Reply) -> None:
     """Take the reply of a command that is repeated anyway."""
-
-
-async def _wait(event: asyncio.Event, limit_s: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(limit_s):
-            await event.wait()

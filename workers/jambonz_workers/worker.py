@@ -17,6 +17,7 @@ from jambonz_shared.keys import Keys
 from jambonz_shared.outcome import Outcome, OutcomeKind
 from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.errors import LinkError, ResponseError
+from jambonz_shared.redis.readiness import redis_problem
 from jambonz_shared.runtime.garbage import tune_garbage_collection
 from jambonz_shared.runtime.http import Check, internal_http
 from jambonz_shared.runtime.signals import Shutdown, shutdown_signals
@@ -38,9 +39,6 @@ from jambonz_workers.vigil import Vigil
 from jambonz_workers.watch import Watch
 
 log = logging.getLogger(__name__)
-
-# Redis is asked every 0.25 s and given up after 1.5 s of silence (jambonz_shared.redis.wire).
-_REDIS_SILENT_S: Final = 2.0
 
 # Time that handlers and commits get to finish when calls are given up at the end of the drain.
 _GIVE_UP_S: Final = 2.0
@@ -215,17 +213,11 @@ class Worker:
     def checks(self, shutdown: Shutdown) -> dict[str, Check]:
         """Return what ``/readyz`` asks."""
         return {
-            "redis": self._redis_check,
+            "redis": lambda: redis_problem(self._link),
             "streams": lambda: None if self._is_reading else "the worker does not read its streams yet",
             "drain": lambda: "the worker is draining" if shutdown.drain.is_set() else None,
             "room": lambda: None if self._dispatcher.credits else f"all {self._settings.max_calls} calls are taken",
         }
-
-    def _redis_check(self) -> str | None:
-        silent_s = self._loop.time() - self._link.last_reply_at_s
-        if not self._link.is_up or silent_s > _REDIS_SILENT_S:
-            return "Redis does not answer"
-        return None
 
     def _restore(self) -> None:
         self._presence.make_inbox()

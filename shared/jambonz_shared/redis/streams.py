@@ -5,7 +5,6 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -16,6 +15,7 @@ from jambonz_shared.redis.endpoint import CONNECT_LIMIT_S, Endpoint
 from jambonz_shared.redis.errors import ResponseError, WireLost
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.wire import INCOMPLETE, SILENT_TICKS_LIMIT, TICK_S, Reply, Wire, keep_connected
+from jambonz_shared.runtime.patience import wait_at_most
 
 log = logging.getLogger(__name__)
 
@@ -129,9 +129,7 @@ class StreamReader:
         while self._is_reading:
             # Repeated, because a read may come to Redis after the command that is to end it.
             self._link.node_of(self._source_key).send(_ignore, b"CLIENT", b"UNBLOCK", self.client_id)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
-                    await self._finished.wait()
+            await wait_at_most(self._finished, TICK_S)
         self._finished.set()
 
     def poke(self) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 from jambonz_shared.environment import EXIT_BAD_SETTINGS
 from jambonz_shared.runtime.backoff import Backoff
 from jambonz_shared.runtime.lifeline import die_with_parent
+from jambonz_shared.runtime.patience import wait_at_most
 from jambonz_shared.runtime.signals import Shutdown, reload_signal, shutdown_signals
 
 log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class Supervisor:
                 slot.failures = self._backoff.failures_after(slot.failures, lived_s)
                 pause_s = self._backoff.pause_s(slot.failures)
                 log.error("child ended", extra={"index": slot.index, "exit_code": code, "again_in_s": pause_s})
-                await _wait_at_most(shutdown.drain, pause_s)
+                await wait_at_most(shutdown.drain, pause_s)
 
     async def _live(self, slot: _Slot, shutdown: Shutdown) -> tuple[float, int]:
         loop = asyncio.get_running_loop()
@@ -125,11 +126,3 @@ class Supervisor:
         for slot in self._slots:
             if slot.process and slot.process.returncode is None:
                 slot.process.send_signal(number)
-
-
-async def _wait_at_most(event: asyncio.Event, limit_s: float) -> None:
-    try:
-        async with asyncio.timeout(limit_s):
-            await event.wait()
-    except TimeoutError:
-        return

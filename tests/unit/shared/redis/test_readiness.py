@@ -1,0 +1,25 @@
+"""What /readyz says of Redis."""
+
+import asyncio
+
+import pytest
+
+from jambonz_shared.redis.endpoint import UrlEndpoint
+from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.readiness import redis_problem
+
+
+@pytest.mark.parametrize(
+    ("is_up", "silent_s", "is_well"),
+    [
+        pytest.param(True, 0.3, True, id="answers"),
+        pytest.param(True, 2.5, False, id="hangs"),
+        pytest.param(False, 0.3, False, id="cut"),
+    ],
+)
+async def test_redis_that_has_answered_lately_is_well(is_up: bool, silent_s: float, is_well: bool) -> None:
+    """A load balancer sends no calls to a gateway whose Redis hangs, before its connection is given up."""
+    link = Link(UrlEndpoint("redis://127.0.0.1:1/0"))
+    link.is_up = is_up
+    link.last_reply_at_s = asyncio.get_running_loop().time() - silent_s
+    assert redis_problem(link) == (None if is_well else "Redis does not answer")
