@@ -70,6 +70,10 @@ class AppClient:
         self._ids = itertools.count(1)
         self._n = 0
         self._told: list[asyncio.Future[None]] = []
+        # Timers and what the test sends take turns, as in a worker.
+        self._handling = 0
+        self._turn = asyncio.Condition()
+        self._is_ringing = False
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -80,6 +84,9 @@ class AppClient:
     async def __aexit__(self, *error: object) -> None:
         self.call.release(CallGone(self.call.sid))
         self._threads.stop()
+        if self.app.toolbox.in_thread == self._threads.run:
+            # Other clients of the app may still be there.
+            self.app.toolbox.in_thread = asyncio.to_thread
         await self._stack.aclose()
 
     @property
@@ -110,8 +117,7 @@ class AppClient:
         envelope = Envelope(self.call.sid, 1, self._n, kind, msgid, 0, "test", is_acked=False, body=body)
         if kind in overheard_by(self.app):
             self._runner.overhear(self.call, envelope)
-        event = event_of(envelope)
-        await self._runner.handle(self.call, event, _ignore)
+        await self._handle(event_of(envelope))
         return Reaction(self._acks.get(msgid), self.commands[before:])
 
     async def fire(self, hook: str) -> Reaction:
@@ -125,8 +131,7 @@ class AppClient:
         if timer_id is None:
             raise LookupError(f"no timer of {hook!r} is set, only of {sorted(it[1] for it in timers.values())}")
         before = len(self.commands)
-        event = event_of(envelope_of(self.call.sid, timer_id, hook, timers[timer_id][2]))
-        await self._runner.handle(self.call, event, _ignore)
+        await self._handle(event_of(envelope_of(self.call.sid, timer_id, hook, timers[timer_id][2])))
         return Reaction(None, self.commands[before:])
 
     async def settle(self) -> list[dict[str, Any]]:
@@ -152,7 +157,31 @@ class AppClient:
 
     def tell(self, envelope: Envelope) -> None:
         """Run an event of ours, as soon as the test waits for something."""
-        self._told.append(asyncio.ensure_future(self._runner.handle(self.call, event_of(envelope), _ignore)))
+        self._told.append(asyncio.ensure_future(self._ring(event_of(envelope))))
+
+    async def _handle(self, event: Event) -> None:
+        """Handle what the test has sent, behind a timer that rings; not behind what the test is sending itself."""
+        async with self._turn:
+            # What a handler overhears may be what it is waiting for.
+            await self._turn.wait_for(lambda: not self._is_ringing or event.kind in overheard_by(self.app))
+            self._handling += 1
+        try:
+            await self._runner.handle(self.call, event, _ignore)
+        finally:
+            async with self._turn:
+                self._handling -= 1
+                self._turn.notify_all()
+
+    async def _ring(self, event: Event) -> None:
+        async with self._turn:
+            await self._turn.wait_for(lambda: not self._handling and not self._is_ringing)
+            self._is_ringing = True
+        try:
+            await self._runner.handle(self.call, event, _ignore)
+        finally:
+            async with self._turn:
+                self._is_ringing = False
+                self._turn.notify_all()
 
     def commit(self, call: Call, commit: Commit, on_committed: OnCommitted) -> None:
         """Keep what a worker would save and send."""

@@ -264,3 +264,49 @@ async def test_timer_that_background_work_has_set_outlives_a_handler_that_fails(
         await client.settle()
         await client.fire("/remind")
         assert client.state == {"reminded": True}
+
+
+async def test_a_timer_of_a_test_waits_for_its_turn() -> None:
+    """As in a worker, where one handler of a call runs at a time; a test would see what can never happen."""
+    app, seen, is_free = App(), list[str](), asyncio.Event()
+
+    @app.hook("/slow")
+    async def slow(call: Call) -> object:
+        call.after(0, "/ring")
+        await call.ack({"verb": "pause"})
+        seen.append("armed")
+        await is_free.wait()
+        seen.append("slow ends")
+        return None
+
+    @app.hook("/ring")
+    async def ring(call: Call) -> None:
+        seen.append("ring begins")
+        is_free.clear()
+        await is_free.wait()
+        seen.append("ring ends")
+
+    @app.hook("/next")
+    async def following(call: Call) -> None:
+        seen.append("next")
+
+    @app.on("call:status")
+    async def status(call: Call) -> None:
+        is_free.set()
+
+    async with AppClient(app) as client:
+        running = asyncio.create_task(client.hook("/slow"))
+        await until(lambda: bool(client._told), "the timer is due")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert seen == ["armed"]
+        is_free.set()
+        await running
+        await until(lambda: "ring begins" in seen, "the timer rings")
+        behind = asyncio.create_task(client.hook("/next"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await client.send("call:status")
+        await behind
+        await client.settle()
+    assert seen == ["armed", "slow ends", "ring begins", "ring ends", "next"]

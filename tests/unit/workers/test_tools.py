@@ -356,3 +356,23 @@ async def test_tool_that_fails_has_done_nothing() -> None:
         both = await client.send("llm:tool-call", asking(True, False))
         assert [it["command"] for it in both.commands] == ["redirect", "redirect", "llm:tool-output"]
         assert client.state == {"booked": True}
+
+
+async def test_a_client_that_is_closed_leaves_the_tools_of_others_alone() -> None:
+    """A test may play two calls of one app, such as the legs of a dial."""
+    app = App()
+
+    @app.tool("clock")
+    def clock() -> str:
+        return "noon"
+
+    call = {"tool_call_id": "t1", "name": "clock", "args": {}}
+    async with AppClient(app, call_sid="one") as one:
+        async with AppClient(app, call_sid="two"):
+            pass
+        (frame,) = (await one.send("llm:tool-call", call)).commands
+    assert frame["data"]["item"]["output"] == "noon"
+    async with AppClient(app) as third, AppClient(app, call_sid="two") as other:
+        for client in (third, other):
+            (frame,) = (await client.send("llm:tool-call", call)).commands
+            assert frame["data"]["item"]["output"] == "noon"

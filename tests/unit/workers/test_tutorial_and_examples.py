@@ -63,7 +63,7 @@ async def test_the_tutorials_menu_and_its_test_work(menu: ModuleType, monkeypatc
 
 
 class ListedCall:
-    """A call as a list gives it; the first one has ended since. Tests of ``Calls`` have real ones."""
+    """A call as a list gives it; ``gone`` has ended since. Real ones need a Redis; tests of ``Calls`` have it."""
 
     app, status = "ivr", "in-progress"
 
