@@ -1,7 +1,8 @@
 """Locust: calls of jambonz against a cluster, as an open stream. docs/how-to/load-test.md tells how to use it.
 
 One user is one call per second: users do not wait for their calls to end, because callers do not wait for each other.
-Variables: CALLS_PER_SECOND, MINUTES, SCENARIO, SHAPE, SPEED, ACK_P99_MS, FAILED_SHARE, BASIC_AUTH.
+Variables: CALLS_PER_SECOND, MINUTES, SCENARIO, SHAPE, SPEED, ACK_P99_MS, FAILED_SHARE, BASIC_AUTH,
+ANY_APP.
 """
 
 import math
@@ -18,7 +19,7 @@ from urllib.parse import quote
 import gevent
 from jambonz_load import lateness, ramp, tally
 from jambonz_load.playing import play_call
-from jambonz_load.scenarios import SCENARIOS
+from jambonz_load.scenarios import SCENARIOS, for_any_app
 from jambonz_load.shapes import SHAPES
 from jambonz_load.tally import Limits, Tally
 from jambonz_load.telling import tell
@@ -29,6 +30,8 @@ from locust.runners import MasterRunner, WorkerRunner
 CALLS_PER_SECOND = float(os.environ.get("CALLS_PER_SECOND", "10"))
 MINUTES = float(os.environ.get("MINUTES", "1"))
 SCENARIO = SCENARIOS[os.environ.get("SCENARIO", "ivr")]
+# Another application than loadtest/application.py says other things.
+SCRIPT = for_any_app(SCENARIO.script) if os.environ.get("ANY_APP", "0") != "0" else SCENARIO.script
 SPEED = float(os.environ.get("SPEED", "1"))
 LIMITS = Limits(float(os.environ.get("FAILED_SHARE", "0")), float(os.environ.get("ACK_P99_MS", "1000")))
 BASIC_AUTH = os.environ.get("BASIC_AUTH", "")
@@ -68,7 +71,7 @@ class JambonzUser(User):  # type: ignore[misc]  # locust ships no types for its 
         gevent.joinall(list(self._calls), timeout=END_LIMIT_S)
 
     def _play(self) -> None:
-        result = play_call(_url(str(self.host)), SCENARIO.script, SPEED)
+        result = play_call(_url(str(self.host)), SCRIPT, SPEED)
         TALLY.add(result)
         tell(self.environment, result)
 

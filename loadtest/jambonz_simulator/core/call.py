@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from jambonz_simulator.core.acks import Reply, ReplyAcked, ReplyDead
-from jambonz_simulator.core.caller import do_step, hang_up, play_script, press, speak
+from jambonz_simulator.core.caller import do_step, hang_up, play_script, press, speak, unfinished
 from jambonz_simulator.core.commands import receive_command
 from jambonz_simulator.core.effects import AbortSocket, Effect, EndCall, Failure
 from jambonz_simulator.core.ids import Ids
@@ -377,6 +377,9 @@ class SimulatedCall:
         return Outcome("completed", self.info.sip_status, f"by {self.info.termination_by}")
 
     def _check_expectations(self) -> None:
+        left = unfinished(self.session)
+        if left:
+            self.world.anomaly(0, "script_unfinished", f"the call ended before the caller could {', '.join(left)}")
         expects = self.script.expects
         kind = (self._outcome or self._natural_outcome()).kind
         unmet = [f"outcome {expects.outcome}, not {kind}"] * (expects.outcome not in (None, kind))

@@ -1,7 +1,7 @@
 """The caller: plays the steps of a script, or does what a test asks for. Pure."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from jambonz_simulator.core.acks import Reply
 from jambonz_simulator.core.ears import Heard
@@ -23,14 +23,31 @@ from jambonz_simulator.core.script import (
 if TYPE_CHECKING:
     from jambonz_simulator.core.session import Session
 
+# What a caller cannot do without the app.
+STEPS_THAT_WAIT: Final = (Press, Speak, StaySilent, WaitForVerb, SendHook)
+
 
 def play_script(session: "Session") -> Steps[None]:
     """Do the steps of the session's script one after the other, then lose patience."""
-    for step in session.script.steps:
+    ledger, steps = session.world.ledger, session.script.steps
+    for number, step in enumerate(steps):
+        ledger.steps_left = steps[number:]
         yield from do_step(session, step)
+        # A gather that times out may end the call in the same instant; any other step had no app to be done with.
+        if session.is_over and not isinstance(step, StaySilent):
+            return
+    ledger.steps_left = ()
     if session.script.patience_s is not None:
         yield session.world.passing(session.script.patience_s)
         hang_up(session)
+
+
+def unfinished(session: "Session") -> list[str]:
+    """Give the names of the steps that still waited for the app when it, and not the caller, ended the call."""
+    ledger = session.world.ledger
+    if ledger.has_hung_up:
+        return []
+    return [type(step).__name__ for step in ledger.steps_left if isinstance(step, STEPS_THAT_WAIT)]
 
 
 def do_step(session: "Session", step: Step) -> Steps[None]:
@@ -93,6 +110,7 @@ def hang_up(session: "Session") -> None:
     if session.is_over or session.is_cancelled:
         return
     session.world.entry(0, "caller", {"hangs": "up"})
+    session.world.ledger.has_hung_up = True
     if session.is_answered:
         session.end("caller")
     elif session.info.direction == "outbound":

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from jambonz_simulator.core.script import Step
+
 Who: TypeAlias = Literal["jambonz", "server", "caller"]
 DeadBy: TypeAlias = Literal["timeout", "drop"]
 Verdict: TypeAlias = Literal["accepted", "lost", "ignored", "invalid"]
@@ -156,7 +158,12 @@ class CallResult:
 
 
 class Ledger:
-    """Collects the records of a running call."""
+    """Collects the records of a running call.
+
+    Attributes:
+        steps_left: What the caller has not done of the script, from the step that is being done on.
+        has_hung_up: Whether it was the caller who ended the call.
+    """
 
     def __init__(self, *, keeps_entries: bool) -> None:
         self._keeps_entries = keeps_entries
@@ -166,6 +173,8 @@ class Ledger:
         self.commands: list[CommandRecord] = []
         self.anomalies: list[Anomaly] = []
         self.notice_msgids: set[str] = set()
+        self.steps_left: tuple[Step, ...] = ()
+        self.has_hung_up = False
         self.sockets = 0
         self.reconnects = 0
 

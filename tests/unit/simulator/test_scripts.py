@@ -244,3 +244,43 @@ def test_notice_that_wants_an_ack_is_refused_when_the_script_is_read() -> None:
 def test_notice_whose_type_is_no_text_is_one_problem() -> None:
     with pytest.raises(ScriptError, match=r"bad': steps\[0\]\.kind: expected a text, got 7$"):
         read_script({"steps": [{"do": "send_notice", "kind": 7}]}, "bad")
+
+
+HANGUP = [{"verb": "say", "text": "Please call again later."}, {"verb": "hangup"}]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param((Press("1"),), id="press"),
+        pytest.param((Wait(0), Speak("hi"), HangUp()), id="speak"),
+        pytest.param((StaySilent(),), id="stay_silent"),
+        pytest.param((WaitForVerb("gather"), HangUp()), id="wait_for_verb"),
+        pytest.param((Wait(60), SendHook("/x")), id="send_hook"),
+    ],
+)
+def test_call_that_ends_before_the_script_is_played_is_not_good(steps: tuple[Step, ...]) -> None:
+    """An app that only ever answers with its fallback has served nobody."""
+    stage = running(HANGUP, with_steps(*steps, patience_s=30)).advance(10)
+    assert stage.outcome == "completed"
+    assert stage.anomalies() == ["script_unfinished"]
+    assert stage.result is not None
+    assert not stage.result.is_good
+
+
+def test_declined_caller_who_had_steps_left_is_not_good() -> None:
+    stage = running([{"verb": "sip:decline", "status": 603}], with_steps(Press("1"))).advance(10)
+    assert (stage.outcome, stage.anomalies()) == ("unanswered", ["script_unfinished"])
+
+
+@pytest.mark.parametrize(
+    ("verbs", "steps"),
+    [
+        pytest.param([*PAUSE], (Wait(1), HangUp(), Press("1")), id="caller_hangs_up"),
+        pytest.param([{"verb": "hangup"}], (Wait(60), HangUp()), id="only_waiting_left"),
+        pytest.param([{"verb": "gather", "timeout": 1}, {"verb": "hangup"}], (StaySilent(),), id="silence_to_the_end"),
+    ],
+)
+def test_script_that_needs_the_app_no_more_is_finished(verbs: list[dict[str, Any]], steps: tuple[Step, ...]) -> None:
+    stage = running(verbs, with_steps(*steps)).advance(10)
+    assert (stage.outcome, stage.anomalies()) == ("completed", [])
