@@ -16,6 +16,9 @@ from jambonz_simulator.core.effects import Failure, OpenSocket
 
 SUBPROTOCOL: Final = "ws.jambonz.org"
 
+# The `ws` library gives the other end 30 s for the closing handshake; a simulator has no time.
+CLOSE_TIMEOUT_S: Final = 5.0
+
 # What happened to a socket: a message, or the close code.
 News = bytes | int
 
@@ -57,7 +60,8 @@ class GreenSocket:
                     timeout=wanted.within_s,
                     http_no_proxy=["*"],
                 )
-        except (TimeoutError, OSError, websocket.WebSocketException) as error:
+        except (OSError, ValueError, OverflowError, websocket.WebSocketException) as error:
+            # The last but one are of URLs to which a redirect led.
             raw.shutdown()
             raise OpenFailed(failure_of(error)) from None
         if raw.getsubprotocol() != SUBPROTOCOL:
@@ -75,6 +79,7 @@ class GreenSocket:
     def close(self, code: int) -> None:
         """Send a close frame; the pump reports the end."""
         self._is_closing = True
+        gevent.spawn_later(CLOSE_TIMEOUT_S, self._raw.shutdown)
         with contextlib.suppress(OSError, websocket.WebSocketException):
             self._raw.send(struct.pack("!H", code), ABNF.OPCODE_CLOSE)
 
@@ -125,5 +130,7 @@ def failure_of(error: BaseException) -> Failure:
             return Failure("dns")
         case ssl.SSLError():
             return Failure("tls")
+        case ValueError() | OverflowError():
+            return Failure("invalid_url")
         case _:
             return Failure("reset")

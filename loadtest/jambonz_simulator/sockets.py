@@ -22,6 +22,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from jambonz_simulator.core.effects import Failure
+from jambonz_simulator.core.urls import target_of
 
 SUBPROTOCOL: Final = "ws.jambonz.org"
 
@@ -97,7 +98,6 @@ class Socket(asyncio.Protocol):
         if self._websocket.state is State.OPEN:
             self._websocket.send_close(code)
             self.flush()
-            self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self.abort)
 
     def abort(self) -> None:
         """Drop the TCP connection without a word and without a report to the listener."""
@@ -197,6 +197,9 @@ class Socket(asyncio.Protocol):
         if pieces and not pieces[-1]:
             # The sans-I/O layer asks for a half-close; behind TLS that is a full one.
             transport.close()
+        if self._websocket.close_expected() and self._close_timer is None:
+            # Whoever closes first, and be it because of a broken frame: the other end has its time and no more.
+            self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self.abort)
         if self._websocket.close_expected() and self._websocket.state is State.CLOSED:
             transport.close()
 
@@ -234,9 +237,13 @@ async def open_socket(
         raise OpenFailed(Failure("handshake_timeout")) from None
     except _Redirected:
         raise OpenFailed(Failure("http", 302)) from None
+    except ValueError:
+        # A redirect led to it: `ws` refuses such a URL with an error that is not retried.
+        raise OpenFailed(Failure("invalid_url")) from None
 
 
 async def _open_once(connection: int, url: str, credentials: tuple[str, str] | None, listener: Listener) -> Socket:
+    target_of(url)
     parts = urlsplit(url)
     is_secure = parts.scheme == "wss"
     port = parts.port or (443 if is_secure else 80)

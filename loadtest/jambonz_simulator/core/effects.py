@@ -57,7 +57,7 @@ class EndCall:
 Effect: TypeAlias = OpenSocket | SendFrame | CloseSocket | AbortSocket | EndCall
 
 FailureKind: TypeAlias = Literal[
-    "refused", "reset", "connect_timeout", "handshake_timeout", "http", "no_subprotocol", "dns", "tls"
+    "refused", "reset", "connect_timeout", "handshake_timeout", "http", "no_subprotocol", "dns", "tls", "invalid_url"
 ]
 
 

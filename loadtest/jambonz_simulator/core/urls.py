@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from jambonz_simulator.core.effects import Failure
 from jambonz_simulator.core.timing import MAX_SOCKETS
@@ -45,11 +45,16 @@ def target_of(url: str) -> Target:
     """Read an application URL, ``wss://user:password@host/path?query#rc=5&rp=ct,5xx``.
 
     Raises:
-        ValueError: If the scheme is neither ``ws`` nor ``wss``, or host or port cannot be.
+        ValueError: If the scheme is neither ``ws`` nor ``wss``, or host or port cannot be any.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss") or not _is_host(parts.hostname) or not _is_port(parts):
-        raise ValueError(f"application URL {url!r}: expected ws://host/path or wss://host/path")
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise ValueError(f"application URL {url!r}: expected ws://host/path or wss://host:port/path")
     credentials = None
     if parts.username and parts.password:
         credentials = (unquote(parts.username), unquote(parts.password))
@@ -58,20 +63,6 @@ def target_of(url: str) -> Target:
     bare = parts._replace(netloc=host, fragment="").geturl()
     policy = frozenset(options.get("rp", ["ct"])[0].split(",")) & frozenset(_POLICIES)
     return Target(bare, credentials, _max_sockets(options.get("rc", [""])[0]), policy)
-
-
-def _is_host(name: str | None) -> bool:
-    try:
-        return bool(name) and bool(str(name).encode("idna"))
-    except UnicodeError:
-        return False
-
-
-def _is_port(parts: SplitResult) -> bool:
-    try:
-        return parts.port is None or parts.port > 0
-    except ValueError:
-        return False
 
 
 def is_usable(url: str) -> bool:

@@ -243,6 +243,9 @@ def test_failed_calls_exit_1(calls: int, capsys: pytest.CaptureFixture[str]) -> 
     [
         ("ws://127.0.0.1:1/", "nonsense", "no script 'nonsense'"),
         ("http://127.0.0.1:1/", "hello", "expected ws://host/path"),
+        ("ws://127.0.0.1:99999/", "hello", "expected ws://host/path"),
+        ("wss://host:abc/", "hello", "expected ws://host/path"),
+        ("ws://a..b/", "hello", "expected ws://host/path"),
     ],
 )
 def test_what_cannot_be_used_exits_2(url: str, script: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

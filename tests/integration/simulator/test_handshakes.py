@@ -1,10 +1,12 @@
 """Handshakes that fail: who is tried again, who is not (PROTOCOL.md 1.1, 1.2)."""
 
 import asyncio
+import re
 import socket as sockets
 from typing import Any
 
 import pytest
+from websockets.utils import accept_key
 
 from jambonz_simulator import (
     JAMBONZ_TIMING,
@@ -148,3 +150,41 @@ async def test_server_that_ends_the_tls_handshake_without_a_word_is_a_reset() ->
     async with raw_server(hang_up) as url:
         result = await simulate_call(url.replace("ws:", "wss:") + "#rc=1", "hello", SWIFT)
     assert result.outcome.reason == "reset"
+
+
+@pytest.mark.parametrize("location", ["http://[bad", "ftp://x/", "ws://127.0.0.1:99999/", "ws://a..b/"])
+async def test_redirect_to_what_is_no_url_fails_at_once(location: str) -> None:
+    """The library that jambonz uses refuses it; the call must end with a result."""
+    async with Application().running() as app:
+        app.refusal = lambda _: http_answer(302, Location=location)
+        result = await asyncio.wait_for(simulate_call(app.url, "hello", QUICK), 10)
+    assert (result.outcome.kind, result.outcome.reason) == ("failed", "invalid url")
+
+
+@pytest.mark.parametrize(
+    "frame", [pytest.param(b"\xff\xff\xff\xff", id="malformed"), pytest.param(b"\x81\x85abcd12345", id="masked")]
+)
+async def test_server_that_breaks_the_framing_and_stays_is_left(monkeypatch: pytest.MonkeyPatch, frame: bytes) -> None:
+    """It never closes TCP: the socket is dropped after the time that a closing handshake may take."""
+    monkeypatch.setattr("jambonz_simulator.sockets.CLOSE_TIMEOUT_S", 0.1)
+    done = asyncio.Event()
+
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        key = re.search(rb"(?i)sec-websocket-key: (\S+)", request)
+        assert key is not None
+        writer.write(
+            b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: ws.jambonz.org\r\n"
+            b"Sec-WebSocket-Accept: " + accept_key(key[1].decode()).encode() + b"\r\n\r\n"
+        )
+        await reader.readexactly(2)
+        writer.write(frame)
+        await done.wait()
+        writer.close()
+
+    options = CallOptions(speed=50, timing=JAMBONZ_TIMING.scaled(0.05))
+    async with raw_server(babble) as url:
+        result = await asyncio.wait_for(simulate_call(f"{url}#rc=1", Script(patience_s=1), options), 10)
+        done.set()
+    assert result.outcome.kind != "completed"
+    assert not result.is_good
