@@ -45,7 +45,7 @@ class _Playing:
         give_up_at_s = monotonic() + LINGER_S
         while self._sockets and monotonic() < give_up_at_s:
             self._step(give_up_at_s)
-        return result
+        return result.left_unreaped() if self._sockets else result
 
     def leave(self) -> None:
         for one in self._sockets.values():

@@ -162,6 +162,8 @@ def percentile_ms(counts: Mapping[int, int], share: float) -> float:
 
 def verdict(steps: list[Step]) -> str:
     """Return for people where the limits broke, or that they did not."""
+    if not steps:
+        return "no step was measured to its end\n"
     lines = [
         f"{step.asked_per_s:g} calls/s: {step.live} live, {step.hooks_per_s:.0f} hooks/s, acks p99 "
         f"{step.ack_p99_ms:.0f} ms, {step.missed} missed, {step.failed} failed"
@@ -172,7 +174,7 @@ def verdict(steps: list[Step]) -> str:
         lines.append("no step kept the limits: begin lower")
     else:
         lines.append(f"last good step: {good.calls_per_s:.1f} calls/s, {good.live} live calls")
-    if steps and steps[-1].broken:
+    if steps[-1].broken:
         lines.append(f"BROKEN at {steps[-1].asked_per_s:g} calls/s: {steps[-1].broken}")
     else:
         lines.append("all limits kept up to the top: ask for more calls per second")

@@ -20,6 +20,7 @@ class Tally:
     Attributes:
         started: Calls begun, finished or not.
         failed: Calls that did not end as they should, or met something a well-behaved server never causes.
+        unanswered_hooks: Hooks that got no ack before their call ended or lost its socket.
         worst_ack_ms: The slowest ack that was in time.
         looks: How often the processes that make calls have looked at their clocks.
         late_looks: How often they came late to that (``lateness.py``).
@@ -31,6 +32,7 @@ class Tally:
     failed: int = 0
     hooks: int = 0
     deadline_misses: int = 0
+    unanswered_hooks: int = 0
     out_of_order: int = 0
     late_acks: int = 0
     duplicate_acks: int = 0
@@ -48,6 +50,7 @@ class Tally:
         self.failed += not result.is_good
         self.hooks += len(result.hooks)
         self.deadline_misses += result.deadline_misses
+        self.unanswered_hooks += result.unanswered_hooks
         self.out_of_order += overtaken_acks(result.hooks)
         self.late_acks += sum(len(hook.late_acks) for hook in result.hooks)
         self.duplicate_acks += sum(hook.duplicate_acks for hook in result.hooks)
@@ -105,6 +108,8 @@ class Limits:
             found.append(f"{tally.failed} of {tally.calls} calls failed, allowed are {self.failed_share:.2%}")
         if tally.deadline_misses:
             found.append(f"{tally.deadline_misses} hooks were not answered within {ACK_DEADLINE_MS / 1000:g} s")
+        if tally.unanswered_hooks:
+            found.append(f"{tally.unanswered_hooks} hooks were not answered before their call ended or lost its socket")
         if tally.out_of_order or tally.duplicate_acks:
             found.append(f"{tally.out_of_order} acks out of order, {tally.duplicate_acks} twice")
         if ack_p99_ms > self.ack_p99_ms:
@@ -124,7 +129,7 @@ def report(tally: Tally, ack_p99_ms: float) -> str:
         f"{tally.reconnects} reconnects\n"
         f"acks: p99 {ack_p99_ms:.0f} ms, worst {tally.worst_ack_ms:.0f} ms, "
         f"margin to the deadline {tally.margin_ms:.0f} ms, "
-        f"{tally.deadline_misses} missed, {tally.late_acks} late, {tally.duplicate_acks} twice, "
+        f"{tally.deadline_misses} missed, {tally.unanswered_hooks} unanswered, {tally.late_acks} late, {tally.duplicate_acks} twice, "
         f"{tally.out_of_order} out of order, {tally.lost_commands} commands lost\n"
     )
 

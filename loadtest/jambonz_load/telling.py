@@ -53,7 +53,7 @@ def _check(environment: Environment, result: CallResult) -> None:
     tally = Tally()
     tally.add(result)
     for name, looked_at, wrong in (
-        (MISSED, tally.hooks, tally.deadline_misses),
+        (MISSED, tally.hooks, tally.deadline_misses + tally.unanswered_hooks),
         (ORDER, tally.hooks, tally.out_of_order),
         (TWICE, tally.hooks, tally.duplicate_acks + tally.late_acks),
         (LOST, tally.commands, tally.lost_commands),

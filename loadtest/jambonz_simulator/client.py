@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
 
 from jambonz_simulator.core.call import Pace, SimulatedCall
-from jambonz_simulator.core.records import Anomaly, CallResult, CommandRecord, Entry, HookRecord
+from jambonz_simulator.core.records import CallResult, CommandRecord, Entry, HookRecord
 from jambonz_simulator.core.script import DropSocket, Script, SendHook, SendNotice, Step
 from jambonz_simulator.core.timing import JAMBONZ_TIMING, Timing
 from jambonz_simulator.core.verbs import Verb
@@ -271,8 +271,7 @@ async def simulate_call(
         result = await call.wait_for_end()
         if await call.wait_for_reaping(options.orphan_linger_s):
             return result
-        left_open = Anomaly(result.duration_s, 0, "orphan_not_reaped", "a socket that only jambonz left (P31)")
-        return replace(result, anomalies=(*result.anomalies, left_open))
+        return result.left_unreaped()
     finally:
         await call.leave()
 

@@ -6,6 +6,7 @@ Results are added one by one and not kept, so that a long run needs little memor
 from array import array
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from math import ceil
 from typing import Any, Final
 
 from jambonz_simulator.core.records import Anomaly, CallResult, HookRecord
@@ -101,7 +102,7 @@ class Summary:
         if not self._latencies_s:
             return 0.0
         ordered = sorted(self._latencies_s)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        return ordered[max(0, ceil(share * len(ordered)) - 1)]
 
     def to_json(self) -> dict[str, Any]:
         """Give the summary as JSON values; latencies in milliseconds."""

@@ -140,7 +140,7 @@ def _rows(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "hooks", f"{summary.hooks}, acked in time {summary.acked}"
     ack_ms = value["ack_ms"]
     yield "ack latency", f"p50 {ack_ms['p50']:.2f} ms, p99 {ack_ms['p99']:.2f} ms, max {ack_ms['max']:.2f} ms"
-    yield "deadlines missed", str(summary.deadline_misses)
+    yield "deadlines missed", f"{summary.deadline_misses}, never answered {summary.unanswered_hooks}"
     yield "acks out of order, twice, late", f"{summary.out_of_order}, {summary.duplicate_acks}, {summary.late_acks}"
     commands = f"{summary.commands}, lost {summary.lost_commands}, ignored {summary.ignored_commands}"
     yield "commands", commands

@@ -1,6 +1,6 @@
 """What a simulated call writes down: transcript, hooks, commands, anomalies, result. Pure."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
 from jambonz_simulator.core.script import Step
@@ -147,6 +147,11 @@ class CallResult:
         return sum(hook.dead_by == "timeout" for hook in self.hooks)
 
     @property
+    def unanswered_hooks(self) -> int:
+        """How many hooks died with their socket, or were open when the call ended."""
+        return sum(not hook.is_acked and hook.dead_by != "timeout" for hook in self.hooks)
+
+    @property
     def is_good(self) -> bool:
         """True if the call ended as it should and the server broke no rule."""
         is_clean = all(anomaly.kind in INNOCENT_ANOMALIES for anomaly in self.anomalies)
@@ -155,6 +160,11 @@ class CallResult:
     def to_json(self) -> dict[str, Any]:
         """Give the whole result as JSON values."""
         return asdict(self)
+
+    def left_unreaped(self) -> "CallResult":
+        """Give the result of a call whose server has not closed a socket that jambonz never closes."""
+        anomaly = Anomaly(self.duration_s, 0, "orphan_not_reaped", "a socket that only jambonz left (P31)")
+        return replace(self, anomalies=(*self.anomalies, anomaly))
 
 
 class Ledger:

@@ -100,6 +100,11 @@ def test_last_step_is_closed_at_the_end() -> None:
     assert "all limits kept up to the top" in verdict(one.steps)
 
 
+def test_ramp_without_a_measured_step_says_so_and_nothing_else() -> None:
+    """Neither were limits broken nor kept."""
+    assert verdict([]) == "no step was measured to its end\n"
+
+
 def test_percentile_is_the_time_within_which_the_share_was_done() -> None:
     """Of nothing it is 0."""
     assert percentile_ms({10: 98, 70: 1, 500: 1}, 0.99) == 70

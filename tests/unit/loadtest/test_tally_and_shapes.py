@@ -1,10 +1,12 @@
 """What a load test counts and when it fails, without a cluster."""
 
+from dataclasses import replace
+
 import pytest
 from jambonz_load.shapes import SHAPES
 from jambonz_load.tally import Limits, Tally, as_csv, report, verdict
 
-from jambonz_simulator.core.records import CallResult, HookRecord, Outcome
+from jambonz_simulator.core.records import CallResult, DeadBy, HookRecord, Outcome
 
 
 def call(*, kind: str = "completed", latency_s: float | None = 0.1) -> CallResult:
@@ -49,6 +51,18 @@ def test_each_limit_can_be_broken(result: CallResult, p99_ms: float, word: str) 
     tally = Tally()
     tally.add(result)
     assert any(word in sentence for sentence in Limits().broken(tally, p99_ms))
+
+
+@pytest.mark.parametrize("dead_by", ["drop", None])
+def test_hook_that_died_with_its_call_is_not_answered_in_time(dead_by: DeadBy | None) -> None:
+    """It was neither acked nor missed, and counted as answered."""
+    good = call()
+    hook = replace(good.hooks[0], acked_at_s=None, dead_by=dead_by)
+    tally = Tally()
+    tally.add(replace(good, hooks=(hook,)))
+    assert Limits().broken(tally, 0.0) == ["1 hooks were not answered before their call ended or lost its socket"]
+    assert "0 missed, 1 unanswered" in report(tally, 0.0)
+    assert "unanswered_hooks" in as_csv(tally, {})
 
 
 def test_load_without_calls_is_a_failure() -> None:

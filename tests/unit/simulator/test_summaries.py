@@ -116,6 +116,18 @@ def test_empty_summary_has_no_latency() -> None:
     assert Summary().to_json()["calls_per_s"] == 0.0
 
 
+def test_median_of_two_is_the_lower() -> None:
+    """A percentile is the least latency that the share of the hooks did not exceed."""
+    summary = Summary()
+    stage = running(PAUSE)
+    for wait_s in (0.0, 1.0):
+        stage.do(SendHook("/x")).advance(wait_s)
+        stage.ack(stage.last("verb:hook"))
+    assert stage.hang_up().advance(1).result is not None
+    summary.add(stage.result)
+    assert [summary.latency_s(share) for share in (0.5, 0.67, 1.0)] == [0.0, 1.0, 1.0]
+
+
 def hook(sent_at_s: float, acked_at_s: float | None, connection: int = 1) -> HookRecord:
     return HookRecord("m", "verb:hook", "/x", connection, sent_at_s, acked_at_s)
 
