@@ -6,6 +6,7 @@ if something grew.
 """
 
 import contextlib
+import csv
 import os
 import re
 import statistics
@@ -22,6 +23,9 @@ import click
 import psutil
 import redis
 from jambonz_load import costs, ramp
+from jambonz_load.scenarios import SCENARIOS
+from jambonz_load.shapes import SHAPES
+from jambonz_load.tally import Limits
 
 from jambonz_cluster.embedded_redis import EmbeddedRedis, free_port, free_ports
 from jambonz_shared.runtime.lifeline import die_with_parent
@@ -232,8 +236,14 @@ def report(samples: Sequence[Sample], per_s: float) -> str:
     per_core = f"{per_s / cores:.0f} calls/s per core"
     lines.append(f"\nMemory grew by {slope_mib_per_hour(samples):.1f} MiB an hour over the last half.")
     if per_s:
-        lines.append(f"Gateways and workers used {cores:.2f} cores for {per_s:g} calls/s: {per_core}.")
+        lines.append(f"Gateways and workers used {cores:.2f} cores for {per_s:.1f} calls/s: {per_core}.")
     return "\n".join(lines)
+
+
+def started_per_s(table: Path) -> float:
+    """Return how many calls per second the generators have started; they may be fewer, or more, than were asked for."""
+    (row,) = csv.DictReader(table.read_text().splitlines())
+    return float(row["started_per_s"])
 
 
 def run_locust(port: int, environ: Mapping[str, str], folder: Path, processes: int) -> "subprocess.Popen[bytes]":
@@ -253,11 +263,22 @@ def run_locust(port: int, environ: Mapping[str, str], folder: Path, processes: i
     )
 
 
+def refuse_short_ramp(minutes: float, scenario: str) -> None:
+    """Raise what click shows if a ramp has no time for a step, as locust would only find out later."""
+    try:
+        ramp.Ramp(1.0, 60 * minutes, SCENARIOS[scenario].hold_s / float(os.environ.get("SPEED", "1")), Limits())
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+POSITIVE: Final = click.FloatRange(min=0, min_open=True)
+
+
 @click.command()
-@click.option("--calls-per-second", "per_s", type=float, default=20.0, show_default=True)
-@click.option("--minutes", type=float, default=1.0, show_default=True)
-@click.option("--scenario", default="ivr", show_default=True)
-@click.option("--shape", default="steady", show_default=True)
+@click.option("--calls-per-second", "per_s", type=POSITIVE, default=20.0, show_default=True)
+@click.option("--minutes", type=POSITIVE, default=1.0, show_default=True)
+@click.option("--scenario", type=click.Choice([*SCENARIOS]), default="ivr", show_default=True)
+@click.option("--shape", type=click.Choice([*SHAPES, "ramp"]), default="steady", show_default=True)
 @click.option("--gateways", type=int, default=2, show_default=True)
 @click.option("--workers", type=int, default=2, show_default=True)
 @click.option("--generators", type=int, default=1, show_default=True, help="Processes that make the calls.")
@@ -276,6 +297,8 @@ def main(  # noqa: PLR0913  one parameter for each option
     is_soak: bool,
 ) -> None:
     """Run a cluster on this machine under load."""
+    if shape == "ramp":
+        refuse_short_ramp(minutes, scenario)
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     local = Local(gateways, workers, folder)
@@ -293,7 +316,10 @@ def main(  # noqa: PLR0913  one parameter for each option
         code = locust.wait(20)
     finally:
         local.stop()
-    text = report(samples, {"soak": per_s / 2, "ramp": 0.0}.get(shape, per_s))
+    if len(samples) < 2:
+        click.echo(f"no report: locust ended with {code} before there was anything to see", err=True)
+        sys.exit(code or 1)
+    text = report(samples, 0.0 if shape == "ramp" else started_per_s(folder / "calls_jambonz.csv"))
     if shape == "ramp":
         steps = ramp.from_csv((folder / "calls_ramp.csv").read_text())
         text = f"{costs.table(steps, [sample.usage for sample in samples])}\n\n{text}"

@@ -21,7 +21,7 @@ from jambonz_load import lateness, ramp, tally
 from jambonz_load.playing import play_call
 from jambonz_load.scenarios import SCENARIOS, for_any_app
 from jambonz_load.shapes import SHAPES
-from jambonz_load.tally import Limits, Tally
+from jambonz_load.tally import Limits, Tally, generator_limits
 from jambonz_load.telling import tell
 from locust import LoadTestShape, User, constant_throughput, events, task
 from locust.env import Environment
@@ -85,17 +85,29 @@ def _url(host: str) -> str:
 
 
 class CallsPerSecond(LoadTestShape):  # type: ignore[misc]
-    """As many users as calls per second are due at this moment; the test ends by itself."""
+    """As many users as calls per second are due at this moment; the test ends by itself.
+
+    Attributes:
+        run_s: How long the test has run.
+        due_calls: How many calls should have been started in that time.
+    """
+
+    run_s = 0.0
+    due_calls = 0.0
+    _due_per_s = 0.0
 
     def tick(self) -> tuple[int, float] | None:
         """Return users and how fast they may come, None at the end."""
         run_s = self.get_run_time()
         share = run_s / (60 * MINUTES)
+        self.due_calls += self._due_per_s * (run_s - self.run_s)
+        self.run_s = run_s
         if RAMP is not None:
             RAMP.see(run_s, ramp.Reading(time.time(), replace(TALLY), _ack_ms(self.runner.environment)))
         if share >= 1 or (RAMP is not None and RAMP.is_broken):
             return None
         due_per_s = RAMP.per_s(share) if RAMP is not None else SHAPES[SHAPE_NAME](share, CALLS_PER_SECOND)
+        self._due_per_s = due_per_s
         users = max(1, math.ceil(due_per_s))
         return users, users
 
@@ -132,7 +144,9 @@ def judge(environment: Environment, **_: Any) -> None:
         sys.stdout.write(ramp.verdict(RAMP.steps))
         environment.process_exit_code = 0 if ramp.last_good(RAMP.steps) else 1
     else:
-        broken = LIMITS.broken(TALLY, p99_ms)
+        shape = environment.shape_class
+        run_s = max(shape.run_s, 1.0)
+        broken = generator_limits(TALLY, shape.due_calls / run_s, run_s) + LIMITS.broken(TALLY, p99_ms)
         sys.stdout.write(tally.verdict(broken))
         environment.process_exit_code = 1 if broken else 0
     _write_tables(environment)
@@ -145,7 +159,8 @@ def _write_tables(environment: Environment) -> None:
         return
     counts = _ack_ms(environment)
     percentiles = {f"ack_p{100 * share:g}_ms": ramp.percentile_ms(counts, share) for share in (0.5, 0.95, 0.99, 0.999)}
-    Path(f"{prefix}_jambonz.csv").write_text(tally.as_csv(TALLY, percentiles))
+    rate = {"started_per_s": TALLY.started / max(environment.shape_class.run_s, 1.0)}
+    Path(f"{prefix}_jambonz.csv").write_text(tally.as_csv(TALLY, percentiles | rate))
     if RAMP is not None:
         Path(f"{prefix}_ramp.csv").write_text(ramp.as_csv(RAMP.steps))
 

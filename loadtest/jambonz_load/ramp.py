@@ -6,14 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Final
 
-from jambonz_load.tally import Limits, Tally
+from jambonz_load.tally import Limits, Tally, generator_limits
 
 # For so long a step is measured, once its live calls are as many as they will be.
 MEASURED_S: Final = 15.0
-
-# A generator whose own clock is late as often as an ack may be slow measures itself, not the cluster.
-LATE_SHARE: Final = 0.01
-STARTED_SHARE: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +113,7 @@ def _measured(asked_per_s: float, first: Reading, last: Reading, limits: Limits)
     counted = last.tally.since(first.tally)
     seconds = _seconds(counted, last.at_s - first.at_s)
     p99_ms = percentile_ms({ms: count - first.ack_ms.get(ms, 0) for ms, count in last.ack_ms.items()}, 0.99)
-    late_share = counted.late_looks / max(1, counted.looks)
-    broken = []
-    if late_share > LATE_SHARE:
-        broken.append(f"the generator had no CPU left: it was late at {late_share:.1%} of the looks at its clock")
-    if counted.started < STARTED_SHARE * asked_per_s * seconds:
-        broken.append(f"the generator started {counted.started / seconds:.1f} calls/s instead of {asked_per_s:g}")
+    broken = generator_limits(counted, asked_per_s, seconds)
     # Of the calls that start in a step only some end in it, and the other way round.
     broken += limits.broken(replace(counted, started=counted.calls), p99_ms)
     return Step(
@@ -133,7 +124,7 @@ def _measured(asked_per_s: float, first: Reading, last: Reading, limits: Limits)
         ack_p99_ms=p99_ms,
         missed=counted.deadline_misses,
         failed=counted.failed,
-        late_share=late_share,
+        late_share=counted.late_share,
         begins_at_s=first.at_s,
         ends_at_s=last.at_s,
         broken="; ".join(broken),

@@ -12,6 +12,10 @@ from jambonz_simulator.summary import overtaken_acks
 # jambonz gives up on a hook after 5 s.
 ACK_DEADLINE_MS: Final = 5000.0
 
+# A generator whose own clock is late as often as an ack may be slow measures itself, not the cluster.
+LATE_SHARE: Final = 0.01
+STARTED_SHARE: Final = 0.95
+
 
 @dataclass(slots=True)
 class Tally:
@@ -80,6 +84,11 @@ class Tally:
         return Tally(**counts | {"worst_ack_ms": self.worst_ack_ms})
 
     @property
+    def late_share(self) -> float:
+        """Share of the looks at their clocks at which the processes that make calls were late."""
+        return self.late_looks / max(1, self.looks)
+
+    @property
     def margin_ms(self) -> float:
         """How far the slowest ack stayed from jambonz's deadline."""
         return ACK_DEADLINE_MS - self.worst_ack_ms
@@ -117,6 +126,16 @@ class Limits:
         return found
 
 
+def generator_limits(tally: Tally, asked_per_s: float, seconds: float) -> list[str]:
+    """Return a sentence for each way in which the generator, and not the cluster, was at its end."""
+    found = []
+    if tally.late_share > LATE_SHARE:
+        found.append(f"the generator had no CPU left: it was late at {tally.late_share:.1%} of the looks at its clock")
+    if tally.started < STARTED_SHARE * asked_per_s * seconds:
+        found.append(f"the generator started {tally.started / seconds:.1f} calls/s instead of {asked_per_s:g}")
+    return found
+
+
 def verdict(broken: list[str]) -> str:
     """Return for people what was not kept, or that all was."""
     return "\n".join(f"BROKEN: {sentence}" for sentence in broken) + "\n" if broken else "all limits kept\n"
@@ -129,14 +148,15 @@ def report(tally: Tally, ack_p99_ms: float) -> str:
         f"{tally.reconnects} reconnects\n"
         f"acks: p99 {ack_p99_ms:.0f} ms, worst {tally.worst_ack_ms:.0f} ms, "
         f"margin to the deadline {tally.margin_ms:.0f} ms, "
-        f"{tally.deadline_misses} missed, {tally.unanswered_hooks} unanswered, {tally.late_acks} late, {tally.duplicate_acks} twice, "
+        f"{tally.deadline_misses} missed, {tally.unanswered_hooks} unanswered, "
+        f"{tally.late_acks} late, {tally.duplicate_acks} twice, "
         f"{tally.out_of_order} out of order, {tally.lost_commands} commands lost\n"
     )
 
 
-def as_csv(tally: Tally, ack_ms: Mapping[str, float]) -> str:
-    """Return one line with all counts, the given percentiles of the acks, and the least margin to the deadline."""
-    row = {name: f"{value:g}" for name, value in ack_ms.items()}
+def as_csv(tally: Tally, figures: Mapping[str, float]) -> str:
+    """Return one line with the given figures, all counts, and the least margin to the deadline."""
+    row = {name: f"{value:g}" for name, value in figures.items()}
     row |= {field.name: f"{getattr(tally, field.name):.10g}" for field in fields(tally)}
     row["margin_ms"] = f"{tally.margin_ms:.10g}"
     out = io.StringIO()

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from jambonz_load.shapes import SHAPES
-from jambonz_load.tally import Limits, Tally, as_csv, report, verdict
+from jambonz_load.tally import Limits, Tally, as_csv, generator_limits, report, verdict
 
 from jambonz_simulator.core.records import CallResult, DeadBy, HookRecord, Outcome
 
@@ -63,6 +63,21 @@ def test_hook_that_died_with_its_call_is_not_answered_in_time(dead_by: DeadBy | 
     assert Limits().broken(tally, 0.0) == ["1 hooks were not answered before their call ended or lost its socket"]
     assert "0 missed, 1 unanswered" in report(tally, 0.0)
     assert "unanswered_hooks" in as_csv(tally, {})
+
+
+@pytest.mark.parametrize(
+    ("tally", "words"),
+    [
+        pytest.param(Tally(started=600, looks=600, late_looks=6), [], id="as_asked_for"),
+        pytest.param(Tally(started=600, looks=600, late_looks=7), ["no CPU left"], id="late"),
+        pytest.param(Tally(started=560, looks=600), ["9.3 calls/s instead of 10"], id="too_few_calls"),
+    ],
+)
+def test_generator_at_its_end_is_told_from_a_cluster_at_its_end(tally: Tally, words: list[str]) -> None:
+    """What it measures then says nothing about the cluster, whatever the shape of the load."""
+    found = generator_limits(tally, 10.0, 60.0)
+    assert len(found) == len(words)
+    assert all(word in sentence for word, sentence in zip(words, found, strict=True))
 
 
 def test_load_without_calls_is_a_failure() -> None:
