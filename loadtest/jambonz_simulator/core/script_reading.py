@@ -105,6 +105,9 @@ def _read(kind: type[T], value: Any, where: str, problems: list[str]) -> T | Non
     for key, field in known.items():
         if key in value:
             problem = _problem(key, str(field.type), value[key])
+            # The callee of a dial may press nothing; a caller who presses nothing would be heard to say nothing.
+            if kind is Press and (key, value[key]) == ("digits", ""):
+                problem = "expected at least one digit"
             if problem:
                 problems.append(f"{where}.{key}: {problem}, got {value[key]!r}")
         elif field.default is MISSING and field.default_factory is MISSING:
@@ -118,6 +121,12 @@ def _read(kind: type[T], value: Any, where: str, problems: list[str]) -> T | Non
 
 def _frozen(key: str, member: Any) -> Any:
     return tuple(member) if key in ("says", "hooks") else member
+
+
+def _out_of_range(key: str, member: Any) -> str:
+    if key == "seconds" or key.endswith("_s"):
+        return "" if member >= 0 else "expected 0 or more seconds"
+    return ""
 
 
 def _problem(key: str, kind: str, member: Any) -> str:
@@ -137,5 +146,5 @@ def _problem(key: str, kind: str, member: Any) -> str:
     for word, types, expected in checks:
         if kind.startswith((word, f"collections.abc.{word}", f"<class '{word}'")):
             is_right = isinstance(member, types) and (word == "bool" or not isinstance(member, bool))
-            return "" if is_right else expected
+            return _out_of_range(key, member) if is_right else expected
     return ""

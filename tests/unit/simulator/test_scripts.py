@@ -228,6 +228,24 @@ def test_script_that_is_no_object_is_refused(value: Any) -> None:
         read_script(value, "bad")
 
 
+def test_callee_may_press_nothing() -> None:
+    assert read_script({"dials": [{"digits": ""}]}, "x").dials == (Dial(digits=""),)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ({"steps": [{"do": "press", "digits": ""}]}, "steps[0].digits: expected at least one digit, got ''"),
+        ({"steps": [{"do": "wait", "seconds": -1}]}, "steps[0].seconds: expected 0 or more seconds, got -1"),
+        ({"patience_s": -0.5}, "script.patience_s: expected 0 or more seconds, got -0.5"),
+    ],
+)
+def test_nothing_to_press_and_time_that_goes_back_are_refused(value: Any, problem: str) -> None:
+    with pytest.raises(ScriptError) as caught:
+        read_script(value, "bad")
+    assert problem in str(caught.value)
+
+
 def test_code_of_a_dropped_socket_is_a_whole_number() -> None:
     with pytest.raises(ScriptError, match="expected a whole number"):
         read_script({"steps": [{"do": "drop_socket", "code": "x"}]}, "bad")
