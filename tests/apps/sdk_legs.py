@@ -28,7 +28,7 @@ async def handle_session(session: Session) -> None:
         await session.inject_command("redirect", {"child_call_hook": "/alone"})
 
     async def on_dialled(_: dict[str, Any]) -> None:
-        session.say(text="Goodbye").hangup()
+        session.say(text="Please hold").pause(length=60)
         await session.reply()
 
     session.on("/screen", on_screen)

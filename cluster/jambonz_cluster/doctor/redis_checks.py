@@ -131,7 +131,7 @@ def probes(probe: str) -> Sequence[Command]:
         ("EXPIRE", text, _PROBE_TTL_MS // 1000), ("PTTL", text), ("RENAME", text, moved),
         ("RENAMENX", moved, text), ("DEL", text),
         ("HSET", fields, "n", 1), ("PEXPIRE", fields, _PROBE_TTL_MS), ("HGET", fields, "n"), ("HMGET", fields, "n"),
-        ("HGETALL", fields), ("HKEYS", fields), ("HLEN", fields), ("HEXISTS", fields, "n"),
+        ("HGETALL", fields), ("HKEYS", fields), ("HLEN", fields),
         ("HINCRBY", fields, "n", 1), ("HDEL", fields, "n"),
         ("SADD", members, 1), ("PEXPIRE", members, _PROBE_TTL_MS), ("SMEMBERS", members), ("SREM", members, 1),
         ("ZADD", scores, 1, "a"), ("PEXPIRE", scores, _PROBE_TTL_MS), ("ZRANGE", scores, 0, -1),

@@ -64,6 +64,6 @@ async def test_a_callee_is_screened_and_parted_by_the_handlers_of_the_caller_s_s
         "/part": [],
         "/alone": ["say", "gather"],
         "session:adulting": [],
-        "/dialled": ["say", "hangup"],
+        "/dialled": ["say", "pause"],
         "/note": ["say", "hangup"],
     }
