@@ -69,7 +69,7 @@ class _Playing:
             case Failure():
                 self._carry_out(self._core.socket_failed(connection, news, now_s))
             case bytes():
-                self._carry_out(self._core.frame_received(connection, news, now_s))
+                self._carry_out(self._core.frames_received(connection, (news,), now_s))
             case int():
                 self._sockets.pop(connection, None)
                 self._carry_out(self._core.socket_closed(connection, news, now_s))

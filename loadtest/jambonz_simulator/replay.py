@@ -1,6 +1,7 @@
 """Plays the jambonz side of a recording against a server, for comparison with the recorded server."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -93,14 +94,18 @@ class _Replay:
         self._closed: set[int] = set()
         self._arrived = asyncio.Event()
 
-    def frame_received(self, connection: int, payload: str | bytes) -> None:
-        """Find the recorded frame that this one is: equal, else the one it stands for."""
+    def frames_received(self, connection: int, payloads: Sequence[bytes]) -> None:
+        """Find the recorded frames that these are: equal, else those they stand for."""
+        for payload in payloads:
+            self._frame_received(connection, payload)
+
+    def _frame_received(self, connection: int, payload: bytes) -> None:
         try:
             frame = orjson.loads(payload)
         except orjson.JSONDecodeError:
             frame = None
         if not isinstance(frame, dict):
-            frame = {"text": payload.decode("utf-8", "replace") if isinstance(payload, bytes) else payload}
+            frame = {"text": payload.decode("utf-8", "replace")}
         open_ones = [m for m in self.result.matches if m.expected.connection == connection and m.actual is None]
         match = next((m for m in open_ones if not differences(m.expected.frame, frame)), None)
         match = match or next((m for m in open_ones if _stands_for(frame, m.expected.frame)), None)

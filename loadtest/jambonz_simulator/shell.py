@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 from jambonz_simulator.core.call import SimulatedCall
@@ -84,9 +84,9 @@ class CallShell:
 
     # The Listener of sockets.
 
-    def frame_received(self, connection: int, payload: str | bytes) -> None:
-        """Feed a message of the server to the core."""
-        self._carry_out(self.core.frame_received(connection, payload, monotonic()))
+    def frames_received(self, connection: int, payloads: Sequence[bytes]) -> None:
+        """Feed messages of the server to the core."""
+        self._carry_out(self.core.frames_received(connection, payloads, monotonic()))
 
     def socket_closed(self, connection: int, code: int) -> None:
         """Tell the core that a socket is gone."""

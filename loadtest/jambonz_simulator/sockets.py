@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Final, Protocol, cast
 from urllib.parse import urljoin, urlsplit
 
@@ -34,8 +35,8 @@ MAX_REDIRECTS: Final = 2
 class Listener(Protocol):
     """Who is told about a socket; each call is synchronous."""
 
-    def frame_received(self, connection: int, payload: str | bytes) -> None:
-        """A whole message came."""
+    def frames_received(self, connection: int, payloads: Sequence[bytes]) -> None:
+        """Whole messages came in one read."""
 
     def socket_closed(self, connection: int, code: int) -> None:
         """The socket is gone; called exactly once for every socket that was open."""
@@ -71,7 +72,7 @@ class Socket(asyncio.Protocol):
         self._close_timer: asyncio.TimerHandle | None = None
         self._is_aborted = False
         self._is_released = False
-        self._early: list[bytes | int] = []
+        self._early: list[list[bytes] | int] = []
 
     async def wait_open(self) -> None:
         """Return once the handshake has succeeded.
@@ -142,11 +143,14 @@ class Socket(asyncio.Protocol):
     # Inner life.
 
     def _digest(self) -> None:
+        messages: list[bytes] = []
         for event in self._websocket.events_received():
             if isinstance(event, Response):
                 self._take_response(event)
             elif isinstance(event, Frame):
-                self._take_frame(event)
+                messages += self._message_in(event)
+        if messages:
+            self._tell(messages)
         self.flush()
 
     def _take_response(self, response: Response) -> None:
@@ -164,27 +168,28 @@ class Socket(asyncio.Protocol):
             self._fail(Failure("no_subprotocol"))
             self.abort()
 
-    def _take_frame(self, frame: Frame) -> None:
+    def _message_in(self, frame: Frame) -> list[bytes]:
+        """Return the message that ends with this frame, if one does."""
         if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
             self._pieces = [frame.data]
         elif frame.opcode is Opcode.CONT:
             self._pieces.append(frame.data)
         else:
-            return
+            return []
         if not frame.fin:
-            return
+            return []
         payload = bytes(self._pieces[0]) if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces = []
-        self._tell(payload)
+        return [payload]
 
-    def _tell(self, news: bytes | int) -> None:
-        """Pass on a message, or the close code."""
+    def _tell(self, news: list[bytes] | int) -> None:
+        """Pass on messages, or the close code."""
         if not self._is_released:
             self._early.append(news)
         elif isinstance(news, int):
             self._listener.socket_closed(self.connection, news)
         else:
-            self._listener.frame_received(self.connection, news)
+            self._listener.frames_received(self.connection, news)
 
     def flush(self) -> None:
         """Write what was prepared, at once and in order."""

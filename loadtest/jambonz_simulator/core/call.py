@@ -4,6 +4,7 @@ A shell feeds every input with its time, carries out the effects in their order,
 at `wakes_at_s`. Times are seconds of any steady clock.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,12 +13,7 @@ from jambonz_simulator.core.caller import do_step, hang_up, play_script, press, 
 from jambonz_simulator.core.commands import receive_command
 from jambonz_simulator.core.effects import AbortSocket, Effect, EndCall, Failure
 from jambonz_simulator.core.ids import Ids
-from jambonz_simulator.core.info import (
-    CallInfo,
-    inbound_session_data,
-    new_call_info,
-    outbound_session_data,
-)
+from jambonz_simulator.core.info import CallInfo, inbound_session_data, new_call_info, outbound_session_data
 from jambonz_simulator.core.kernel import Steps
 from jambonz_simulator.core.records import CallResult, HookRecord, Outcome
 from jambonz_simulator.core.requestor import Requestor
@@ -112,11 +108,12 @@ class SimulatedCall:
             requestor.socket_closed(connection, code)
         return self._digest(now_s)
 
-    def frame_received(self, connection: int, payload: str | bytes, now_s: float) -> list[Effect]:
-        """A whole message came; bytes from a binary one are read alike."""
+    def frames_received(self, connection: int, payloads: Iterable[str | bytes], now_s: float) -> list[Effect]:
+        """Messages came in one read: commands are done on the way, what acks say only afterwards (PROTOCOL.md P49)."""
         self.world.run(now_s)
-        for requestor in self._owners(connection):
-            requestor.frame_received(connection, payload)
+        for payload in payloads:
+            for requestor in self._owners(connection):
+                requestor.frame_received(connection, payload)
         return self._digest(now_s)
 
     def do(self, step: Step, now_s: float) -> list[Effect]:

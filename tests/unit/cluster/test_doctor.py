@@ -175,7 +175,7 @@ def test_readyz_is_not_guessed_behind_a_url() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        pytest.param(("--url", "http://host/ivr"), "expected ws://host/path or wss://host/path", id="url"),
+        pytest.param(("--url", "http://host/ivr"), "expected ws://host/path or wss://host:port/path", id="url"),
         pytest.param(("--port", "x"), "bad setting --port='x'", id="setting"),
         pytest.param(("nothing",), "bad application", id="application"),
     ],

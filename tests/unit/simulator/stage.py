@@ -91,19 +91,20 @@ class Stage:
         assert connection is not None, "no open connection"
         return connection
 
-    def receive(self, frame: Any, connection: int | None = None) -> "Stage":
-        payload = frame if isinstance(frame, (str, bytes)) else orjson.dumps(frame)
-        self.carry_out(self.call.frame_received(connection or self.connection, payload, self.now_s))
+    def receive(self, *frames: Any, connection: int | None = None) -> "Stage":
+        """Let the server send messages that jambonz gets in one read."""
+        payloads = [frame if isinstance(frame, (str, bytes)) else orjson.dumps(frame) for frame in frames]
+        self.carry_out(self.call.frames_received(connection or self.connection, payloads, self.now_s))
         return self
 
     def ack(self, frame: dict[str, Any] | str, data: Any = None, connection: int | None = None) -> "Stage":
         msgid = frame if isinstance(frame, str) else frame["msgid"]
         ack = {"type": "ack", "msgid": msgid}
-        return self.receive(ack if data is None else {**ack, "data": data}, connection)
+        return self.receive(ack if data is None else {**ack, "data": data}, connection=connection)
 
     def command(self, command: str, data: Any = None, connection: int | None = None, **members: Any) -> "Stage":
         frame = {"type": "command", "command": command, **members}
-        return self.receive(frame if data is None else {**frame, "data": data}, connection)
+        return self.receive(frame if data is None else {**frame, "data": data}, connection=connection)
 
     # The caller.
 

@@ -173,3 +173,18 @@ def test_injected_hook_carries_call_info_and_arguments_verbatim() -> None:
     assert data["args"] == {"fooBar": {"X-Y": 2}}
     assert data["some_key"] == 1
     assert data["call_sid"] == stage.call.info.call_sid
+
+
+@pytest.mark.parametrize("queues", [True, False], ids=["appended", "replaced"])
+def test_command_in_one_read_with_an_ack_is_done_before_it(queues: bool) -> None:
+    """PROTOCOL.md P49: what was appended goes with the old verbs, and the older answer replaces a newer redirect."""
+    say, gather = {"verb": "say", "text": "Hello"}, {"verb": "gather", "actionHook": "/menu", "timeout": 60}
+    redirect = {"type": "command", "command": "redirect", "data": [gather], "queueCommand": queues}
+    together = running([{"verb": "gather", "actionHook": "/name", "timeout": 1}]).advance(2)
+    ack = {"type": "ack", "msgid": together.last("verb:hook")["msgid"], "data": [say, {"verb": "pause", "length": 60}]}
+    together.receive(ack, redirect).advance(30)
+    assert together.call.session.current_name == "pause"
+    apart = running([{"verb": "gather", "actionHook": "/name", "timeout": 1}]).advance(2)
+    ack = {"type": "ack", "msgid": apart.last("verb:hook")["msgid"], "data": [say]}
+    apart.receive(ack).receive(redirect).advance(30)
+    assert apart.call.session.current_name == "gather"

@@ -61,14 +61,16 @@ def act(stage: Stage, action: tuple[str, Any], acked: set[str]) -> None:
                 acked.add(waiting[0]["msgid"])
                 stage.ack(waiting[0], data, connection)
         case ("stray", data):
-            stage.receive({"type": "ack", "msgid": data}, connection)
+            stage.receive({"type": "ack", "msgid": data}, connection=connection)
         case ("command", (command, data, queues)):
-            stage.receive({"type": "command", "command": command, "data": data, "queueCommand": queues}, connection)
+            stage.receive(
+                {"type": "command", "command": command, "data": data, "queueCommand": queues}, connection=connection
+            )
         case ("data", data):
             for command in ("redirect", "call:status", "whisper", "conf:participant-action"):
-                stage.receive({"type": "command", "command": command, "data": data}, connection)
+                stage.receive({"type": "command", "command": command, "data": data}, connection=connection)
         case ("raw", payload):
-            stage.receive(payload, connection)
+            stage.receive(payload, connection=connection)
         case ("wait", seconds):
             stage.advance(seconds)
         case ("close", code):

@@ -75,7 +75,7 @@ class Reenactment:
         frame = dict(line.frame)
         if frame["type"] == "ack":
             frame["msgid"] = self.msgids[frame["msgid"]]
-        self.stage.receive(frame, line.connection)
+        self.stage.receive(frame, connection=line.connection)
 
     def expect(self, line: RecordedFrame) -> None:
         """Find the next message of this connection, helping it to come about."""

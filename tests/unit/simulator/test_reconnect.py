@@ -304,7 +304,7 @@ def test_close_of_a_socket_that_is_still_opening_is_a_failure_not_a_drop() -> No
     stage = Stage()
     stage.opens_by_itself = False
     stage.start().server_closes(1006, 1)
-    stage.carry_out(stage.call.frame_received(1, "{}", stage.now_s))
+    stage.carry_out(stage.call.frames_received(1, ("{}",), stage.now_s))
     stage.carry_out(stage.call.socket_opened(1, stage.now_s))
     assert stage.kinds() == ["session:new"]
 

@@ -295,7 +295,7 @@ def test_declined_caller_who_had_steps_left_is_not_good() -> None:
     ("verbs", "steps"),
     [
         pytest.param([*PAUSE], (Wait(1), HangUp(), Press("1")), id="caller_hangs_up"),
-        pytest.param([{"verb": "hangup"}], (Wait(60), HangUp()), id="only_waiting_left"),
+        pytest.param(HANGUP, (Wait(60), HangUp()), id="only_waiting_left"),
         pytest.param([{"verb": "gather", "timeout": 1}, {"verb": "hangup"}], (StaySilent(),), id="silence_to_the_end"),
     ],
 )
