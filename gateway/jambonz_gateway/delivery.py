@@ -302,7 +302,9 @@ class Delivery:
             if now_s < self._read_by_s and not self._is_asked:
                 self._ask(effects)
             self._waiting.append((route, seq, directive))
-            _report(directive, OutcomeKind.QUEUED, effects)
+            if now_s < self._gate_opens_at_s:
+                # One that waits for a pong only is sent within a moment, and its sender told so.
+                _report(directive, OutcomeKind.QUEUED, effects)
         else:
             self._write(directive, route, effects)
 

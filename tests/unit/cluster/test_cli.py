@@ -55,7 +55,8 @@ def test_verbs_that_cannot_be_validated_are_told_at_the_start(monkeypatch: pytes
 
 def test_a_fallback_that_is_no_verb_is_told_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody would see it before the first caller whom no worker answers."""
-    (tmp_path / "singing.py").write_text("from jambonz_workers import App\napp = App(fallback={'verb': 'sing'})\n")
+    source = "from jambonz_workers import App\napp = App(fallback={'verb': 'sing'})\n"
+    (tmp_path / "singing.py").write_text(source + "@app.session('/')\ndef begin(call): ...\n")
     monkeypatch.chdir(tmp_path)
     result = run("worker", "singing:app", JAMBONZ_CLUSTER_VALIDATE_VERBS="on")
     assert (result.exit_code, result.stderr) == (
