@@ -175,6 +175,16 @@ def hangup_call(call_sid: str, *, as_json: bool, **flags: str | None) -> None:
     sys.exit(calls.command_call(settings, call_sid, lambda call: call.hangup(), as_json=as_json))
 
 
+@main.command()
+@click.argument("app")
+@setting_options(CommonSettings, "redis_url", "key_prefix")
+def forget(app: str, **flags: str | None) -> None:
+    """Forget APP, whose workers were taken out of service for good: its paths get 404 from then on."""
+    from jambonz_cluster.forgetting import forget_app
+
+    sys.exit(forget_app(settings_or_exit(CommonSettings, flags), app))
+
+
 @main.group()
 def quarantine() -> None:
     """Look after events whose handler killed three workers."""

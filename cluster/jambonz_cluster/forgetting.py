@@ -1,0 +1,39 @@
+"""What `jambonz-cluster forget` does: lets an app go whose workers were taken out of service for good."""
+
+import asyncio
+
+import click
+
+from jambonz_cluster.connected import with_link
+from jambonz_cluster.options import EXIT_FAILED
+from jambonz_cluster.status import read_status
+from jambonz_shared.config import CommonSettings
+from jambonz_shared.keys import Keys
+from jambonz_shared.redis.link import Link
+
+
+def forget_app(settings: CommonSettings, name: str) -> int:
+    """Take an app out of Redis: gateways answer its paths with 404 then; return the exit code.
+
+    What waits for its workers goes with it. An app with a living worker is refused, since it would announce itself
+    again.
+    """
+
+    async def ask(link: Link, keys: Keys) -> tuple[str, int]:
+        status = await read_status(link, keys, settings.lease_s)
+        app = next((app for app in status.apps if app.name == name), None)
+        if app is None:
+            return f"no app {name!r} is known; `status` names them", EXIT_FAILED
+        if app.workers:
+            return f"{app.workers} workers of the app {name!r} live; stop them first", EXIT_FAILED
+        await link.call(b"SREM", keys.apps, name)
+        await asyncio.gather(link.call(b"DEL", keys.app(name)), link.call(b"DEL", keys.dispatch(name)))
+        await link.call(b"PUBLISH", keys.apps_changed, name)
+        return f"forgot {name}, and {app.waiting} events that waited for its workers", 0
+
+    def show(told: tuple[str, int]) -> int:
+        text, code = told
+        click.echo(f"error: {text}" if code else text, err=bool(code))
+        return code
+
+    return with_link(settings, ask, show)
