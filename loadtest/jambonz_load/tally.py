@@ -24,6 +24,7 @@ class Tally:
     Attributes:
         started: Calls begun, finished or not.
         failed: Calls that did not end as they should, or met something a well-behaved server never causes.
+        failed_connects: Websockets that could not be opened; jambonz tries again, and the caller waits.
         unanswered_hooks: Hooks that got no ack before their call ended or lost its socket.
         worst_ack_ms: The slowest ack that was in time.
         looks: How often the processes that make calls have looked at their clocks.
@@ -43,6 +44,7 @@ class Tally:
     commands: int = 0
     lost_commands: int = 0
     reconnects: int = 0
+    failed_connects: int = 0
     worst_ack_ms: float = 0.0
     looks: int = 0
     late_looks: int = 0
@@ -61,6 +63,7 @@ class Tally:
         self.commands += len(result.commands)
         self.lost_commands += sum(command.verdict == "lost" for command in result.commands)
         self.reconnects += result.reconnects
+        self.failed_connects += result.failed_connects
         latencies_s = [hook.latency_s for hook in result.hooks if hook.latency_s is not None]
         self.worst_ack_ms = max([self.worst_ack_ms, *(1000 * latency_s for latency_s in latencies_s)])
 
@@ -145,7 +148,7 @@ def report(tally: Tally, ack_p99_ms: float) -> str:
     """Return what was counted for people."""
     return (
         f"{tally.calls} calls ended of {tally.started}, {tally.failed} failed, {tally.hooks} hooks, "
-        f"{tally.reconnects} reconnects\n"
+        f"{tally.reconnects} reconnects, {tally.failed_connects} websockets refused\n"
         f"acks: p99 {ack_p99_ms:.0f} ms, worst {tally.worst_ack_ms:.0f} ms, "
         f"margin to the deadline {tally.margin_ms:.0f} ms, "
         f"{tally.deadline_misses} missed, {tally.unanswered_hooks} unanswered, "

@@ -55,6 +55,7 @@ class Summary:
     ignored_commands: int = 0
     sockets: int = 0
     reconnects: int = 0
+    failed_connects: int = 0
     delayed_calls: int = 0
     duration_s: float = 0.0
     failures: list[Failure] = field(default_factory=list)
@@ -68,6 +69,7 @@ class Summary:
         self.notices += result.notices
         self.sockets += result.sockets
         self.reconnects += result.reconnects
+        self.failed_connects += result.failed_connects
         self.commands += len(result.commands)
         self.lost_commands += sum(command.verdict == "lost" for command in result.commands)
         self.ignored_commands += sum(command.verdict == "ignored" for command in result.commands)

@@ -144,7 +144,7 @@ def _rows(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "acks out of order, twice, late", f"{summary.out_of_order}, {summary.duplicate_acks}, {summary.late_acks}"
     commands = f"{summary.commands}, lost {summary.lost_commands}, ignored {summary.ignored_commands}"
     yield "commands", commands
-    yield "sockets", f"{summary.sockets}, reconnects {summary.reconnects}"
+    yield "sockets", f"{summary.sockets}, reconnects {summary.reconnects}, failed {summary.failed_connects}"
     if summary.delayed_calls:
         yield "started late", f"{summary.delayed_calls} (too many at the same time)"
     if summary.anomalies:

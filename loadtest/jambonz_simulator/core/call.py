@@ -338,9 +338,8 @@ class SimulatedCall:
 
     def _end_children(self) -> None:
         """When the caller's call ends so do, in this simulator, the legs that came from it."""
-        if self.session.is_over:
-            for session in self._sessions[1:]:
-                session.end("caller")
+        for session in self._sessions[1:] if self.session.is_over else ():
+            session.end("caller")
 
     def _finish(self) -> None:
         if self.result is not None:
@@ -359,6 +358,7 @@ class SimulatedCall:
             entries=tuple(ledger.entries),
             sockets=ledger.sockets,
             reconnects=ledger.reconnects,
+            failed_connects=ledger.failed_connects,
             notices=len(ledger.notice_msgids),
         )
         self.world.do(EndCall(self.result))

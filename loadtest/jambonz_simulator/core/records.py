@@ -125,6 +125,7 @@ class CallResult:
         entries: The transcript; empty if it was not kept.
         sockets: How many websockets were opened successfully.
         reconnects: How many of them began with session:reconnect.
+        failed_connects: How many could not be opened: jambonz tries again, up to 13 s later, while the caller waits.
         notices: How many messages that want no ack were sent.
     """
 
@@ -139,6 +140,7 @@ class CallResult:
     entries: tuple[Entry, ...]
     sockets: int
     reconnects: int
+    failed_connects: int
     notices: int
 
     @property
@@ -187,6 +189,7 @@ class Ledger:
         self.has_hung_up = False
         self.sockets = 0
         self.reconnects = 0
+        self.failed_connects = 0
 
     def entry(self, at_s: float, connection: int, who: Who, frame: dict[str, Any]) -> None:
         """Write a transcript line, if entries are kept."""

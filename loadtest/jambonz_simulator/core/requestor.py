@@ -154,9 +154,9 @@ class Requestor:
         """Take note that a socket did not open."""
         if self._connecting is None or self._connecting[0] != connection:
             return
-        promise = self._connecting[1]
-        self._connecting = None
+        (_, promise), self._connecting = self._connecting, None
         self._world.entry(connection, "jambonz", {"failed": str(failure)})
+        self._world.ledger.failed_connects += 1
         promise.settle(failure)
 
     def socket_closed(self, connection: int, code: int) -> None:

@@ -14,7 +14,7 @@ def call(*, kind: str = "completed", latency_s: float | None = 0.1) -> CallResul
     dead_by = "timeout" if latency_s is None else None
     hook = HookRecord("m1", "verb:hook", "/menu", 1, 1.0, acked_at_s, dead_by)  # type: ignore[arg-type]
     outcome = Outcome(kind, 200)  # type: ignore[arg-type]
-    return CallResult("test", "sid", "inbound", outcome, 2.0, (hook,), (), (), (), 1, 0, 0)
+    return CallResult("test", "sid", "inbound", outcome, 2.0, (hook,), (), (), (), 1, 0, 0, 0)
 
 
 def test_counts_of_two_processes_are_added_and_the_worst_ack_is_the_worst_of_both() -> None:

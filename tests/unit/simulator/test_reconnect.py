@@ -212,7 +212,7 @@ def test_failed_reconnects_are_repeated_and_do_not_count(kind: str) -> None:
     assert len(stage.opened) == 8
     stage.failure = None
     reconnected(stage)
-    assert stage.call.world.ledger.sockets == 2
+    assert (stage.call.world.ledger.sockets, stage.call.world.ledger.failed_connects) == (2, 7)
 
 
 def test_http_answer_with_connection_close_ends_automatic_reconnects() -> None:
