@@ -14,7 +14,8 @@ def test_caller_who_only_hears_the_fallback_has_failed(name: str) -> None:
     """A load test of a cluster that loses every call must not pass."""
     stage = running(LATER, SCENARIOS[name].script, speed=10).advance(20)
     assert "expectation_unmet" in stage.anomalies()
-    stage = running([{"verb": "hangup"}], for_any_app(SCENARIOS[name].script)).advance(20)
+    fallback = [{"verb": "say", "text": "Please call again later."}, {"verb": "hangup"}]
+    stage = running(fallback, for_any_app(SCENARIOS[name].script)).advance(20)
     assert stage.anomalies() == ["script_unfinished"]
 
 
