@@ -99,7 +99,10 @@ def dev(application: str, is_reloading: bool, **flags: str | None) -> None:
 
 @main.command()
 def demo() -> None:
-    """Run the example examples.ivr:app on this machine, play a caller, show the conversation, and end."""
+    """Run the example examples.ivr:app of the repository, play a caller, show the conversation, and end.
+
+    To be started in the repository's folder.
+    """
     from jambonz_cluster.demo import run_demo
 
     sys.exit(run_demo())
