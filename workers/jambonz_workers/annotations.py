@@ -36,7 +36,8 @@ def event_class(function: Callable[..., Any], signature: inspect.Signature) -> t
     Raises:
         TypeError: If the annotation cannot be read, or names several.
     """
-    _, parameter, *_ = signature.parameters.values()
+    # The last one, of one that takes them all: ``(*args)``.
+    parameter = list(signature.parameters.values())[:2][-1]
     if parameter.annotation == Event.__name__:
         # What it gets in any case; linters move its import to where only type checkers see it.
         return Event

@@ -87,9 +87,11 @@ class Call(Durable):
         # With every answer, and mostly there is nothing to be checked.
         if not office.target and not office.validates_verbs:
             return
+        # Once: a builder is empty then.
+        verbs = verb_list(verbs)
         super().check_verbs(verbs)
         if office.validates_verbs:
-            check_schemas(verb_list(verbs))
+            check_schemas(verbs)
 
     def redirect(self, verbs: object, queue: bool = False, *, leg: str | None = None) -> Sending:
         """Replace the running application by ``verbs``, or append them; see ``Controls.redirect``."""
@@ -230,8 +232,8 @@ class Call(Durable):
     def begin(self, handling: Handling) -> None:
         """Start gathering the effects of a handler that runs in the current context."""
         if self.works.running:
-            # What these did to the state is not the fault of the handler that happens to come next.
-            savable(self.state, self.sid)
+            # What these did to the state is not the fault of the handler that happens to come next, nor lost with it.
+            self._save_work()
         self.handling = handling
         current.set(handling)
 

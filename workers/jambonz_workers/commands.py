@@ -290,6 +290,7 @@ def stt_reconfigure(language_hints: Sequence[str], *, leg: str) -> bytes:
     Raises:
         TypeError: If they are no list of texts, such as one text.
     """
-    if isinstance(language_hints, str) or not all(isinstance(it, str) for it in language_hints):
+    hints = [] if isinstance(language_hints, str) else list(language_hints)
+    if isinstance(language_hints, str) or not all(isinstance(it, str) for it in hints):
         raise TypeError(f"stt_reconfigure expects a list of languages such as ['en-US'], got {language_hints!r}")
-    return command("stt:reconfigure", {"languageHints": list(language_hints)}, leg=leg)
+    return command("stt:reconfigure", {"languageHints": hints}, leg=leg)

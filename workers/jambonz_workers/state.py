@@ -60,7 +60,9 @@ class CallState(MutableMapping[str, Any]):
             raise TypeError(f"call.state: expected a field name of at least one character, got {name!r}")
         if name.startswith(RESERVED):
             raise ValueError(f"call.state[{name!r}]: names that begin with {RESERVED!r} are the cluster's own")
-        if orjson.loads(_encode(name, value)) != value:
+        back = orjson.loads(_encode(name, value))
+        # By their text, too: a member of a StrEnum is equal to its value.
+        if back != value or repr(back) != repr(value):
             # It would be what it is until the worker dies, and something else from then on.
             raise TypeError(f"call.state[{name!r}]: JSON does not give back what it was given, {type(value).__name__}")
         self._values[name] = value

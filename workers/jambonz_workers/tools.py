@@ -156,7 +156,7 @@ class Toolbox:
                     value = await self.in_thread(tool.function, *positional, **given)
             told = Told(value)
             # Here, where it can still be answered: JSON may not hold it.
-            _ = told.text
+            _ = told.plain
         except TimeoutError:
             if not limit.expired():
                 log.exception("tool failed", extra=extra)

@@ -172,6 +172,30 @@ async def test_state_that_work_has_spoilt_is_no_handlers_fault(caplog: pytest.Lo
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
 
 
+async def test_state_that_work_has_written_outlives_a_handler_that_fails() -> None:
+    """It was written before the hook came, so it is not the handler's to lose."""
+    app = App()
+
+    async def write(call: Call) -> None:
+        call.state["written"] = True
+        await asyncio.Event().wait()
+
+    @app.hook("/start")
+    async def start(call: Call) -> None:
+        call.spawn(write(call))
+
+    @app.hook("/fails")
+    async def fails(call: Call) -> None:
+        call.state["mine"] = True
+        raise RuntimeError
+
+    async with AppClient(app) as client:
+        await client.hook("/start")
+        await asyncio.sleep(0)
+        await client.hook("/fails")
+        assert client.state == {"written": True}
+
+
 async def test_only_coroutines_can_be_spawned() -> None:
     """A function that was not called would never run."""
     app = App()

@@ -123,7 +123,7 @@ FRAMES: list[tuple[str, Callable[[], bytes], dict[str, Any]]] = [
     ),
     (
         "languages",
-        lambda: commands.stt_reconfigure(["en-US", "de-DE"], leg="b"),
+        lambda: commands.stt_reconfigure(iter(["en-US", "de-DE"]), leg="b"),  # type: ignore[arg-type]
         {"command": "stt:reconfigure", "data": {"languageHints": ["en-US", "de-DE"]}},
     ),
     ("media_path", lambda: commands.media_path("no-media", leg="b"), {"command": "media:path", "data": "no-media"}),

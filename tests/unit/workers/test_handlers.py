@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from jambonz_sdk import VerbBuilder  # type: ignore[import-untyped]
 
-from jambonz_workers import App, Call, Event, OutcomeKind
+from jambonz_workers import App, Call, Event, InvalidVerbs, OutcomeKind
 from jambonz_workers.testing import AppClient, Reaction
 
 SAY = {"verb": "say", "text": "Hi"}
@@ -355,3 +355,22 @@ async def test_builder_is_asked_for_its_verbs_once(where: str) -> None:
         reaction = await client.hook("/a")
         said = reaction.commands[0]["data"] if where == "redirected" else reaction.verbs
         assert said == [SAY]
+
+
+async def test_handler_may_take_all_its_arguments_as_they_come() -> None:
+    """What a decorator without functools.wraps makes of it."""
+    app = App()
+
+    async def any_of_them(*arguments: Any) -> object:
+        return {"verb": "say", "text": type(arguments[1]).__name__}
+
+    app.hook("/any")(any_of_them)
+    async with AppClient(app) as client:
+        assert (await client.hook("/any")).verbs == [{"verb": "say", "text": "Event"}]
+
+
+async def test_builder_that_is_checked_is_checked_whole() -> None:
+    """By target and schemas both."""
+    async with AppClient(App(validate_verbs=True, target="0.9")) as client:
+        with pytest.raises(InvalidVerbs):
+            client.call.check_verbs(iter([{"verb": "gather", "numDigits": "two"}]))

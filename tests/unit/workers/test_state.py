@@ -2,7 +2,7 @@
 
 import datetime
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -125,10 +125,14 @@ class Colour(Enum):
     RED = "red"
 
 
+class Step(StrEnum):
+    MENU = "menu"
+
+
 @pytest.mark.parametrize(
     "value",
-    [(1, 2), {"at": (1, 2)}, UUID(int=7), Colour.RED, float("nan")],
-    ids=["tuple", "deep", "uuid", "enum", "nan"],
+    [(1, 2), {"at": (1, 2)}, UUID(int=7), Colour.RED, [Step.MENU], float("nan")],
+    ids=["tuple", "deep", "uuid", "enum", "enum_of_texts", "nan"],
 )
 def test_a_value_that_would_come_back_as_another_is_refused(value: Any) -> None:
     """It would be itself until the worker dies, and a list, a text or nothing from then on."""

@@ -53,6 +53,10 @@ def shop() -> App:
     async def not_json() -> object:
         return object()
 
+    @app.tool("half_an_emoji")
+    async def half_an_emoji() -> object:
+        return "\ud83d"
+
     @app.hook("/start/{vendor}")
     async def start(call: Call, event: Event) -> object:
         return {"verb": "llm", "vendor": event.path_params["vendor"]}
@@ -185,6 +189,7 @@ async def test_google_gets_one_answer_for_all_its_calls() -> None:
         pytest.param("cancelled", {}, "the tool failed", id="what_it_awaits_is_cancelled"),
         pytest.param("long", {}, "the result is too big to be told", id="over_24_000_bytes"),
         pytest.param("not_json", {}, "the tool failed", id="no_json"),
+        pytest.param("half_an_emoji", {}, "the tool failed", id="no_utf_8"),
     ],
 )
 async def test_a_failure_is_answered_too(name: str, arguments: dict[str, Any], text: str) -> None:
