@@ -204,18 +204,27 @@ class Delivery:
 
     def _sent_waiting(self, now_s: float) -> list[Effect]:
         effects: list[Effect] = []
-        while self._waiting and now_s >= self._gate_opens_at_s and now_s >= self._read_by_s:
+        while self._waiting and self._may_write(now_s):
             effects += self.confirmed()
             route, seq, directive = self._waiting.pop(0)
-            if self.is_closing:
-                _behind_a_close(directive, effects)
-                self._waiting = [it for it in self._waiting if it[0] is route and it[1] == seq]
-            elif isinstance(directive, Ack):
+            if isinstance(directive, Ack):
+                behind = len(self._waiting)
                 self._ack(route, directive, seq, now_s, effects)
+                # A late one has become a command, which keeps its place.
+                self._waiting = self._waiting[behind:] + self._waiting[:behind]
             else:
                 self._write(directive, route, effects)
+            if self.is_closing:
+                for of, in_batch, refused in self._waiting:
+                    if of is route and in_batch == seq:
+                        _behind_a_close(refused, effects)
+                # What is of other batches stays in the log for the next Connection.
+                self._waiting = []
             self._done_with(route, seq, effects)
         return effects
+
+    def _may_write(self, now_s: float) -> bool:
+        return not self.is_closing and now_s >= max(self._gate_opens_at_s, self._read_by_s)
 
     # Below, effects are appended to a list handed down: five generators around each ack cost more than the ack.
 

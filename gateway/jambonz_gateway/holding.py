@@ -2,6 +2,9 @@
 
 from typing import Final
 
+# The first message of a call with all its SIP headers: a new caller must not go before old Notices of others.
+_SHARE_BYTES: Final = 16_384
+
 
 class Pool:
     """What all sockets of a process keep together, and what waits for Redis.
@@ -13,9 +16,9 @@ class Pool:
     __slots__ = ("_limit_bytes", "share_bytes", "used_bytes")
 
     def __init__(self, limit_bytes: int, sockets_max: int) -> None:
-        """Allow so much for all; when it is used up, each of ``sockets_max`` sockets may keep its share."""
+        """Allow so much for all; when it is used up, each of ``sockets_max`` sockets may keep its share, or 16 KiB."""
         self._limit_bytes: Final = limit_bytes
-        self.share_bytes: Final = limit_bytes // sockets_max
+        self.share_bytes: Final = max(limit_bytes // sockets_max, min(limit_bytes // 64, _SHARE_BYTES))
         self.used_bytes = 0
 
     @property

@@ -46,6 +46,8 @@ class Presence:
         self.is_leaving = False
         self._started_at_ms = round(time.time() * 1000)
         self._manifest: Manifest | None = None
+        # The manifest that ours has replaced.
+        self._replaced: object = None
 
     async def announce(self, manifest: Manifest) -> None:
         """Publish the manifest, make the inbox and beat once.
@@ -62,6 +64,7 @@ class Presence:
             self._link.call(b"PUBLISH", keys.apps_changed, app),
         )
         _warn_of_another_application(manifest, known)
+        self._replaced = known
         self._beat(app)
         await self._link.call(b"PING")
         # A Redis that comes back empty must learn again what the app is.
@@ -132,11 +135,16 @@ class Presence:
     def _announce_again(self) -> None:
         assert self._manifest is not None
         keys, app = self._keys, self._manifest.app
-        # Unless it is there: in a roll-out a newer worker may have said more than this one knows.
-        self._link.send(_ignore, b"SET", keys.app(app), self._manifest.encode(), b"NX")
+        self._link.send(self._looked_up, b"GET", keys.app(app))
         self._link.send(_ignore, b"SADD", keys.apps, app)
-        self._link.send(_ignore, b"PUBLISH", keys.apps_changed, app)
         self._beat(app)
+
+    def _looked_up(self, reply: Any) -> None:
+        # In a roll-out a newer worker may have said more than this one knows; a Redis that went back may know less.
+        if self._manifest is not None and (reply is None or reply == self._replaced):
+            app = self._manifest.app
+            self._link.send(_ignore, b"SET", self._keys.app(app), self._manifest.encode())
+            self._link.send(_ignore, b"PUBLISH", self._keys.apps_changed, app)
 
 
 def _warn_of_another_application(manifest: Manifest, known: object) -> None:

@@ -53,7 +53,9 @@ RESTORE: Final = _packaged("restore")
 BURY: Final = _packaged("bury")
 RETIRE: Final = _packaged("retire")
 UNDELIVERED: Final = _packaged("undelivered")
+TRIM: Final = _packaged("trim")
 
 ALL: Final = (
     ATTACH, DETACH, CLAIM, COMMIT, SEND, UNDELIVERED, ACKED, END, ORPHAN, HEARTBEAT, ABANDON, RESTORE, BURY, RETIRE,
+    TRIM,
 )  # fmt: skip

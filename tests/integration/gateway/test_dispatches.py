@@ -40,6 +40,12 @@ async def ages_h(redis: Redis) -> list[float]:
     return [(NOW_MS - int(entry.partition(b"-")[0])) / HOUR_MS for entry, _ in found]
 
 
+async def unread(redis: Redis, count: int | None = None) -> list[Any]:
+    """Read what the group has not read yet."""
+    found: Any = await redis.xreadgroup(GROUP, "w1", {DISPATCH: ">"}, count=count)
+    return list(found[0][1])
+
+
 async def test_what_no_worker_has_taken_is_as_old_as_a_call_at_most(link: Link, worker: Worker) -> None:
     """To the last one: they are few, and hold numbers of callers."""
     await at(worker.redis, 30, 5, 4.5, 3.5, 0)
@@ -90,3 +96,34 @@ async def test_gateway_trims_the_dispatch_of_each_app_at_its_start(redis_url: st
 
     async with gateway(redis_url):
         await until(is_empty, "the old entry has gone")
+
+
+async def test_group_counts_what_is_left_as_unread_and_no_more(link: Link, worker: Worker) -> None:
+    """KEDA scales workers by that; Redis 7 counts what was trimmed unread for ever."""
+    await at(worker.redis, 9, 8, 7, 6, 2, 1)
+    await worker.redis.xgroup_create(DISPATCH, GROUP, id="0")
+    taken = await unread(worker.redis, count=1)
+    for entry, _ in taken:
+        await worker.redis.xack(DISPATCH, GROUP, entry)
+        await worker.redis.xdel(DISPATCH, entry)
+    await Dispatches(link, KEYS, call_ttl_s=4 * 3600).trim(["default"], NOW_MS)
+    (group,) = await worker.redis.xinfo_groups(DISPATCH)
+    assert group.get("lag", 2) == 2
+    read = await unread(worker.redis)
+    assert len(read) == 2, "both are read"
+
+
+async def test_entry_of_the_very_millisecond_that_stays_is_read(link: Link, worker: Worker) -> None:
+    """Moving the group must not pass it over."""
+    await at(worker.redis, 5, 4)
+    await worker.redis.xgroup_create(DISPATCH, GROUP, id="0")
+    await Dispatches(link, KEYS, call_ttl_s=4 * 3600).trim(["default"], NOW_MS)
+    read = await unread(worker.redis)
+    assert len(read) == 1
+
+
+async def test_event_of_a_live_call_waits_for_workers_that_come_back(link: Link, worker: Worker) -> None:
+    """However short the life of calls in Redis is: the caller may hear a long fallback meanwhile."""
+    await at(worker.redis, 1.5, 0.5)
+    await Dispatches(link, KEYS, call_ttl_s=60).trim(["default"], NOW_MS)
+    assert await ages_h(worker.redis) == [0.5]

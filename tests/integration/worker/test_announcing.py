@@ -48,6 +48,21 @@ async def test_redis_that_has_lost_everything_learns_the_application_again(start
     await until(is_known, "it has been told")
 
 
+async def test_redis_that_went_back_in_time_learns_the_newer_application_again(start: Start, redis: Redis) -> None:
+    """A snapshot of before the roll-out: the new sessions would get 404 until a worker is started again."""
+    await start(application("/ivr"))
+    before = await redis.get(Keys().app("default"))
+    await start(application("/ivr", "/new"))
+    assert before is not None
+    await redis.set(Keys().app("default"), before)
+    await redis.client_kill_filter(_type="normal", skipme=True)
+
+    async def is_known() -> bool:
+        return await known_paths(redis) == ("/ivr", "/new")
+
+    await until(is_known, "the newer one has been told")
+
+
 async def test_second_application_of_one_name_is_warned_of(
     start: Start, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,10 +6,11 @@ Found with jambonz' own websocket client: of 50 answers of 33 kB, in an ack and 
 import pytest
 
 from jambonz_gateway.effects import Delivered, Ping
-from jambonz_gateway.policy import SessionPolicy
+from jambonz_gateway.policy import NEVER, SessionPolicy
 from jambonz_shared.directive import Close, Directive
 from tests.unit.gateway.sessions import (
     CALL,
+    WORKER,
     Bench,
     ack,
     acks,
@@ -171,3 +172,30 @@ def test_guard_that_answers_another_hook_meanwhile_asks_again() -> None:
     assert Ping() not in bench.batch(2, command("c1")), "that behind session:new is on its way"
     assert Ping() in bench.later(0.1)
     assert commands(bench.pong()) == ["hi"]
+
+
+def test_late_answer_behind_a_waiting_command_keeps_its_place() -> None:
+    """It has become a redirect: behind the verbs that were to be appended to it, it would throw them away."""
+    bench = Bench(policy=PATIENT)
+    bench.hears(message("session:reconnect", "r"))
+    bench.attached(epoch=2, owner=WORKER, fence=1, existed=True, is_acked=True, seq=1)
+    bench.hears(hook("m1"))
+    bench.log()
+    bench.batch(2, ack("d1", "m1", epoch=2))
+    bench.batch(3, command("c1", "one"))
+    effects = bench.batch(4, ack("d0", "m0", epoch=1), command("c2", "appended"))
+    assert commands(effects) == []
+    assert commands(bench.pong()) == ["one", "hi", "appended"]
+
+
+def test_close_leaves_the_answers_behind_it_to_the_next_socket() -> None:
+    """Those of other batches; what stands in its own is refused."""
+    bench = asked("m1", "m2")
+    bench.batch(2, ack("d1", "m1"), Close("x1", 1012), command("c1"))
+    bench.batch(3, ack("d2", "m2"))
+    effects = bench.pong()
+    assert close_codes(effects) == [1012]
+    assert outcomes(effects) == [("c1", "refused")]
+    assert Delivered(CALL, 2) in effects
+    assert Delivered(CALL, 3) not in effects
+    assert bench.session.wake_at_s == NEVER

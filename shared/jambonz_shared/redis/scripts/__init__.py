@@ -49,7 +49,7 @@ from jambonz_shared.redis.scripts.ownership import (
     orphan_args,
     orphan_reply,
 )
-from jambonz_shared.redis.scripts.presence import bury_args, bury_reply, heartbeat_args, retire_args
+from jambonz_shared.redis.scripts.presence import bury_args, bury_reply, heartbeat_args, retire_args, trim_args
 from jambonz_shared.redis.scripts.recovery import (
     Abandoned,
     Memory,
@@ -111,6 +111,7 @@ __all__ = [
     "retire_args",
     "send_args",
     "send_reply",
+    "trim_args",
     "undelivered_args",
     "undelivered_reply",
 ]

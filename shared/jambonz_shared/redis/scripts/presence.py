@@ -1,4 +1,4 @@
-"""Processes say that they live, and are struck off when they do not: ``heartbeat``, ``bury``, ``retire``. Pure."""
+"""Processes live, or do not: ``heartbeat``, ``bury``, ``retire``; what waits when none is left: ``trim``. Pure."""
 
 from typing import Any
 
@@ -28,3 +28,8 @@ def bury_reply(reply: Any) -> bool:
 def retire_args(dispatch_key: str, consumer: str) -> KeysAndArgs:
     """Return what ``retire`` needs."""
     return (dispatch_key,), (GROUP, consumer)
+
+
+def trim_args(dispatch_key: str, before_ms: int) -> KeysAndArgs:
+    """Return what ``trim`` needs: what is older than Unix time ``before_ms`` goes."""
+    return (dispatch_key,), (before_ms,)
