@@ -21,7 +21,7 @@ from jambonz_load import lateness, ramp, tally
 from jambonz_load.playing import play_call
 from jambonz_load.scenarios import SCENARIOS, for_any_app
 from jambonz_load.shapes import SHAPES
-from jambonz_load.tally import Limits, Tally, generator_limits
+from jambonz_load.tally import Limits, Tally
 from jambonz_load.telling import tell
 from locust import LoadTestShape, User, constant_throughput, events, task
 from locust.env import Environment
@@ -146,7 +146,7 @@ def judge(environment: Environment, **_: Any) -> None:
     else:
         shape = environment.shape_class
         run_s = max(shape.run_s, 1.0)
-        broken = generator_limits(TALLY, shape.due_calls / run_s, run_s) + LIMITS.broken(TALLY, p99_ms)
+        broken = tally.judged(TALLY, LIMITS, p99_ms, asked_per_s=shape.due_calls / run_s, seconds=run_s)
         sys.stdout.write(tally.verdict(broken))
         environment.process_exit_code = 1 if broken else 0
     _write_tables(environment)

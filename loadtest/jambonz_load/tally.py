@@ -139,6 +139,16 @@ def generator_limits(tally: Tally, asked_per_s: float, seconds: float) -> list[s
     return found
 
 
+def judged(tally: Tally, limits: Limits, ack_p99_ms: float, *, asked_per_s: float, seconds: float) -> list[str]:
+    """Return a sentence for each limit of a whole test that was not kept, and what the generator had to do with it.
+
+    One that was late has seen acks later than they came, never earlier: what is kept all the same is kept.
+    """
+    broken = limits.broken(tally, ack_p99_ms)
+    of_the_generator = generator_limits(tally, asked_per_s, seconds)
+    return of_the_generator + broken if broken or tally.started < STARTED_SHARE * asked_per_s * seconds else []
+
+
 def verdict(broken: list[str]) -> str:
     """Return for people what was not kept, or that all was."""
     return "\n".join(f"BROKEN: {sentence}" for sentence in broken) + "\n" if broken else "all limits kept\n"
