@@ -5,7 +5,7 @@ Found with jambonz' own websocket client: of 50 answers of 33 kB, in an ack and 
 
 import pytest
 
-from jambonz_gateway.effects import Delivered, Ping
+from jambonz_gateway.effects import Delivered, MarkAcked, Ping
 from jambonz_gateway.policy import NEVER, SessionPolicy
 from jambonz_shared.directive import Close, Directive
 from tests.unit.gateway.sessions import (
@@ -199,3 +199,17 @@ def test_close_leaves_the_answers_behind_it_to_the_next_socket() -> None:
     assert Delivered(CALL, 2) in effects
     assert Delivered(CALL, 3) not in effects
     assert bench.session.wake_at_s == NEVER
+
+
+def test_pong_behind_session_new_tells_nothing_of_a_newer_answer() -> None:
+    """It was asked for before that was written."""
+    bench = Bench(policy=PATIENT)
+    bench.hears(session_new(direction="outbound"))
+    bench.attached()
+    bench.owner()
+    bench.batch(1, ack("d1", "new"))
+    bench.hears(hook("m1"))
+    bench.batch(2, ack("d2", "m1"))
+    assert MarkAcked(CALL) in bench.pong()
+    assert commands(bench.batch(3, command("c1"))) == []
+    assert commands(bench.pong()) == ["hi"]

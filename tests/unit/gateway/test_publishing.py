@@ -317,3 +317,28 @@ def test_hook_that_was_answered_before_it_could_be_published_is_published_once()
     assert "m1" in [it.msgid for it in published(bench.owner("worker-2", 3))]
     bench.batch(2, ack("d", "m1"))
     assert published(bench.attached(owner="worker-2", fence=3, seq=2, existed=True, is_acked=True)) == []
+
+
+def test_events_that_came_back_are_not_dropped() -> None:
+    """They have numbers: a hole would hold up all that follows."""
+    bench = Bench(policy=SessionPolicy(max_held_bytes=200))
+    bench.hears(session_new())
+    bench.attached()
+    bench.owner()
+    gone = [
+        effect.envelope
+        for number in range(2)
+        for effect in bench.hears(message("call:status", f"s{number}", pad="x" * 300))
+        if isinstance(effect, Publish)
+    ]
+    for envelope in gone:
+        bench.session.returned(WORKER, envelope)
+    assert bench.session.held_bytes > 300
+    assert counted(bench.hears(status("trying"))) == ["event_dropped"]
+    assert numbers(bench.owner("worker-2", fence=2)) == [("worker-2", gone[1].n)]
+
+
+def test_call_that_is_refused_twice_has_gone_before() -> None:
+    """Redis may answer an attachment that was said again."""
+    bench = Bench()
+    assert counted(bench.session.refused("unknown")) == ["foreign_call"]
