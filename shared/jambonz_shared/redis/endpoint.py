@@ -1,10 +1,13 @@
 """Where Redis is, and how a connection to it is opened."""
 
+from contextlib import suppress
 from typing import Any, Final, Protocol
 from urllib.parse import SplitResult, urlsplit
 
-from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
 from redis.exceptions import RedisError
+
+from jambonz_shared.redis.names import NAMES
 
 # A Redis that does not even accept and authenticate within this time is of no use to a hook with a 5 s deadline
 # (PROTOCOL.md 2.3); trying again may reach another server behind the same name.
@@ -41,7 +44,8 @@ class UrlEndpoint:
     def __init__(self, url: str) -> None:
         parts = _parts_of(url)
         options: dict[str, Any] = dict(parse_url(url))
-        self._connection_class: type[AbstractConnection] = options.pop("connection_class", Connection)
+        connection_class: type[AbstractConnection] = options.pop("connection_class", Connection)
+        self._connection_class = _AT_ADDRESS.get(connection_class, connection_class)
         # RESP2: pushes and maintenance notices of RESP3 would come between the replies that we count. No timeout of
         # redis-py: whoever calls ``connect`` bounds all of it, and its own use of asyncio.wait_for swallows a
         # cancellation now and then (Python 3.11, gh-86296).
@@ -73,6 +77,39 @@ class UrlEndpoint:
             raise ValueError(f"Redis URL: no such option: {str(error).rpartition(' ')[2]}") from None
         except RedisError as error:
             raise ValueError(f"Redis URL: {error}") from None
+
+
+class _AtAddress(Connection):
+    """A connection that looks its host up by ``names``; the name is still what a certificate has to say."""
+
+    _address = ""
+
+    async def _connect(self) -> None:
+        *others, last = await NAMES.addresses_of(self.host)
+        for address in others:
+            with suppress(OSError):
+                return await self._connect_to(address)
+        return await self._connect_to(last)
+
+    async def _connect_to(self, address: str) -> None:
+        self._address = address
+        await super()._connect()  # type: ignore[no-untyped-call]
+
+    def _connection_arguments(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = {**super()._connection_arguments(), "host": self._address}
+        if isinstance(self, SSLConnection):
+            arguments["server_hostname"] = self.host
+        return arguments
+
+
+class _SecureAtAddress(_AtAddress, SSLConnection):
+    """The same over TLS."""
+
+
+_AT_ADDRESS: Final[dict[type[AbstractConnection], type[AbstractConnection]]] = {
+    Connection: _AtAddress,
+    SSLConnection: _SecureAtAddress,
+}
 
 
 def _parts_of(url: str) -> SplitResult:

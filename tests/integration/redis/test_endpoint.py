@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import ssl
 import subprocess
+import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from urllib.parse import quote
 import pytest
 import uvloop
 from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from jambonz_cluster.embedded_redis import EmbeddedRedis
 from jambonz_shared.redis.channels import Channels
 from jambonz_shared.redis.endpoint import Endpoint, UrlEndpoint
 from jambonz_shared.redis.errors import LinkDown
 from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.names import Addresses, Names
 from jambonz_shared.redis.streams import Entry, Source, StreamReader
 from jambonz_shared.runtime.lifeline import die_with_parent
 from tests.conditions import until
@@ -48,7 +51,7 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
     assert openssl, "the openssl command is needed to make a certificate (Debian: apt-get install openssl)"
     files = tmp_path / "server.crt", tmp_path / "server.key"
     options = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
     outputs = ["-out", str(files[0]), "-keyout", str(files[1])]
     subprocess.run([openssl, "req", *options, *names, *outputs], check=True, capture_output=True, timeout=60)
     return files
@@ -95,6 +98,62 @@ def test_tls(redis_server: EmbeddedRedis, redis_url: str, certificate: tuple[Pat
             await use(UrlEndpoint(url))
 
     run(use_tls())
+
+
+def test_name_is_what_the_certificate_has_to_say(
+    redis_server: EmbeddedRedis, certificate: tuple[Path, Path], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """We look names up ourselves; TLS still verifies the name and not the address."""
+    monkeypatch.setattr("jambonz_shared.redis.endpoint.NAMES", Names(lambda _: ("127.0.0.1",)))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+
+    async def use_tls() -> None:
+        async with Proxy(redis_server.port, context).listening() as proxy:
+            url = proxy.url.replace("redis://", "rediss://") + f"?ssl_ca_certs={quote(str(certificate[0]))}"
+            await use(UrlEndpoint(url.replace("127.0.0.1", "localhost")))
+            with pytest.raises(RedisConnectionError, match=r"[Hh]ostname mismatch"):
+                await UrlEndpoint(url.replace("127.0.0.1", "elsewhere")).connect()
+
+    run(use_tls())
+
+
+def test_second_address_of_a_name_is_tried(redis_url: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``localhost`` is ::1 first, where Redis may not listen."""
+    monkeypatch.setattr("jambonz_shared.redis.endpoint.NAMES", Names(lambda _: ("::1", "127.0.0.1")))
+
+    async def connect() -> None:
+        connection = await UrlEndpoint(redis_url.replace("127.0.0.1", "localhost")).connect()
+        await connection.disconnect()
+
+    run(connect())
+
+
+def test_redis_that_is_back_is_found_while_older_look_ups_hang(
+    redis_url: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop's own look-ups wait for each other: two that hang for 5 s kept all connections of a gateway down."""
+    hanging, is_over = threading.Semaphore(8), threading.Event()
+
+    def look_up(_: str) -> Addresses:
+        if hanging.acquire(blocking=False):
+            assert is_over.wait(30)
+        return ("127.0.0.1",)
+
+    monkeypatch.setattr("jambonz_shared.redis.endpoint.NAMES", Names(look_up))
+    monkeypatch.setattr("jambonz_shared.redis.names._PATIENCE_S", 0.0)
+
+    async def connect() -> None:
+        endpoint = UrlEndpoint(redis_url.replace("127.0.0.1", "redis"))
+        hang = [asyncio.create_task(endpoint.connect()) for _ in range(8)]
+        await asyncio.sleep(0.05)
+        connection = await asyncio.wait_for(endpoint.connect(), 5)
+        await connection.disconnect()
+        is_over.set()
+        for connection in await asyncio.gather(*hang):
+            await connection.disconnect()
+
+    run(connect())
 
 
 class Remembering(UrlEndpoint):
