@@ -1,6 +1,7 @@
 """Callers of the compose cluster: an open stream of calls, and what became of them."""
 
 import asyncio
+import io
 import itertools
 import statistics
 import time
@@ -10,7 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+from rich.console import Console
+
 from jambonz_simulator import CallOptions, CallResult, Press, Script, Wait, simulate_call
+from jambonz_simulator.transcript import Conversation, print_end
 
 _T = TypeVar("_T")
 
@@ -35,6 +39,16 @@ class Calls:
             for result in self.results
             if not result.is_good
         ]
+
+    def stories(self, most: int = 3) -> str:
+        """Return what happened in the first calls that were lost, for people."""
+        text = io.StringIO()
+        console = Console(file=text, width=200)
+        for result in [result for result in self.results if not result.is_good][:most]:
+            console.print(f"call {result.call_sid}")
+            Conversation(console).show(result.entries)
+            print_end(console, result)
+        return text.getvalue()
 
     @property
     def deadline_misses(self) -> int:

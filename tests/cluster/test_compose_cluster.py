@@ -18,7 +18,7 @@ SERVICES = ("haproxy", "gateway", "worker", "redis", "cluster", "prometheus")
 def assert_nothing_lost(calls: Calls, title: str) -> None:
     sys.stdout.write(calls.report(title) + "\n")
     assert calls.results, "no call was made"
-    assert calls.lost == []
+    assert not calls.lost, f"{calls.report(title)}\n{calls.lost}\n{calls.stories()}"
     assert calls.deadline_misses == 0
 
 
