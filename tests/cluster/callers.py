@@ -22,14 +22,20 @@ _T = TypeVar("_T")
 CHATTING: Final = Script(
     name="chatting", steps=(Press("1", after_s=2.0), Press("1", after_s=3.0), Wait(4), Press("9")), patience_s=20
 )
+LOOK_S: Final = 0.05
 STAYING: Final = Script(name="staying", steps=(), patience_s=12)
 
 
 @dataclass(slots=True)
 class Calls:
-    """What became of all calls so far."""
+    """What became of all calls so far.
+
+    Attributes:
+        latest_s: By how much the callers themselves were late at most: what they said then, they said all at once.
+    """
 
     results: list[CallResult] = field(default_factory=list)
+    latest_s: float = 0.0
 
     @property
     def lost(self) -> list[str]:
@@ -73,7 +79,8 @@ class Calls:
             f"{title}: {len(self.results)} calls, {len(self.lost)} lost, {len(hooks)} hooks, "
             f"{self.deadline_misses} deadlines missed, {died} died with their socket, "
             f"acks p50 {statistics.median(latencies_s):.3f} s, worst {latencies_s[-1]:.3f} s, "
-            f"moves per call: {moves}, longest silence {self.longest_silence_s():.2f} s"
+            f"moves per call: {moves}, longest silence {self.longest_silence_s():.2f} s, "
+            f"callers late by {self.latest_s:.2f} s"
         )
 
 
@@ -105,11 +112,18 @@ async def calling(url: str, per_s: float, script: Script = CHATTING) -> AsyncIte
                 group.create_task(play())
                 await asyncio.sleep(max(0.0, began_s + number / per_s - time.monotonic()))
 
-        arrivals = group.create_task(arrive())
+        async def look_at_the_clock() -> None:
+            while True:
+                due_s = time.monotonic() + LOOK_S
+                await asyncio.sleep(LOOK_S)
+                calls.latest_s = max(calls.latest_s, time.monotonic() - due_s)
+
+        tasks = [group.create_task(arrive()), group.create_task(look_at_the_clock())]
         try:
             yield calls
         finally:
-            arrivals.cancel()
+            for task in tasks:
+                task.cancel()
 
 
 async def beside(work: Callable[[], _T]) -> _T:

@@ -13,6 +13,7 @@ from tests.cluster.engine import REPO, Engine
 from tests.conditions import until_now
 
 PROJECT: Final = "jc-test"
+COMPLAINTS: Final = ('"level":"warning"', '"level":"error"', "Traceback", "[ALERT]", "is DOWN, reason")
 UP_LIMIT_S: Final = 600.0
 READY_LIMIT_S: Final = 60.0
 
@@ -127,8 +128,9 @@ class ComposeCluster:
         return {one["metric"].get("instance", ""): float(one["value"][1]) for one in found}
 
     def logs(self) -> str:
-        """Return the last lines of all containers, for a report."""
-        return self.compose("logs", "--no-color", "--tail", "60")
+        """Return what containers complained of last: few lines, so that the failure beside them is seen."""
+        lines = self.compose("logs", "--no-color", "--tail", "200").splitlines()
+        return "\n".join([line for line in lines if any(word in line for word in COMPLAINTS)][-60:])
 
     def _is_ready(self, counts: Mapping[str, int]) -> bool:
         told = self.status()
