@@ -9,11 +9,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
-PYTEST := $(PY) -m pytest
+# In CI a test that fails is tried twice more at once, and at last with the others that failed, in a new process: real
+# processes on a machine that is shared with others are late now and then, and jambonz' deadlines are what they are. Every
+# run is in the log; a test that fails each time fails the check.
+RERUNS := $(if $(CI),--reruns 2 -rR)
+PYTEST := $(PY) -m pytest $(RERUNS)
 # `make test PARALLEL="-n 2 --dist loadfile"` runs two files at a time, in processes with a Redis each.
 PARALLEL ?=
-# In CI a test that fails is tried once more, alone: real processes on a shared machine are late now and then. Both
-# runs are in the log; a test that fails twice fails the check.
 again = $(if $(CI),|| { echo "trying the failed tests once more by themselves"; $(1) --last-failed; })
 PIP := $(PY) -m pip --quiet --disable-pip-version-check --no-input
 
@@ -62,7 +64,7 @@ imports: venv ## Check which package may import which
 .PHONY: cov
 cov: venv redis ## Run `make test` under coverage, the processes it starts included, and hold the limits
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not long" $(PARALLEL) $(call again,$(BIN)/coverage run -m pytest -m "not long")
+	$(BIN)/coverage run -m pytest $(RERUNS) -m "not long" $(PARALLEL) $(call again,$(BIN)/coverage run -m pytest $(RERUNS) -m "not long")
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage json --quiet -o coverage.json
 	$(PY) -m tests.check_coverage coverage.json
@@ -70,7 +72,7 @@ cov: venv redis ## Run `make test` under coverage, the processes it starts inclu
 # The wheel as the images have it, with the hot modules compiled (ADR 0013), in an environment of its own.
 VENV_COMPILED := build/compiled
 COMPILED := $(VENV_COMPILED)/bin/python
-COMPILED_PYTEST = $(COMPILED) -m pytest --compiled -o cache_dir=$(VENV_COMPILED)/cache -m "not long" $(COMPILED_SUITES)
+COMPILED_PYTEST = $(COMPILED) -m pytest $(RERUNS) --compiled -o cache_dir=$(VENV_COMPILED)/cache -m "not long" $(COMPILED_SUITES)
 COMPILED_SUITES := tests/unit tests/integration/gateway tests/integration/worker tests/integration/redis tests/integration/shared tests/conformance
 
 .PHONY: compiled

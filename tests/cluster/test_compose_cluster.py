@@ -160,7 +160,7 @@ async def test_redis_that_is_cut_off_for_a_while_loses_no_call(compose: ComposeC
 
 async def test_rolling_replacement_of_everything_loses_no_call(compose: ComposeCluster) -> None:
     """P7: new containers first, then all old ones drain together, so each call moves once at most per roll-out."""
-    async with calling(compose.url, per_s=30) as calls:
+    async with calling(compose.url, per_s=15) as calls:
         await until(lambda: len(calls.results) > 0, "the first call has ended", limit_s=30)
         await beside(lambda: compose.engine.run("deploy/docker/roll.sh", "worker", limit_s=180))
         await beside(lambda: compose.engine.run("deploy/docker/roll.sh", "gateway", limit_s=180))

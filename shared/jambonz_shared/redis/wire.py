@@ -183,13 +183,20 @@ async def keep_connected(
     loop = asyncio.get_running_loop()
     failures, reason_before = 0, ""
     while True:
-        started_s = loop.time()
+        began_s = loop.time()
+        opened_s: float | None = None
         try:
-            await _connect_and_serve(endpoint, on_data, serve)
+            connection = await _connected(endpoint)
+            opened_s = loop.time()
+            await _served(connection, on_data, serve)
         except WEATHER as error:
-            failures = RECONNECT.failures_after(failures, loop.time() - started_s)
+            now_s = loop.time()
+            failures = RECONNECT.failures_after(failures, 0.0 if opened_s is None else now_s - opened_s)
             # Jitter: processes that lost the same Redis must not all come back in the same millisecond.
-            pause_s = RECONNECT.pause_s(failures) * random.uniform(0.5, 1.0)  # noqa: S311
+            jitter = random.uniform(0.5, 1.0)  # noqa: S311
+            # Time that was spent on trying has been waited already.
+            tried_s = now_s - began_s if opened_s is None else 0.0
+            pause_s = max(RECONNECT.first_s, RECONNECT.pause_s(failures) - tried_s) * jitter
             reason = _reason(error)
             if failures == 1 or failures % FAILURES_PER_LINE == 0 or reason != reason_before:
                 log.warning(
@@ -200,10 +207,11 @@ async def keep_connected(
             await asyncio.sleep(pause_s)
 
 
-async def _connect_and_serve(
-    endpoint: Endpoint, on_data: Callable[[hiredis.Reader], None], serve: Callable[[Wire], Awaitable[NoReturn]]
+async def _served(
+    connection: AbstractConnection,
+    on_data: Callable[[hiredis.Reader], None],
+    serve: Callable[[Wire], Awaitable[NoReturn]],
 ) -> NoReturn:
-    connection = await _connected(endpoint)
     wire = Wire(on_data)
     wire.take_over(connection)
     try:

@@ -17,7 +17,7 @@ from jambonz_shared.redis.endpoint import UrlEndpoint
 from jambonz_shared.redis.errors import WireLost
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.streams import GroupMember, Source, StreamReader
-from jambonz_shared.redis.wire import TICK_S, Wire
+from jambonz_shared.redis.wire import RECONNECT, TICK_S, Wire
 from tests.conditions import until
 from tests.integration.redis.conftest import Running, failures_of
 from tests.integration.redis.desk import execute
@@ -70,6 +70,19 @@ class NoRedis:
     async def connect(self) -> AbstractConnection:
         self.tries += 1
         raise self.error
+
+
+class SilentRedis(NoRedis):
+    """An Endpoint that swallows whoever connects."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tries_at_s: list[float] = []
+
+    async def connect(self) -> AbstractConnection:
+        self.tries_at_s.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(60)
+        raise AssertionError("it should have been cancelled")
 
 
 def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -131,6 +144,19 @@ async def test_long_failure_does_not_flood_the_log(running: Running, caplog: pyt
     tries = nowhere.tries
     await until(lambda: nowhere.tries >= tries + 2, "it has been tried again")
     assert reasons(caplog) == ["ConnectionRefusedError", "TimeoutError"]
+
+
+async def test_redis_that_does_not_answer_floods_the_log_no_more_than_one_that_refuses(
+    running: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try takes all its time, which is no health; the next one follows at once, for that time was a pause."""
+    monkeypatch.setattr("jambonz_shared.redis.wire.CONNECT_LIMIT_S", RECONNECT.healthy_s + 0.05)
+    silent = SilentRedis()
+    running(Link(silent).run())
+    await until(lambda: len(silent.tries_at_s) >= 5, "it has been tried often")
+    assert reasons(caplog) == ["TimeoutError"]
+    pauses_s = [later - before - RECONNECT.healthy_s - 0.05 for before, later in itertools.pairwise(silent.tries_at_s)]
+    assert min(pauses_s) < 0.1, "no pause on top of a time-out that is longer than the pause"
 
 
 async def test_bug_in_an_endpoint_ends_the_task() -> None:
