@@ -1,14 +1,12 @@
 """A Redis whose primary the Sentinels name, so that connections follow a fail-over."""
 
-from collections.abc import Sequence
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
-from urllib.parse import SplitResult, parse_qs, unquote
+from typing import Any, Final
+from urllib.parse import SplitResult, parse_qs, quote, unquote
 
-from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
@@ -92,7 +90,7 @@ class SentinelEndpoint:
     async def connect(self) -> AbstractConnection:
         """Return an open connection to the primary, as ``Endpoint.connect`` says."""
         host, port = await self._primary()
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        address = _joined(host, port)
         connection = await self._url.primary_at(address).connect()
         # A Sentinel that was cut off still names the old primary, which may know by now that it is none.
         await connection.send_command("ROLE")
@@ -113,27 +111,30 @@ class SentinelEndpoint:
         raise RedisConnectionError(f"no Sentinel knows the primary of {self._url.service!r}")
 
     async def _ask(self, host: str, port: int) -> tuple[str, int] | None:
-        client = Redis(
-            host=host,
-            port=port,
-            password=self._url.sentinel_password or None,
-            protocol=2,
-            decode_responses=True,
-            socket_timeout=_ASK_LIMIT_S,
-            socket_connect_timeout=_ASK_LIMIT_S,
-            retry=Retry(NoBackoff(), 0),
-        )
+        # A task of its own: libraries below may swallow a cancellation, which must not keep a process from ending.
+        asking = asyncio.ensure_future(self._named_by(host, port))
         try:
-            reply = await client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._url.service)  # type: ignore[no-untyped-call]
-        except (RedisError, OSError):
-            return None
+            await asyncio.wait((asking,), timeout=_ASK_LIMIT_S)
         finally:
-            await client.aclose()
-        return _address(reply)
+            asking.cancel()
+        with suppress(RedisError, OSError):
+            return asking.result() if asking.done() else None
+        return None
+
+    async def _named_by(self, host: str, port: int) -> tuple[str, int] | None:
+        password = quote(self._url.sentinel_password, safe="")
+        login = f":{password}@" if password else ""
+        connection: Any = await UrlEndpoint(f"redis://{login}{_joined(host, port)}/0").connect()
+        try:
+            await connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._url.service)
+            reply = await connection.read_response()
+        finally:
+            await connection.disconnect(nowait=True)
+        return (reply[0].decode(), int(reply[1])) if reply else None
 
 
-def _address(reply: Sequence[str] | None) -> tuple[str, int] | None:
-    return (str(reply[0]), int(reply[1])) if reply else None
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _option(parts: SplitResult, name: str) -> str:

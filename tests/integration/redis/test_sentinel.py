@@ -2,16 +2,20 @@
 
 import asyncio
 import subprocess
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from redis.asyncio.connection import Connection
 from redis.exceptions import RedisError
 
 from jambonz_cluster.embedded_redis import EmbeddedRedis
 from jambonz_shared.redis.admin import connect
 from jambonz_shared.redis.connect import endpoint_of
 from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.names import Addresses, Names
 from jambonz_shared.redis.sentinel import SentinelEndpoint
 from jambonz_shared.runtime.lifeline import die_with_parent
 from tests.conditions import until
@@ -102,3 +106,36 @@ async def test_unknown_service_is_weather(sentinel_port: int) -> None:
     """Sentinels may learn of it later."""
     with pytest.raises(RedisError, match="no Sentinel knows"):
         await asyncio.wait_for(SentinelEndpoint(f"redis+sentinel://127.0.0.1:{sentinel_port}/other").connect(), 5)
+
+
+async def test_sentinel_whose_name_nobody_answers_for_does_not_keep_the_others_from_being_asked(
+    own_server: EmbeddedRedis, sentinel_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three Sentinels in containers, two of them down: Docker's name server is silent about those."""
+    is_over = threading.Event()
+
+    def look_up(host: str) -> Addresses:
+        if host != "third":
+            assert is_over.wait(30)
+        return ("127.0.0.1",)
+
+    monkeypatch.setattr("jambonz_shared.redis.endpoint.NAMES", Names(look_up))
+    hosts = ",".join(f"{host}:{sentinel_port}" for host in ("first", "second", "third"))
+    connection = await asyncio.wait_for(SentinelEndpoint(f"redis+sentinel://{hosts}/calls").connect(), 5)
+    assert isinstance(connection, Connection)
+    assert connection.port == own_server.port
+    await connection.disconnect()
+    is_over.set()
+
+
+async def test_sentinel_is_told_its_own_password(own_server: EmbeddedRedis, sentinel_port: int) -> None:
+    """Which is not that of Redis, and may have any characters."""
+    async with connect(f"redis://127.0.0.1:{sentinel_port}") as client:
+        await execute(client, "ACL", "SETUSER", "default", "resetpass", ">s%&:@/ #")
+    url = f"redis+sentinel://127.0.0.1:{sentinel_port}/calls?sentinel_password="
+    connection = await SentinelEndpoint(url + quote("s%&:@/ #", safe="")).connect()
+    assert isinstance(connection, Connection)
+    assert connection.port == own_server.port
+    await connection.disconnect()
+    with pytest.raises(RedisError, match="no Sentinel knows"):
+        await SentinelEndpoint(url + "wrong").connect()
