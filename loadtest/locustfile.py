@@ -11,6 +11,7 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,24 @@ from locust import LoadTestShape, User, constant_throughput, events, task
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
+
+def _one_of(variable: str, default: str, names: Iterable[str]) -> str:
+    name = os.environ.get(variable, default)
+    if name not in names:
+        sys.exit(f"{variable}={name!r}: expected one of {', '.join(names)}")
+    return name
+
+
 CALLS_PER_SECOND = float(os.environ.get("CALLS_PER_SECOND", "10"))
 MINUTES = float(os.environ.get("MINUTES", "1"))
-SCENARIO = SCENARIOS[os.environ.get("SCENARIO", "ivr")]
+SCENARIO = SCENARIOS[_one_of("SCENARIO", "ivr", SCENARIOS)]
 # Another application than loadtest/application.py says other things.
 SCRIPT = for_any_app(SCENARIO.script) if os.environ.get("ANY_APP", "0") != "0" else SCENARIO.script
 SPEED = float(os.environ.get("SPEED", "1"))
 LIMITS = Limits(float(os.environ.get("FAILED_SHARE", "0")), float(os.environ.get("ACK_P99_MS", "1000")))
 BASIC_AUTH = os.environ.get("BASIC_AUTH", "")
 
-SHAPE_NAME = os.environ.get("SHAPE", "steady")
+SHAPE_NAME = _one_of("SHAPE", "steady", (*SHAPES, "ramp"))
 RAMP = ramp.Ramp(CALLS_PER_SECOND, 60 * MINUTES, SCENARIO.hold_s / SPEED, LIMITS) if SHAPE_NAME == "ramp" else None
 
 # Beyond the length of a call, for reconnects and reaping.

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from jambonz_shared.keys import APP_NAME
+
 SALT_BYTES: Final = 16
 SCRYPT_LOG2N: Final = 14
 # Below 10 it is no slow hash; one of more than 15 (32 MiB, 100 ms) takes too much of the 1.5 s of a handshake
@@ -29,7 +31,6 @@ EXPECTED: Final = "lines of app:user:hash, as `jambonz-cluster config hash-secre
 # Each line of a user may cost one slow hash: two secrets while one replaces the other, a few apps.
 LINES_PER_USER_MAX: Final = 8
 
-_APP: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _SHA256: Final = re.compile(r"sha256\.([0-9a-f]{32})\.([0-9a-f]{64})\Z")
 _SCRYPT: Final = re.compile(r"scrypt\.(\d{2})\.([0-9a-f]{32})\.([0-9a-f]{64})\Z")
 
@@ -105,7 +106,7 @@ def credential_of(line: str) -> Credential:
     if len(parts) != 3:
         raise ValueError(f"expected app:user:hash, got {len(parts)} parts")
     apps = frozenset(parts[0].split(","))
-    if not all(app == ANY_APP or _APP.match(app) for app in apps):
+    if not all(app == ANY_APP or APP_NAME.match(app) for app in apps):
         raise ValueError(f"expected names of apps, or {ANY_APP}, before the first colon")
     if not parts[1]:
         raise ValueError("expected a user between the colons")

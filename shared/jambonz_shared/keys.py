@@ -1,10 +1,14 @@
 """Every Redis key and channel of the project: name, type, writer, reader and TTL in one place. Pure."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
 GROUP: Final = "workers"
 """The consumer group of every dispatch stream."""
+
+APP_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+"""What an app may be called: its name stands inside a hash tag, in credentials and in urls."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,3 +102,15 @@ def test_broken_limit_is_the_exit_code(tools: None, tmp_path: Path) -> None:
     done = load(tmp_path, "--calls-per-second", "2", "--minutes", "0.05", ACK_P99_MS="0.001")
     assert done.returncode == 1
     assert "BROKEN: 99th percentile" in done.stdout
+
+
+@pytest.mark.parametrize(("variable", "names"), [("SCENARIO", "ivr, voice-agent"), ("SHAPE", "steady, spike")])
+def test_name_that_nobody_knows_is_refused_with_those_that_are_known(tools: None, variable: str, names: str) -> None:
+    """Whoever runs locust without `make load`: one line, and no traceback."""
+    arguments = "-f loadtest/locustfile.py --headless -t 1s --host ws://127.0.0.1:1"
+    command = [str(REPO / ".venv-deploy/bin/locust"), *arguments.split()]
+    environ = {"PATH": "/usr/bin:/bin", variable: "nosuch"}
+    done = subprocess.run(command, cwd=REPO, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert f"{variable}='nosuch': expected one of {names}" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from jambonz_shared.keys import APP_NAME
 from jambonz_shared.kinds import CLUSTER_PREFIX
 from jambonz_workers.annotations import event_class, function_name
 from jambonz_workers.event import Event
@@ -16,8 +17,6 @@ Late = Literal["redirect", "drop"]
 _PATH: Final = re.compile(
     r"/(?:[^/{}\s?#]+|\{[A-Za-z_][A-Za-z0-9_]*\})?(?:/(?:[^/{}\s?#]+|\{[A-Za-z_][A-Za-z0-9_]*\}))*\Z"
 )
-# Becomes part of a Redis key inside a cluster hash tag, and may be the first segment of a url.
-_APP_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _VARIABLE: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -121,7 +120,7 @@ def checked_app_name(name: object) -> str:
     Raises:
         ValueError: If it is none.
     """
-    if not isinstance(name, str) or not _APP_NAME.match(name):
+    if not isinstance(name, str) or not APP_NAME.match(name):
         raise ValueError(f"app name {name!r}: expected 1 to 64 letters, digits or one of _ . -")
     return name
 
