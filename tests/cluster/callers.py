@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from rich.console import Console
 
 from jambonz_simulator import CallOptions, CallResult, Press, Script, Wait, simulate_call
+from jambonz_simulator.core.records import INNOCENT_ANOMALIES
 from jambonz_simulator.transcript import Conversation, print_end
 
 _T = TypeVar("_T")
@@ -38,19 +39,32 @@ class Calls:
     latest_s: float = 0.0
 
     @property
+    def bad(self) -> list[CallResult]:
+        """Return the calls that did not end as their callers wanted, but for the silenced ones."""
+        return [result for result in self.results if not result.is_good and not _is_silenced(result)]
+
+    @property
     def lost(self) -> list[str]:
-        """Return a sentence for each call that did not end as its caller wanted."""
+        """Return a sentence for each bad call."""
         return [
-            f"{result.outcome.kind} {result.outcome.reason} {[a.kind for a in result.anomalies]}"
-            for result in self.results
-            if not result.is_good
+            f"{result.outcome.kind} {result.outcome.reason} {[a.kind for a in result.anomalies]}" for result in self.bad
         ]
+
+    @property
+    def silenced(self) -> int:
+        """Calls whose hook died with its socket, or its answer did: what cannot be saved (failure-modes.md)."""
+        return sum(_is_silenced(result) for result in self.results)
+
+    @property
+    def moved(self) -> int:
+        """Calls that lost a socket."""
+        return sum(result.reconnects > 0 for result in self.results)
 
     def stories(self, most: int = 3) -> str:
         """Return what happened in the first calls that were lost, for people."""
         text = io.StringIO()
         console = Console(file=text, width=200)
-        for result in [result for result in self.results if not result.is_good][:most]:
+        for result in self.bad[:most]:
             console.print(f"call {result.call_sid}")
             Conversation(console).show(result.entries)
             print_end(console, result)
@@ -76,12 +90,17 @@ class Calls:
         died = sum(hook.dead_by == "drop" for hook in hooks)
         moves = ", ".join(f"{count} x {moves}" for moves, count in sorted(self.moves().items()))
         return (
-            f"{title}: {len(self.results)} calls, {len(self.lost)} lost, {len(hooks)} hooks, "
+            f"{title}: {len(self.results)} calls, {len(self.lost)} lost, {self.silenced} silenced, {len(hooks)} hooks, "
             f"{self.deadline_misses} deadlines missed, {died} died with their socket, "
             f"acks p50 {statistics.median(latencies_s):.3f} s, worst {latencies_s[-1]:.3f} s, "
             f"moves per call: {moves}, longest silence {self.longest_silence_s():.2f} s, "
             f"callers late by {self.latest_s:.2f} s"
         )
+
+
+def _is_silenced(result: CallResult) -> bool:
+    kinds = {anomaly.kind for anomaly in result.anomalies} - INNOCENT_ANOMALIES
+    return kinds == {"caller_gave_up"} and any(hook.dead_by == "drop" for hook in result.hooks)
 
 
 def _silence_s(result: CallResult) -> float:

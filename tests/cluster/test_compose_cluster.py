@@ -20,6 +20,7 @@ def assert_nothing_lost(calls: Calls, title: str) -> None:
     assert calls.results, "no call was made"
     assert not calls.lost, f"{calls.report(title)}\n{calls.lost}\n{calls.stories()}"
     assert calls.deadline_misses == 0
+    assert calls.silenced <= calls.moved / 4, "hooks die with their sockets within milliseconds, not more"
 
 
 @pytest.mark.parametrize("service", SERVICES)
