@@ -69,23 +69,34 @@ class Names:
         raise found
 
     def _ask(self, host: str, asked: _Asked) -> "Future[Addresses | OSError]":
+        """Return the answer to come.
+
+        Raises:
+            OSError: If the process may have no more threads.
+        """
         with self._lock:
             is_new = asked.under_way == 0 or time.monotonic() - asked.begun_s >= _PATIENCE_S
             if not is_new or asked.under_way >= _AT_ONCE:
                 return asked.newest
-            asked.newest, asked.begun_s = Future(), time.monotonic()
+            answer: Future[Addresses | OSError] = Future()
             # Whoever stops waiting cancels nobody else's answer.
-            asked.newest.set_running_or_notify_cancel()
+            answer.set_running_or_notify_cancel()
+            thread = threading.Thread(target=self._answer, args=(host, asked, answer), name="names", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                # The limit of the container, pids_limit.
+                raise OSError(str(error)) from None
+            asked.newest, asked.begun_s = answer, time.monotonic()
             asked.under_way += 1
-            threading.Thread(target=self._answer, args=(host, asked, asked.newest), name="names", daemon=True).start()
-            return asked.newest
+            return answer
 
     def _answer(self, host: str, asked: _Asked, answer: "Future[Addresses | OSError]") -> None:
         found: Addresses | OSError
         try:
             found = self._look_up(host)
-        except (OSError, UnicodeError) as error:
-            # UnicodeError: a label of more than 63 characters.
+        except (OSError, ValueError) as error:
+            # ValueError: a label of more than 63 characters, a zero in a name.
             found = error if isinstance(error, OSError) else OSError(str(error))
         with self._lock:
             asked.under_way -= 1
