@@ -23,8 +23,9 @@ _T = TypeVar("_T")
 CHATTING: Final = Script(
     name="chatting", steps=(Press("1", after_s=2.0), Press("1", after_s=3.0), Wait(4), Press("9")), patience_s=20
 )
-LOOK_S: Final = 0.05
 STAYING: Final = Script(name="staying", steps=(), patience_s=12)
+
+LOOK_S: Final = 0.05
 
 
 @dataclass(slots=True)
@@ -58,7 +59,7 @@ class Calls:
     @property
     def moved(self) -> int:
         """Calls that lost a socket."""
-        return sum(result.reconnects > 0 for result in self.results)
+        return sum(count for moves, count in self.moves().items() if moves)
 
     def stories(self, most: int = 3) -> str:
         """Return what happened in the first calls that were lost, for people."""

@@ -1,7 +1,7 @@
 """Where Redis is, and how a connection to it is opened."""
 
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
@@ -15,6 +15,23 @@ CONNECT_LIMIT_S: Final = 1.0
 
 # Repeats nothing of the URL: where it is cut wrongly, a piece of the password stands in the place of a host or port.
 _BAD_ADDRESS: Final = "Redis URL: expected user:password@host:port; percent-encode / # ? @ in the password"
+
+
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return ``host:port``, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Return the address that ``host:port`` names, as it stands in MOVED and ASK."""
+        host, _, port = text.rpartition(":")
+        return cls(host.strip("[]"), int(port))
 
 
 class Endpoint(Protocol):
@@ -125,7 +142,7 @@ def _parts_of(url: str) -> SplitResult:
     return parts
 
 
-def host_and_port(text: str, default_port: int) -> tuple[str, int]:
+def host_and_port(text: str, default_port: int) -> Address:
     """Return the parts of ``host[:port]``.
 
     Raises:
@@ -134,7 +151,7 @@ def host_and_port(text: str, default_port: int) -> tuple[str, int]:
     parts = _parts_of(f"//{text}")
     if not parts.hostname:
         raise ValueError(_BAD_ADDRESS)
-    return parts.hostname, parts.port or default_port
+    return Address(parts.hostname, parts.port or default_port)
 
 
 def split_hosts(url: str) -> tuple[SplitResult, str, str]:

@@ -1,6 +1,5 @@
 """A Redis whose primary the Sentinels name, so that connections follow a fail-over."""
 
-import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,7 +9,8 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from jambonz_shared.redis.endpoint import UrlEndpoint, host_and_port, split_hosts
+from jambonz_shared.redis.endpoint import Address, UrlEndpoint, host_and_port, split_hosts
+from jambonz_shared.runtime.patience import within
 
 SCHEMES: Final = ("redis+sentinel", "rediss+sentinel")
 _DEFAULT_PORT: Final = 26379
@@ -30,7 +30,7 @@ class SentinelUrl:
         sentinel_password: Option ``sentinel_password``; the Sentinels' own, empty for none.
     """
 
-    sentinels: tuple[tuple[str, int], ...]
+    sentinels: tuple[Address, ...]
     service: str
     primary: tuple[str, str]
     sentinel_password: str
@@ -89,9 +89,8 @@ class SentinelEndpoint:
 
     async def connect(self) -> AbstractConnection:
         """Return an open connection to the primary, as ``Endpoint.connect`` says."""
-        host, port = await self._primary()
-        address = _joined(host, port)
-        connection = await self._url.primary_at(address).connect()
+        address = await self._primary()
+        connection = await self._url.primary_at(str(address)).connect()
         # A Sentinel that was cut off still names the old primary, which may know by now that it is none.
         await connection.send_command("ROLE")
         role = await connection.read_response()
@@ -100,9 +99,9 @@ class SentinelEndpoint:
             raise RedisConnectionError(f"{address} is no primary (any more)")
         return connection
 
-    async def _primary(self) -> tuple[str, int]:
+    async def _primary(self) -> Address:
         for sentinel in tuple(self._sentinels):
-            address = await self._ask(*sentinel)
+            address = await self._ask(sentinel)
             if address is not None:
                 # Whoever knew it is asked first the next time.
                 self._sentinels.remove(sentinel)
@@ -110,31 +109,22 @@ class SentinelEndpoint:
                 return address
         raise RedisConnectionError(f"no Sentinel knows the primary of {self._url.service!r}")
 
-    async def _ask(self, host: str, port: int) -> tuple[str, int] | None:
-        # A task of its own: libraries below may swallow a cancellation, which must not keep a process from ending.
-        asking = asyncio.ensure_future(self._named_by(host, port))
-        try:
-            await asyncio.wait((asking,), timeout=_ASK_LIMIT_S)
-        finally:
-            asking.cancel()
+    async def _ask(self, sentinel: Address) -> Address | None:
+        # TimeoutError is an OSError.
         with suppress(RedisError, OSError):
-            return asking.result() if asking.done() else None
+            return await within(_ASK_LIMIT_S, self._named_by(sentinel))
         return None
 
-    async def _named_by(self, host: str, port: int) -> tuple[str, int] | None:
+    async def _named_by(self, sentinel: Address) -> Address | None:
         password = quote(self._url.sentinel_password, safe="")
         login = f":{password}@" if password else ""
-        connection: Any = await UrlEndpoint(f"redis://{login}{_joined(host, port)}/0").connect()
+        connection: Any = await UrlEndpoint(f"redis://{login}{sentinel}/0").connect()
         try:
             await connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._url.service)
             reply = await connection.read_response()
         finally:
             await connection.disconnect(nowait=True)
-        return (reply[0].decode(), int(reply[1])) if reply else None
-
-
-def _joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return Address(reply[0].decode(), int(reply[1])) if reply else None
 
 
 def _option(parts: SplitResult, name: str) -> str:

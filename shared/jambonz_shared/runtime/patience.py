@@ -1,7 +1,11 @@
-"""Waiting for an event, but not for ever."""
+"""Waiting for something, but not for ever."""
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
 
 
 async def wait_at_most(event: asyncio.Event, limit_s: float) -> None:
@@ -9,3 +13,21 @@ async def wait_at_most(event: asyncio.Event, limit_s: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(limit_s):
             await event.wait()
+
+
+async def within(limit_s: float, work: Coroutine[Any, Any, _T]) -> _T:
+    """Return what ``work`` returns, or raise what it raises, if it ends in time; else it is cancelled.
+
+    In a task of its own: libraries in it may swallow a cancellation, which must not keep a process from ending.
+
+    Raises:
+        TimeoutError: If it has not ended in time.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait((task,), timeout=limit_s)
+    finally:
+        task.cancel()
+    if not task.done():
+        raise TimeoutError
+    return task.result()

@@ -9,8 +9,9 @@ from typing import ClassVar, Final, NoReturn
 from jambonz_shared.redis.channels import Channels, OnMessage, OnReady
 from jambonz_shared.redis.cluster.group import run_with_group
 from jambonz_shared.redis.cluster.link import ClusterLink
-from jambonz_shared.redis.cluster.slots import Address, SlotTable, slot_of
+from jambonz_shared.redis.cluster.slots import SlotTable, slot_of
 from jambonz_shared.redis.cluster.topology import KeyEndpoint, Topology
+from jambonz_shared.redis.endpoint import Address
 from jambonz_shared.redis.wire import TICK_S, Reply
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,10 @@ from typing import Final, NoReturn, TypeAlias
 
 from jambonz_shared.redis import script as lua
 from jambonz_shared.redis.cluster.group import run_with_group
-from jambonz_shared.redis.cluster.slots import SLOTS, Address, SlotTable, routed, slot_of
+from jambonz_shared.redis.cluster.slots import SLOTS, SlotTable, routed, slot_of
 from jambonz_shared.redis.cluster.topology import KeyEndpoint, Topology
 from jambonz_shared.redis.command import Argument
+from jambonz_shared.redis.endpoint import Address
 from jambonz_shared.redis.errors import LinkDown, ResponseError
 from jambonz_shared.redis.link import Link, OnReply
 from jambonz_shared.redis.script import Script, sharded

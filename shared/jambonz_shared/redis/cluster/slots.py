@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from jambonz_shared.redis.command import Argument
+from jambonz_shared.redis.endpoint import Address
 
 SLOTS: Final = REDIS_CLUSTER_HASH_SLOTS
 
@@ -19,23 +20,6 @@ _KEY_AT: Final[dict[Argument, int]] = {b"XGROUP": 2, b"XINFO": 2, b"PUBSUB": 2}
 
 # They ask one server, not the cluster: the answer differs from server to server.
 _OF_A_SERVER: Final = frozenset({b"TIME", b"CLIENT", b"SCAN", b"INFO", b"CONFIG", b"KEYS", b"FLUSHALL", b"WAIT"})
-
-
-class Address(NamedTuple):
-    """Where a server listens."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        """Return ``host:port``, an IPv6 address in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @classmethod
-    def parse(cls, text: str) -> "Address":
-        """Return the address that ``host:port`` names, as it stands in MOVED and ASK."""
-        host, _, port = text.rpartition(":")
-        return cls(host.strip("[]"), int(port))
 
 
 @dataclass(frozen=True, slots=True)

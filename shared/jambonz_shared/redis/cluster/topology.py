@@ -1,6 +1,5 @@
 """Finds out who is who in a Redis Cluster, from any of its servers that answers."""
 
-import asyncio
 import random
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from jambonz_shared.redis.cluster.slots import Address, SlotTable
-from jambonz_shared.redis.endpoint import UrlEndpoint, host_and_port, split_hosts
+from jambonz_shared.redis.cluster.slots import SlotTable
+from jambonz_shared.redis.endpoint import Address, UrlEndpoint, host_and_port, split_hosts
+from jambonz_shared.runtime.patience import within
 
 SCHEMES: Final = ("redis+cluster", "rediss+cluster")
 _DEFAULT_PORT: Final = 6379
@@ -48,7 +48,7 @@ class ClusterUrl:
         scheme = parts.scheme.removesuffix("+cluster")
         login = f"{credentials}@" if credentials else ""
         query = f"?{parts.query}" if parts.query else ""
-        seeds = tuple(Address(*host_and_port(host, _DEFAULT_PORT)) for host in hosts.split(","))
+        seeds = tuple(host_and_port(host, _DEFAULT_PORT) for host in hosts.split(","))
         return cls(seeds, (f"{scheme}://{login}", f"/0{query}"))
 
 
@@ -88,7 +88,7 @@ class Topology:
         masters = random.sample(list(self._masters), len(self._masters))
         for address in dict.fromkeys((*masters, *self._replicas, *self._url.seeds)):
             with suppress(RedisError, OSError, TimeoutError):
-                table = await self._ask(address)
+                table = await within(_ASK_LIMIT_S, self._slots(address))
                 self._masters, self._replicas = table.masters, table.servers - table.masters
                 return table
         raise RedisConnectionError("no server of the Redis Cluster knows all slots")
@@ -97,17 +97,6 @@ class Topology:
         """Return an open connection to the master of a key, as ``Endpoint.connect`` says."""
         table = await self.discover()
         return await self.endpoint(table.owner(key)).connect()
-
-    async def _ask(self, address: Address) -> SlotTable:
-        # A task of its own: libraries below may swallow a cancellation, which must not keep a process from ending.
-        asking = asyncio.ensure_future(self._slots(address))
-        try:
-            await asyncio.wait((asking,), timeout=_ASK_LIMIT_S)
-        finally:
-            asking.cancel()
-        if not asking.done():
-            raise TimeoutError
-        return asking.result()
 
     async def _slots(self, address: Address) -> SlotTable:
         connection: Any = await self.endpoint(address).connect()

@@ -7,9 +7,10 @@ from redis.exceptions import RedisError
 
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script
-from jambonz_shared.redis.cluster.slots import Address, SlotTable, routed, slot_of
+from jambonz_shared.redis.cluster.slots import SlotTable, routed, slot_of
 from jambonz_shared.redis.cluster.topology import ClusterUrl, Topology
 from jambonz_shared.redis.connect import OneRedis, RedisCluster, backend_of
+from jambonz_shared.redis.endpoint import Address
 
 KEYS = Keys()
 ASKED = Address("10.0.0.9", 7000)

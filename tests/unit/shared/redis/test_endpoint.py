@@ -2,9 +2,8 @@
 
 import pytest
 
-from jambonz_shared.redis.cluster.slots import Address
 from jambonz_shared.redis.connect import RedisCluster, backend_of, endpoint_of
-from jambonz_shared.redis.endpoint import UrlEndpoint
+from jambonz_shared.redis.endpoint import Address, UrlEndpoint
 from jambonz_shared.redis.sentinel import SentinelEndpoint, SentinelUrl
 
 
