@@ -2,7 +2,7 @@
 
 import asyncio
 import contextvars
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -24,9 +24,8 @@ from jambonz_workers.speech import Speech, Voice
 from jambonz_workers.state import CallState, StateChanges
 from jambonz_workers.threads import running_loop
 from jambonz_workers.timers import FIELD, Timers
-from jambonz_workers.tool_answers import vendor_in
 from jambonz_workers.verb_schemas import check_schemas
-from jambonz_workers.verbs import verb_list
+from jambonz_workers.verbs import Verbs, vendor_in, verb_list
 from jambonz_workers.work import Job, Work, Works, savable
 
 
@@ -74,9 +73,8 @@ class Call(Durable):
         """What jambonz told when the call began; without the SIP message, which only ``session:new`` carries."""
         return MappingProxyType(self._facts)
 
-    def note_model(self, verbs: Iterable[Mapping[str, Any]]) -> None:
-        """Remember the vendor of a model among verbs that jambonz is going to run; saved with the next event."""
-        vendor = vendor_in(verbs)
+    def note_model(self, vendor: str) -> None:
+        """Remember the ``vendor_in`` verbs that jambonz is going to run; saved with the next event."""
         if vendor and vendor != self.model_vendor:
             self._facts["llm_vendor"] = vendor
             self._seen_facts = encode_facts(self._facts)
@@ -98,7 +96,7 @@ class Call(Durable):
         verbs = verb_list(verbs)
         sending = super().redirect(verbs, queue, leg=leg)
         self.phase.change()
-        self.note_model(verbs)
+        self.note_model(vendor_in(verbs))
         return sending
 
     @property
@@ -132,7 +130,7 @@ class Call(Durable):
             raise RuntimeError(f"call.ack(): {handling.event.hook or handling.event.kind!r} is answered already")
         if verbs is not None:
             verbs = self._checked(verbs)
-            self.note_model(verbs)
+            self.note_model(vendor_in(verbs))
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.commit_handling(handling, verbs, lambda error: settle(future, error))
         handling.is_acked = True
@@ -260,11 +258,11 @@ class Call(Durable):
         if event.data.get("call_status") != self.status and (status := status_of(event)):
             self.status = self._seen_status = status
 
-    def commit_handling(self, handling: Handling, verbs: object, on_committed: OnCommitted) -> None:
+    def commit_handling(self, handling: Handling, verbs: Verbs | None, on_committed: OnCommitted) -> None:
         """Commit the ack (of a Hook that is not acked yet) and all that the handler did; then start its works.
 
         Raises:
-            TypeError: If ``verbs`` are none, or JSON cannot hold a field of the state. Nothing is committed.
+            TypeError: If JSON cannot hold a value of the verbs, or a field of the state. Nothing is committed.
             MessageTooBig: See ``effects.answer``. Nothing is committed.
         """
         event, office = handling.event, self._office

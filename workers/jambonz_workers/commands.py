@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from jambonz_shared.wire import check_size, command_frame, redirect_frame
-from jambonz_workers.verbs import dump, verb_arrays, verb_list, verb_name
+from jambonz_workers.verbs import Verbs, dump, verb_arrays, verb_name
 
 # The only commands jambonz takes without data (PROTOCOL.md 3.1).
 COMMANDS_WITHOUT_DATA: Final = frozenset({"llm:tool-output", "tts:flush", "tts:clear"})
@@ -53,13 +53,13 @@ def command(name: str, data: object = None, *, leg: str, tool_call_id: str = "",
     return check_size(f"command {name!r}", frame)
 
 
-def redirect(verbs: object, *, leg: str, queue: bool = False) -> list[bytes]:
+def redirect(verbs: Verbs, *, leg: str, queue: bool = False) -> list[bytes]:
     """Return the frames that replace the application by ``verbs``, or append them with ``queue``.
 
     A list that is too long for one message goes on in appends, in order.
 
     Raises:
-        TypeError: If ``verbs`` are none.
+        TypeError: If a verb holds a value that JSON cannot.
         MessageTooBig: If one verb alone is too big.
     """
     first, *rest = verb_arrays(verbs)
@@ -80,9 +80,9 @@ def redirect_hook(call_hook: str | None, child_call_hook: str | None, *, leg: st
     return command("redirect", data, leg=leg)
 
 
-def redirect_parent(verbs: object, *, leg: str) -> bytes:
+def redirect_parent(verbs: Verbs, *, leg: str) -> bytes:
     """Return the command that gives the parent of a dialled leg a new application."""
-    return command("redirect", {"parent_call": verb_list(verbs)}, leg=leg)
+    return command("redirect", {"parent_call": verbs}, leg=leg)
 
 
 def call_status(status: Literal["completed", "no-answer"], *, leg: str) -> bytes:
@@ -95,16 +95,15 @@ def mute(status: Literal["mute", "unmute"], *, leg: str) -> bytes:
     return command("mute:status", {"mute_status": status}, leg=leg)
 
 
-def whisper(verbs: object, *, leg: str) -> bytes:
+def whisper(verbs: Verbs, *, leg: str) -> bytes:
     """Return the command that plays verbs to one leg of a dial.
 
     Raises:
         ValueError: If there is no verb, or another than say and play.
     """
-    items = verb_list(verbs)
-    if not items or any(verb_name(item) not in ("say", "play") for item in items):
+    if not verbs or any(verb_name(verb) not in ("say", "play") for verb in verbs):
         raise ValueError("whisper needs say or play verbs, and no others")
-    return command("whisper", {"whisper": items}, leg=leg)
+    return command("whisper", {"whisper": verbs}, leg=leg)
 
 
 def dtmf(digit: str, duration_ms: int | None, *, leg: str) -> bytes:

@@ -1,6 +1,6 @@
 """What a handled event makes the gateway do, as Directives. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +10,7 @@ from jambonz_shared.wire import MAX_VERBS_BYTES, redirect_frame
 from jambonz_workers.event import Event
 from jambonz_workers.routing import Late
 from jambonz_workers.state import StateChanges
-from jambonz_workers.verbs import dump, verb_arrays
+from jambonz_workers.verbs import Verbs, dump, verb_arrays
 
 NewId = Callable[[], str]
 
@@ -39,7 +39,7 @@ def is_inbound_start(event: Event) -> bool:
 
 
 def answer(
-    event: Event, verbs: object, late: Late, new_id: NewId, reply_to: str, has_own_socket: bool = True
+    event: Event, verbs: Verbs | None, late: Late, new_id: NewId, reply_to: str, has_own_socket: bool = True
 ) -> list[Directive]:
     """Return the Ack of a Hook, then the appends with what did not fit into it.
 
@@ -48,10 +48,10 @@ def answer(
     looks at no leg of a ``redirect`` and would do it to the parent (PROTOCOL.md 3.2).
 
     Raises:
-        TypeError: If ``verbs`` are none.
+        TypeError: If a verb holds a value that JSON cannot.
         MessageTooBig: If one verb alone is too big, or all together where nothing can be appended.
     """
-    arrays, data = verb_arrays(verbs), event.data
+    arrays, data = verb_arrays(verbs or ()), event.data
     if arrays[0] == b"[]" and is_inbound_start(event):
         arrays = verb_arrays(HOLD)
     can_redirect = (
@@ -71,7 +71,7 @@ def answer(
     return directives
 
 
-def bare_ack(event: Event, verbs: Sequence[Mapping[str, object]], new_id: NewId) -> Ack:
+def bare_ack(event: Event, verbs: Verbs, new_id: NewId) -> Ack:
     """Return the Ack of a Hook that no handler answered."""
     data = b"" if not verbs and event.kind in _KINDS_WITHOUT_EMPTY_ANSWER else dump(verbs, "verbs")
     return Ack(new_id(), event.epoch, event.msgid, data, may_redirect=False)

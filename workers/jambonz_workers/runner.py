@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jambonz_shared.envelope import Envelope
@@ -22,7 +21,7 @@ from jambonz_workers.routing import Handler, Late, Route
 from jambonz_workers.speech import OVERHEARD
 from jambonz_workers.tally import kind_label
 from jambonz_workers.threads import Threads
-from jambonz_workers.verbs import verb_list, verb_name
+from jambonz_workers.verbs import Verbs, vendor_in, verb_list, verb_name
 from jambonz_workers.work import Work
 
 log = logging.getLogger(__name__)
@@ -166,7 +165,8 @@ class Runner:
             return None
         verbs = verb_list(result)
         call.check_verbs(verbs)
-        call.note_model(verbs)
+        if vendor := vendor_in(verbs):
+            call.note_model(vendor)
         if not verbs and is_inbound_start(event):
             self._warn_once(f"empty {call.path}", "an inbound call gets no verbs; held, or jambonz rejects it", event)
         if kind == "dial:confirm" and any(verb_name(verb) == "play" for verb in verbs):
@@ -224,7 +224,7 @@ class Runner:
         if not event.is_hook:
             call.commit_event(event, [], [], on_committed)
             return
-        verbs: Sequence[Mapping[str, object]] = ()
+        verbs: Verbs = ()
         if is_inbound_start(event):
             verbs = DECLINE_UNKNOWN
             text = "no session handler for a path; its calls are declined (404)"
@@ -273,7 +273,7 @@ def _has_begun(call: Call, event: Event) -> bool:
     return begun_at_ms is not None and (event.is_stand_in or event.received_at_ms < begun_at_ms)
 
 
-def _verbs_of_failure(event: Event) -> object:
+def _verbs_of_failure(event: Event) -> Verbs | None:
     return DECLINE_FAILED if is_inbound_start(event) else None
 
 

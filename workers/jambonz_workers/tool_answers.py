@@ -3,7 +3,7 @@
 jambonz drops an answer in another shape without a word, and the model waits for ever.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,17 +11,11 @@ import orjson
 
 from jambonz_workers.event import Event
 from jambonz_workers.events import ToolCall
-from jambonz_workers.events.members import mapping_in, text_in
+from jambonz_workers.events.members import text_in
 from jambonz_workers.events.models import arguments_in
-from jambonz_workers.verbs import dump, verb_name
+from jambonz_workers.verbs import AGENT, dump
 
 TOOL_KINDS: Final = frozenset({"llm:tool-call", "agent:tool-call"})
-
-AGENT: Final = "agent"
-"""Stands for the commercial line's own answer shape, whatever the vendor."""
-
-_VERBS_WITH_VENDOR: Final = frozenset({"llm", "s2s"})
-_SUFFIX: Final = "_s2s"
 
 
 # jambonz hands a model's module the answer as one of several arguments, joined by this, which no escape protects: the
@@ -60,20 +54,6 @@ class Told:
     def plain(self) -> Any:
         """The value as JSON gives it back, its texts as in ``text``."""
         return orjson.loads(dump(self.value, "tool result").replace(_SEPARATOR.encode(), _INSTEAD.encode()))
-
-
-def vendor_in(verbs: Iterable[Mapping[str, Any]]) -> str:
-    """Return the vendor of the last model among ``verbs``, ``AGENT`` for an agent, or empty if there is none."""
-    vendor = ""
-    for verb in verbs:
-        name = verb_name(verb)
-        if name in _VERBS_WITH_VENDOR:
-            vendor = text_in(verb if "verb" in verb else mapping_in(verb, name), "vendor")
-        elif name == AGENT:
-            vendor = AGENT
-        elif name.endswith(_SUFFIX):
-            vendor = name.removesuffix(_SUFFIX)
-    return vendor
 
 
 def asked_in(event: Event) -> list[Asked]:

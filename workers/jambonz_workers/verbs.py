@@ -4,13 +4,23 @@ Verbs are structural: a dict, anything with ``to_list()``, ``to_dict()`` or pyda
 list of these. So the builders and models of jambonz-python-sdk work as they are.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 import orjson
 
 from jambonz_shared.errors import MessageTooBig
 from jambonz_shared.wire import MAX_MESSAGE_BYTES, MAX_VERBS_BYTES, split_verbs
+from jambonz_workers.events.members import mapping_in, text_in
+
+Verbs: TypeAlias = Sequence[Mapping[str, Any]]
+"""What ``verb_list`` has found in what an application gave."""
+
+AGENT: Final = "agent"
+"""A verb that names no vendor of its model; as a vendor, the commercial line's own shape of a tool's answer."""
+
+_VERBS_WITH_VENDOR: Final = frozenset({"llm", "s2s"})
+_SUFFIX: Final = "_s2s"
 
 # A frame around the array needs at most 250 bytes (wire.split_verbs knows exactly); below this there is
 # nothing to split and the array is dumped in one go.
@@ -19,16 +29,15 @@ _SURELY_FITS_BYTES: Final = MAX_MESSAGE_BYTES - 1000
 _EXPECTED: Final = "expected verbs: a dict, a list of dicts, a builder with to_list(), a model, or None"
 
 
-def verb_arrays(result: object) -> list[bytes]:
-    """Return what a handler returned as JSON arrays in order, each small enough for one frame.
+def verb_arrays(verbs: Verbs) -> list[bytes]:
+    """Return verbs as JSON arrays in order, each small enough for one frame; ``[b"[]"]`` for none.
 
-    ``None`` gives ``[b"[]"]``. The first array is for the ack, the others are appended.
+    The first array is for the ack, the others are appended.
 
     Raises:
-        TypeError: If it is no verbs, or holds a value that JSON cannot.
+        TypeError: If one holds a value that JSON cannot.
         MessageTooBig: If one verb alone is too big.
     """
-    verbs = verb_list(result)
     array = dump(verbs, "verbs")
     if len(array) <= _SURELY_FITS_BYTES:
         return [array]
@@ -58,6 +67,20 @@ def verb_name(verb: Mapping[str, Any]) -> str:
     if isinstance(name, str):
         return name
     return next(iter(verb)) if len(verb) == 1 and name is None else ""
+
+
+def vendor_in(verbs: Verbs) -> str:
+    """Return the vendor of the last model among ``verbs``, ``AGENT`` for an agent, or empty if there is none."""
+    vendor = ""
+    for verb in verbs:
+        name = verb_name(verb)
+        if name in _VERBS_WITH_VENDOR:
+            vendor = text_in(verb if "verb" in verb else mapping_in(verb, name), "vendor")
+        elif name == AGENT:
+            vendor = AGENT
+        elif name.endswith(_SUFFIX):
+            vendor = name.removesuffix(_SUFFIX)
+    return vendor
 
 
 def plain_verbs(fallback: object, what: str) -> tuple[dict[str, Any], ...]:

@@ -9,7 +9,7 @@ import pytest
 from jambonz_shared.errors import MessageTooBig
 from jambonz_workers import commands
 
-SAY = {"verb": "say", "text": "psst"}
+SAY = [{"verb": "say", "text": "psst"}]
 
 # Frames that the real client accepted, from the recordings and PROTOCOL.md 3.2.
 FRAMES: list[tuple[str, Callable[[], bytes], dict[str, Any]]] = [
@@ -36,7 +36,7 @@ FRAMES: list[tuple[str, Callable[[], bytes], dict[str, Any]]] = [
         {"command": "call:status", "data": {"call_status": "completed"}},
     ),
     ("mute", lambda: commands.mute("mute", leg="b"), {"command": "mute:status", "data": {"mute_status": "mute"}}),
-    ("whisper", lambda: commands.whisper(SAY, leg="b"), {"command": "whisper", "data": {"whisper": [SAY]}}),
+    ("whisper", lambda: commands.whisper(SAY, leg="b"), {"command": "whisper", "data": {"whisper": SAY}}),
     (
         "dtmf",
         lambda: commands.dtmf("7", None, leg="b"),
@@ -84,13 +84,13 @@ FRAMES: list[tuple[str, Callable[[], bytes], dict[str, Any]]] = [
     ),
     (
         "short_whisper",
-        lambda: commands.whisper({"say": {"text": "psst"}}, leg="b"),
+        lambda: commands.whisper([{"say": {"text": "psst"}}], leg="b"),
         {"command": "whisper", "data": {"whisper": [{"say": {"text": "psst"}}]}},
     ),
     (
         "parent",
         lambda: commands.redirect_parent(SAY, leg="b"),
-        {"command": "redirect", "data": {"parent_call": [SAY]}},
+        {"command": "redirect", "data": {"parent_call": SAY}},
     ),
     (
         "conference_hold",
@@ -155,7 +155,7 @@ def test_redirect_says_whether_it_queues(queue: bool) -> None:
         "command": "redirect",
         "callSid": "c1",
         "queueCommand": queue,
-        "data": [SAY],
+        "data": SAY,
     }
 
 
@@ -189,7 +189,9 @@ def test_data_that_jambonz_takes_for_missing_is_refused(data: object) -> None:
         ),
         pytest.param(lambda: commands.redirect_hook(None, "", leg="c"), "needs a call_hook", id="no_hook"),
         pytest.param(lambda: commands.whisper([], leg="c"), "needs say or play", id="no_verbs"),
-        pytest.param(lambda: commands.whisper({"verb": "hangup"}, leg="c"), "needs say or play", id="whispered_hangup"),
+        pytest.param(
+            lambda: commands.whisper([{"verb": "hangup"}], leg="c"), "needs say or play", id="whispered_hangup"
+        ),
         pytest.param(lambda: commands.participant("sing", None, None, leg="c"), "got 'sing'", id="participant_action"),
         pytest.param(lambda: commands.participant("coach", None, None, leg="c"), "needs a tag", id="coach_nobody"),
         pytest.param(lambda: commands.dial("+1", {}, {}, leg="c"), "needs from_ and to", id="dial_nobody"),

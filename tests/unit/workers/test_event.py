@@ -12,6 +12,7 @@ from jambonz_workers.effects import HOLD, answer, bare_ack, is_inbound_start
 from jambonz_workers.event import Event
 from jambonz_workers.facts import BEGUN, decode_facts, encode_facts, facts_after, status_of
 from jambonz_workers.incoming import event_of
+from jambonz_workers.verbs import Verbs
 from tests.unit.workers.recordings import jambonz_frames
 
 
@@ -130,7 +131,7 @@ def ids() -> Any:
 
 HOOK = Event("verb:hook", "c1", {}, "/menu", "m1", epoch=2, is_hook=True)
 WAITING = Event("verb:hook", "c1", {"queue_position": 0}, "/wait", "m1", is_hook=True)
-SAY = {"verb": "say", "text": "Hi"}
+SAY = [{"verb": "say", "text": "Hi"}]
 
 
 def test_verbs_are_acked_and_may_still_be_played_late() -> None:
@@ -150,7 +151,7 @@ def test_verbs_are_acked_and_may_still_be_played_late() -> None:
         ),
     ],
 )
-def test_some_answers_are_worthless_when_late(event: Event, verbs: object, late: Any) -> None:
+def test_some_answers_are_worthless_when_late(event: Event, verbs: Verbs | None, late: Any) -> None:
     """An empty redirect would even stop what runs; a confirm's verbs are for the callee, a queue's for those in it."""
     (ack,) = answer(event, verbs, late, ids(), "w1")
     assert isinstance(ack, Ack)

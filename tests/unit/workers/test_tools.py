@@ -9,8 +9,8 @@ from pydantic import Field
 
 from jambonz_workers import App, Call, Event
 from jambonz_workers.testing import AppClient
-from jambonz_workers.tool_answers import vendor_in
 from jambonz_workers.tools import tool_of
+from jambonz_workers.verbs import vendor_in
 
 CALL = {"tool_call_id": "t1", "name": "find_order", "args": {"order_no": "A-77"}}
 

@@ -62,7 +62,7 @@ def test_sdk_models_go_out_in_jambonz_spelling() -> None:
 def test_models_inside_dicts_are_dumped_too() -> None:
     """Applications mix both."""
     verb = {"verb": "say", "text": "Hi", "synthesizer": Synthesizer(vendor="google")}
-    (array,) = verb_arrays(verb)
+    (array,) = verb_arrays([verb])
     assert orjson.loads(array) == [{"verb": "say", "text": "Hi", "synthesizer": {"vendor": "google"}}]
 
 
@@ -91,7 +91,7 @@ def test_what_is_no_verb_is_refused(result: object, got: str) -> None:
 def test_a_value_json_cannot_hold_is_named() -> None:
     """The text says what it was."""
     with pytest.raises(TypeError, match="verbs: a set cannot be written as JSON"):
-        verb_arrays({"verb": "say", "text": {1}})
+        verb_arrays([{"verb": "say", "text": {1}}])
     with pytest.raises(TypeError, match="data: "):
         dump({1: 2}, "data")
 
