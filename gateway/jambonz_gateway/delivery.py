@@ -263,7 +263,11 @@ class Delivery:
         if self._inherited and (owed := self._owed.settle(self._inherited)):
             self._answer(owed, wire.ack_frame(owed.msgid, ack.data), now_s, effects, (route, seq))
             _report(ack, OutcomeKind.SENT, effects)
+        elif ack.msgid == route.late_msgid:
+            # It was in the log, and is repeated by a worker that cannot know whether it was (ADR 0019).
+            effects.append(Count("duplicate_ack"))
         else:
+            route.late_msgid = ack.msgid
             self._late(route, ack, seq, now_s, effects)
 
     def _late(self, route: Route, ack: Ack, seq: int, now_s: float, effects: list[Effect]) -> None:

@@ -110,7 +110,7 @@ class Route:
     __slots__ = (
         "_fence", "_held", "_hooks", "_is_offered", "_n", "_offer_to", "_reading", "_reads_again",
         "_returned", "_seen_seq", "_stock", "announced", "asked", "call_sid", "delivered_seq", "epoch", "held_bytes",
-        "is_over", "is_passed_over", "is_side", "live_epochs", "owner",
+        "is_over", "is_passed_over", "is_side", "late_msgid", "live_epochs", "owner",
     )  # fmt: skip
 
     def __init__(self, call_sid: str, stock: Stock, *, offer_to: str = "", is_side: bool = False) -> None:
@@ -124,6 +124,8 @@ class Route:
         self.owner = ""
         self.live_epochs: set[int] = set()
         self.delivered_seq = 0
+        # The newest Hook of an older Connection whose answer was given here.
+        self.late_msgid = ""
         self.held_bytes = 0
         self.is_over = False
         self.is_passed_over = False

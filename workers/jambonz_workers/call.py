@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from jambonz_shared.directive import Close, Command, Directive
+from jambonz_shared.directive import Ack, Close, Command, Directive
 from jambonz_shared.errors import CallGone, ClusterError
 from jambonz_shared.kinds import FINAL_STATUSES, TIMER
 from jambonz_shared.outcome import Outcome, OutcomeKind
@@ -18,12 +18,13 @@ from jambonz_workers.effects import Commit, answer
 from jambonz_workers.environment import typed
 from jambonz_workers.event import Event
 from jambonz_workers.facts import encode_facts, facts_after, has_own_socket, status_of
-from jambonz_workers.handling import Handling, Office, OnCommitted, current, ignore, settle
+from jambonz_workers.handling import Handling, Office, OnCommitted, current, ignore, settle, starting
 from jambonz_workers.phase import Phase
 from jambonz_workers.speech import Speech, Voice
 from jambonz_workers.state import CallState, StateChanges
 from jambonz_workers.threads import running_loop
 from jambonz_workers.timers import FIELD, Timers
+from jambonz_workers.unread import is_unread, newest_answer
 from jambonz_workers.verb_schemas import check_schemas
 from jambonz_workers.verbs import Verbs, vendor_in, verb_list
 from jambonz_workers.work import Job, Work, Works, savable
@@ -44,8 +45,9 @@ class Call(Durable):
         companion: What a layer of ``contrib`` keeps with the call; it lives as long as this object.
     """
 
-    __slots__ = ("_background_n", "_facts", "_office", "_seen_facts", "_seen_status", "_voice", "app", "companion",
-                 "fence", "handling", "over", "path", "phase", "state", "status", "timers", "works")  # fmt: skip
+    __slots__ = ("_answer", "_background_n", "_facts", "_office", "_seen_facts", "_seen_status", "_voice", "app",
+                 "companion", "fence", "handling", "over", "path", "phase", "state", "status", "timers",
+                 "works")  # fmt: skip
 
     def __init__(self, sid: str, office: Office, claimed: ClaimedCall) -> None:
         super().__init__(sid)
@@ -64,6 +66,7 @@ class Call(Durable):
         self._voice: Voice | None = None
         self.timers = Timers(sid, claimed.fence, self.state, office.tell)
         self._background_n = 0
+        self._answer: Ack | None = None
         # Facts and status that the next commit of an event saves.
         self._seen_facts = b""
         self._seen_status = ""
@@ -274,7 +277,7 @@ class Call(Durable):
             if verbs:
                 self.phase.change()
         handling.directives, handling.works = [], []
-        done = on_committed if not works else self._starting(works, on_committed)
+        done = on_committed if not works else starting(works, self.start, on_committed)
         if handling.is_acked:
             # The event itself is committed: what comes after its ack is a commit of its own.
             if directives or changes or works:
@@ -292,12 +295,22 @@ class Call(Durable):
             # Of our own making: only a number of its own makes its commit a duplicate when it is repeated.
             self._commit_aside(directives, on_committed, changes)
             return
+        if directives:
+            self._answer = newest_answer(self._answer, event, directives)
         commit = Commit(event.epoch, event.n, directives, self._seen_facts, self._seen_status, changes)
         self._seen_facts, self._seen_status = b"", ""
         if changes:
             self.state.committed(changes)
             on_committed = self._arming(changes, on_committed)
         self._office.commit(self, commit, on_committed)
+
+    def answer_again(self, event: Event) -> bool:
+        """Give the newest answer once more if ``event`` tells that it died with its websocket; return if it does."""
+        answer = self._answer
+        if answer is None or not is_unread(answer, event):
+            return False
+        self._commit_aside([answer], ignore)
+        return True
 
     def undo(self) -> None:
         """Forget what the running handler did and was not committed."""
@@ -331,17 +344,6 @@ class Call(Durable):
     def cancel_works(self) -> None:
         """Cancel all background work."""
         self.works.cancel()
-
-    def _starting(self, works: list[Work], on_committed: OnCommitted) -> OnCommitted:
-        def committed(error: ClusterError | None) -> None:
-            for work in works:
-                if error:
-                    work.cancel()
-                else:
-                    self.start(work)
-            on_committed(error)
-
-        return committed
 
     def start(self, work: Work) -> None:
         """Start background work now."""
@@ -389,6 +391,8 @@ class Call(Durable):
         """
         if changes is None:
             changes = savable(self.state, self.sid) if self.handling is None else []
+        if self._answer is not None:
+            self._answer = newest_answer(self._answer, None, directives)
         self._background_n += 1
         self.state.committed(changes)
         on_committed = self._arming(changes, on_committed)

@@ -79,5 +79,19 @@ def settle(future: "asyncio.Future[None]", error: ClusterError | None) -> None:
         future.set_result(None)
 
 
+def starting(works: list[Work], start: Callable[[Work], None], on_committed: OnCommitted) -> OnCommitted:
+    """Return ``on_committed`` with the works of a handler in front: started with its effects, or never."""
+
+    def committed(error: ClusterError | None) -> None:
+        for work in works:
+            if error:
+                work.cancel()
+            else:
+                start(work)
+        on_committed(error)
+
+    return committed
+
+
 def ignore(_: ClusterError | None) -> None:
     """The call is released by whoever sees the error first."""

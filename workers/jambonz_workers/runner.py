@@ -7,6 +7,7 @@ from typing import Any
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFrame
 from jambonz_shared.kinds import TIMER, TRANSFERRED
+from jambonz_workers import unread
 from jambonz_workers.app import App
 from jambonz_workers.call import Call
 from jambonz_workers.effects import DECLINE_FAILED, DECLINE_UNKNOWN, HOLD, bare_ack, is_inbound_start
@@ -53,6 +54,8 @@ class Runner:
             self._begun_before(call, event, on_committed)
             return
         call.observe(event)
+        if kind == unread.KIND and call.answer_again(event):
+            log.info("an answer died with its websocket and is given again", extra={"call_sid": call.sid})
         found = self._app.resolve(event, call.path)
         if found is None:
             self._unhandled(call, event, on_committed)

@@ -304,3 +304,20 @@ def test_what_follows_the_reconnect_of_an_unknown_call_stays_what_it_is() -> Non
     effects = [*bench.attached(), *bench.owner()]
     kinds = [effect.envelope.kind for effect in effects if isinstance(effect, Publish)]
     assert kinds == ["session:new", "call:status"]
+
+
+def test_an_answer_of_the_log_that_its_worker_repeats_is_given_once() -> None:
+    """The worker cannot know whether the answer died with its socket, or waited in the log (ADR 0019)."""
+    bench, _ = reconnected_call()
+    assert commands(bench.log((2, [ack("a", "m1", epoch=1)]))) == ["hi"]
+    again = bench.batch(3, ack("a", "m1", epoch=1))
+    assert commands(again) == []
+    assert counted(again) == ["duplicate_ack"]
+    assert Delivered(CALL, 3) in again
+
+
+def test_a_repeated_answer_that_was_not_in_the_log_becomes_a_redirect() -> None:
+    """It was written to the socket before, and died in it (ADR 0019)."""
+    bench, _ = reconnected_call()
+    bench.log()
+    assert commands(bench.batch(2, ack("a", "m1", epoch=1))) == ["hi"]
