@@ -11,7 +11,7 @@ from websockets.server import ServerProtocol
 
 from jambonz_gateway import core as cores
 from jambonz_gateway.effects import Effect, ReadLog
-from jambonz_gateway.frames import FRAMES_PER_TURN, HEADER_BYTES, PING, PONG, Unread, frame_length, text_frame, text_of
+from jambonz_gateway.frames import HEADER_BYTES, Unread, frame_length, ping_frame, pong_in, text_frame, text_of
 from jambonz_gateway.handshake import Answer, Welcome
 from jambonz_gateway.policy import NEVER
 from jambonz_gateway.route import Attachment, Known
@@ -156,10 +156,10 @@ class Connection:
         if self._transport is not None and (self._ws is cores.NOT_NEEDED or self._ws.state is State.OPEN):
             self._transport.write(text_frame(frame))
 
-    def ping(self) -> None:
-        """Ask for a sign of life behind what has been written."""
+    def ping(self, number: int = 0) -> None:
+        """Ask for a sign of life; with a number, for one that tells that all before it was read."""
         if self._transport is not None and (self._ws is cores.NOT_NEEDED or self._ws.state is State.OPEN):
-            self._transport.write(PING)
+            self._transport.write(ping_frame(number))
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake."""
@@ -249,7 +249,7 @@ class Connection:
 
     def _frames(self, data: bytes) -> None:
         """Take the messages in ``data``; keep the frame that is not whole, and what must wait."""
-        at, size, left = 0, len(data), FRAMES_PER_TURN
+        at, size, left = 0, len(data), cores.FRAMES_PER_TURN
         # What follows a close frame of the peer, or a frame that is too long, counts no more.
         while at < size and ((is_usual := self._ws is cores.NOT_NEEDED) or not self._ws.eof_sent):
             end = at + (length := frame_length(data, at))
@@ -271,10 +271,10 @@ class Connection:
                 self._slow_down(self.pace.take_frame(self._heard_at_s))
                 if is_usual and cores.is_hang_up(data[at:end]):
                     self._hung_up()
-                elif data[at] != PONG:
+                elif (number := pong_in(data, at, end)) < 0:
                     self._to_core(data[at:end])
                 elif self.session is not None:
-                    self._perform(self.session.pong(self._heard_at_s))
+                    self._perform(self.session.pong(number, self._heard_at_s))
             at = end
 
     def _asked(self, data: bytes) -> None:

@@ -51,6 +51,9 @@ PROXY header and TLS get as long.
 CLOSE_LIMIT_S: Final = 2.0
 """A peer that does not answer our close frame in this time is gone."""
 
+FRAMES_PER_TURN: Final = 64
+"""So many of one peer are taken, then all others have their turn: one read may hold 40,000 pings, a second's work."""
+
 WRITE_LIMIT_BYTES: Final = 256 * 1024
 """What may wait for one peer that does not read: ten times the largest message we send (PROTOCOL.md 1.1)."""
 

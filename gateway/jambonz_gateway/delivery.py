@@ -39,6 +39,7 @@ class Delivery:
         "_inherited",
         "_is_asked",
         "_owed",
+        "_pings",
         "_read_by_s",
         "_routes",
         "_unconfirmed",
@@ -64,6 +65,7 @@ class Delivery:
         # When jambonz has read the last ack with verbs at the latest; and whether it was asked by a ping behind that.
         self._read_by_s = 0.0
         self._is_asked = False
+        self._pings = 0
         self.bounce_at_s = NEVER
         self.is_acked = False
         self.is_closing = False
@@ -80,10 +82,9 @@ class Delivery:
         at_s = self.bounce_at_s if self._unconfirmed is None else self._confirm_by_s
         return min(max(self._gate_opens_at_s, self._read_by_s), at_s) if self._waiting else at_s
 
-    @property
-    def awaits_pong(self) -> bool:
-        """True while the answer to a ping tells something."""
-        return self._is_asked or self._unconfirmed is not None
+    def awaits_pong(self, number: int) -> bool:
+        """Tell whether the answer to this ping tells something: that to the newest one tells all."""
+        return (self._is_asked or self._unconfirmed is not None) and number >= self._pings
 
     @property
     def is_unconfirmed(self) -> bool:
@@ -329,7 +330,8 @@ class Delivery:
         would replace what a newer redirect says (PROTOCOL.md 2.4, ws:507-547, task:254-260).
         """
         self._is_asked = True
-        effects.append(Ping())
+        self._pings += 1
+        effects.append(Ping(self._pings))
 
     def _write(self, directive: Command | Close, route: Route, effects: list[Effect]) -> None:
         if self.is_over or route.is_over:

@@ -18,7 +18,13 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Write a ping to the websocket; answer its pong with ``Session.pong``."""
+    """Write a ping to the websocket; answer its pong with ``Session.pong``.
+
+    Attributes:
+        number: Its payload, which the pong repeats (RFC 6455 5.5.3). Above 0, and higher than those before.
+    """
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,10 @@ _LENGTH_16: Final = 126
 HEADER_BYTES: Final = 14
 """The most that a frame has before its payload: two bytes, a 64-bit length, a mask (RFC 6455 5.2)."""
 
-FRAMES_PER_TURN: Final = 64
-"""So many of one peer are taken, then all others have their turn: one read may hold 40,000 pings, a second's work."""
-
-PING: Final = b"\x89\x00"
-"""A ping without data, as a server sends it."""
-
-PONG: Final = 0x8A
-"""First byte of a pong. Any sign of life is as good, so what it answers does not matter."""
+_PING: Final = b"\x89\x00"
+_NUMBERED_PING: Final = b"\x89\x04"
+_PONG: Final = 0x8A
+_NUMBER_BYTES: Final = 4
 
 
 class Unread:
@@ -94,6 +90,20 @@ def unmasked(data: bytes, mask_at: int, end: int) -> bytes:
     """Return a payload that ends at ``end`` and follows its mask."""
     payload: bytes = apply_mask(data[mask_at + 4 : end], data[mask_at : mask_at + 4])
     return payload
+
+
+def ping_frame(number: int) -> bytes:
+    """Return a ping as a server sends it; its pong repeats the number. 0 sends none, for any sign of life will do."""
+    return _NUMBERED_PING + number.to_bytes(_NUMBER_BYTES, "big") if number else _PING
+
+
+def pong_in(data: bytes, at: int, end: int) -> int:
+    """Return the number of the ping that the whole frame ``data[at:end]`` answers, or 0; -1 if it is no pong."""
+    if data[at] != _PONG:
+        return -1
+    if data[at + 1] != _MASKED | _NUMBER_BYTES:
+        return 0
+    return int.from_bytes(unmasked(data, at + 2, end), "big")
 
 
 def text_frame(payload: bytes) -> bytes:

@@ -186,8 +186,8 @@ class Gateway:
 
     def _perform(self, connection: Connection, effect: Seldom) -> None:
         match effect:
-            case Ping():
-                connection.ping()
+            case Ping(number):
+                connection.ping(number)
             case CloseSocket():
                 self._close_socket(connection, effect)
             case Attach():

@@ -157,9 +157,9 @@ class Session:
             self._final(route, now_s, effects)
         return self._settled(effects)
 
-    def pong(self, now_s: float) -> list[Effect]:
-        """Take the answer to a ping: what was written before the ping has been read."""
-        return self._settled(self._delivery.read(now_s)) if self._delivery.awaits_pong else []
+    def pong(self, number: int, now_s: float) -> list[Effect]:
+        """Take the answer to a ``Ping``: what was written before has been read; 0 if the ping was none of ours."""
+        return self._settled(self._delivery.read(now_s)) if self._delivery.awaits_pong(number) else []
 
     def bad_frame(self, reason: str) -> list[Effect]:
         """Take note of a message that jambonz never sends; a peer that goes on is shut out."""

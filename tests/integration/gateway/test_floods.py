@@ -10,8 +10,8 @@ from websockets.frames import Frame, Opcode
 from jambonz_gateway.accounts import Accounts
 from jambonz_gateway.apps import KnownApp
 from jambonz_gateway.connection import Connection
+from jambonz_gateway.core import FRAMES_PER_TURN
 from jambonz_gateway.effects import Effect
-from jambonz_gateway.frames import FRAMES_PER_TURN
 from jambonz_gateway.handshake import Welcome
 from jambonz_gateway.session import Session
 from jambonz_gateway.switchboard import Cut

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from jambonz_gateway.effects import CloseSocket, Count, Effect, Publish, ReadLog, Report, Send
+from jambonz_gateway.effects import CloseSocket, Count, Effect, Ping, Publish, ReadLog, Report, Send
 from jambonz_gateway.holding import Pools
 from jambonz_gateway.owed import Fallbacks
 from jambonz_gateway.policy import SessionPolicy
@@ -32,6 +32,9 @@ WORKER: Final = "worker-1"
 START_S: Final = 100.0
 GATE_S: Final = 0.25
 START_MS: Final = 1_700_000_000_000
+
+# A pong to the newest ping, whichever number that has.
+ALL_PINGS: Final = 1 << 31
 
 SAY: Final = b'[{"verb":"say","text":"hi"}]'
 
@@ -104,9 +107,9 @@ class Bench:
         """Let jambonz send a message."""
         return self.session.receive(frame, self.now_s, START_MS)
 
-    def pong(self) -> list[Effect]:
-        """Let jambonz answer a ping."""
-        return self.session.pong(self.now_s)
+    def pong(self, number: int = ALL_PINGS) -> list[Effect]:
+        """Let jambonz answer a ping, by default the newest."""
+        return self.session.pong(number, self.now_s)
 
     def later(self, seconds: float) -> list[Effect]:
         """Let time pass, then tick."""
@@ -224,6 +227,11 @@ def kinds_published(effects: Iterable[Effect]) -> list[str]:
 def numbers(effects: Iterable[Effect]) -> list[tuple[str, int]]:
     """Return worker and n of each event that goes out, in order."""
     return [(event.worker_id, event.n) for event in published(effects)]
+
+
+def pings(effects: Iterable[Effect]) -> list[int]:
+    """Return the numbers of the pings that go to jambonz."""
+    return [effect.number for effect in effects if isinstance(effect, Ping)]
 
 
 def outcomes(effects: Iterable[Effect]) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ Found with jambonz' own websocket client: of 50 answers of 33 kB, in an ack and 
 
 import pytest
 
-from jambonz_gateway.effects import Delivered, MarkAcked, Ping
+from jambonz_gateway.effects import Delivered, MarkAcked
 from jambonz_gateway.policy import NEVER, SessionPolicy
 from jambonz_shared.directive import Close, Directive
 from tests.unit.gateway.sessions import (
@@ -21,6 +21,7 @@ from tests.unit.gateway.sessions import (
     hook,
     message,
     outcomes,
+    pings,
     running_call,
     sent,
     session_new,
@@ -44,7 +45,7 @@ def test_command_waits_until_the_ack_is_read() -> None:
     bench = asked("m1")
     effects = bench.batch(2, ack("d1", "m1"), command("c1", "one"), command("c2", "two"))
     assert [frame["type"] for frame in sent(effects)] == ["ack"]
-    assert effects.count(Ping()) == 1
+    assert len(pings(effects)) == 1
     assert outcomes(effects) == [("d1", "sent")]
     assert Delivered(CALL, 2) not in effects, "the next socket must find them"
     effects = bench.pong()
@@ -58,9 +59,9 @@ def test_command_waits_until_the_ack_is_read() -> None:
 def test_command_of_a_later_commit_waits_as_well() -> None:
     """Work that the handler has started, or another process: it may come in the same read of jambonz."""
     bench = asked("m1")
-    assert Ping() not in bench.batch(2, ack("d1", "m1")), "most acks are followed by nothing"
+    assert not pings(bench.batch(2, ack("d1", "m1"))), "most acks are followed by nothing"
     bench.later(0.01)
-    assert Ping() in bench.batch(3, command("c1"))
+    assert pings(bench.batch(3, command("c1")))
     assert commands(bench.pong()) == ["hi"]
 
 
@@ -85,7 +86,7 @@ def test_command_long_after_the_ack_goes_at_once() -> None:
     bench.later(BELIEVED_S)
     effects = bench.batch(3, command("c1"))
     assert commands(effects) == ["hi"]
-    assert Ping() not in effects
+    assert not pings(effects)
 
 
 def test_peer_that_answers_no_ping_gets_its_commands_later() -> None:
@@ -97,6 +98,17 @@ def test_peer_that_answers_no_ping_gets_its_commands_later() -> None:
     assert commands(bench.later(0.01)) == ["hi"]
 
 
+def test_only_the_pong_to_the_newest_ping_lets_commands_follow() -> None:
+    """That of the keepalive, or of an answer before, was sent when jambonz had not read the newest one."""
+    bench = asked("m1", "m2")
+    (first,) = pings(bench.batch(2, ack("d1", "m1"), command("c1", "one")))
+    effects = bench.later(BELIEVED_S)
+    assert commands(effects) == ["one"]
+    (second,) = pings(bench.batch(3, ack("d2", "m2"), command("c2", "two")))
+    assert bench.pong(0) == bench.pong(first) == []
+    assert commands(bench.pong(second)) == ["two"]
+
+
 def test_ack_behind_a_waiting_command_keeps_its_place() -> None:
     """Two hooks overlap: the second answer would be replaced by what was said before it."""
     bench = asked("m1", "m2")
@@ -105,7 +117,7 @@ def test_ack_behind_a_waiting_command_keeps_its_place() -> None:
     assert list(acks(effects)) == ["m1"]
     effects = bench.pong()
     assert [frame["type"] for frame in sent(effects)] == ["command", "ack"]
-    assert Ping() in effects, "a command waits for the second one, too"
+    assert pings(effects), "a command waits for the second one, too"
     assert commands(bench.pong()) == ["two"]
 
 
@@ -117,7 +129,7 @@ def test_outbound_call_has_no_gate_and_waits_as_for_a_hook() -> None:
     bench.owner()
     effects = bench.batch(1, ack("d1", "new"), command("c1"))
     assert commands(effects) == []
-    assert effects.count(Ping()) == 1
+    assert len(pings(effects)) == 1
     assert commands(bench.pong()) == ["hi"]
 
 
@@ -155,7 +167,7 @@ def test_inbound_call_has_its_gate_only() -> None:
     """session:new: the gate knows when jambonz takes commands."""
     bench = attached_call(PATIENT)
     effects = bench.batch(1, ack("d1", "new"), command("c1"))
-    assert effects.count(Ping()) == 1
+    assert len(pings(effects)) == 1
     assert commands(bench.pong()) == []
     assert commands(bench.later(0.25)) == ["hi"]
 
@@ -169,8 +181,8 @@ def test_guard_that_answers_another_hook_meanwhile_asks_again() -> None:
     bench.batch(1, ack("d1", "new"))
     bench.hears(message("verb:hook", "w", hook="/wait", queue_position=1))
     bench.later(0.4)
-    assert Ping() not in bench.batch(2, command("c1")), "that behind session:new is on its way"
-    assert Ping() in bench.later(0.1)
+    assert not pings(bench.batch(2, command("c1"))), "that behind session:new is on its way"
+    assert pings(bench.later(0.1))
     assert commands(bench.pong()) == ["hi"]
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import CTRL_OPCODES, Frame, Opcode
 
-from jambonz_gateway.frames import PING, PONG, Unread, frame_length, text_frame, text_of
+from jambonz_gateway.frames import Unread, frame_length, ping_frame, pong_in, text_frame, text_of
 
 # Lengths around those where the header grows (RFC 6455 5.2).
 LENGTHS = st.sampled_from([0, 1, 125, 126, 127, 65_535, 65_536]) | st.integers(0, 300)
@@ -48,10 +48,22 @@ def test_length_is_unknown_until_the_header_is_here(length: int, is_masked: bool
     assert told == [0 if here < header else len(frame) for here in range(len(told))]
 
 
-def test_pings_and_pongs_are_those_of_the_core() -> None:
-    """RFC 6455 5.5."""
-    assert Frame(Opcode.PING, b"").serialize(mask=False) == PING
-    assert Frame(Opcode.PONG, b"").serialize(mask=True)[0] == PONG
+@given(number=st.integers(0, 2**32 - 1), before=st.binary(max_size=4))
+def test_a_pong_tells_which_ping_it_answers(number: int, before: bytes) -> None:
+    """A peer repeats what the ping has said (RFC 6455 5.5.3); the core writes and reads it."""
+    ping = ping_frame(number)
+    payload = ping[2:]
+    assert ping == Frame(Opcode.PING, payload).serialize(mask=False)
+    data = before + Frame(Opcode.PONG, payload).serialize(mask=True)
+    assert pong_in(data, len(before), len(data)) == number
+
+
+def test_other_frames_answer_no_ping() -> None:
+    """A pong that nobody has asked for is a sign of life, and no more."""
+    unasked = Frame(Opcode.PONG, b"keepalive").serialize(mask=True)
+    assert pong_in(unasked, 0, len(unasked)) == 0
+    text = Frame(Opcode.TEXT, b"1234").serialize(mask=True)
+    assert pong_in(text, 0, len(text)) == -1
 
 
 @given(st.binary(min_size=1, max_size=60), st.lists(st.integers(1, 7), min_size=60, max_size=60), st.integers(0, 60))

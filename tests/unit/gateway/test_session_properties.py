@@ -26,7 +26,7 @@ from jambonz_shared.directive import (
     encode_batch,
 )
 from jambonz_shared.envelope import Envelope
-from tests.unit.gateway.sessions import CALL, GATEWAY, LEG, SAY, START_MS, message
+from tests.unit.gateway.sessions import ALL_PINGS, CALL, GATEWAY, LEG, SAY, START_MS, message
 
 POLICY: Final = SessionPolicy(max_held_bytes=700)
 HOOKS: Final = (
@@ -141,9 +141,9 @@ class Weather(RuleBasedStateMachine):
         self.carry_out(self.session.receive(frame, self.now_s, START_MS))
 
     @precondition(lambda self: self.is_open)
-    @rule()
-    def answers_a_ping(self) -> None:
-        self.carry_out(self.session.pong(self.now_s))
+    @rule(number=st.sampled_from([0, 1, ALL_PINGS]))
+    def answers_a_ping(self, number: int) -> None:
+        self.carry_out(self.session.pong(number, self.now_s))
 
     @precondition(lambda self: self.is_open)
     @rule(code=st.sampled_from([1000, 1001, 1006, 1012]), is_due=SELDOM)
