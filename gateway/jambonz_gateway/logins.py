@@ -120,7 +120,7 @@ class Logins:
         if not self._by_user:
             return _EVERYBODY
         given = _basic(authorization)
-        if authorization is None or given is None:
+        if given is None:
             return Denied.WRONG
         fingerprint = hmac.digest(self._key, given, "sha256")
         if (fingerprint, address) in self._welcome:

@@ -57,7 +57,6 @@ class Reconnection:
             waited_s = self._policy.ack_deadline_s - self._policy.reconnect_wait_s
             self._delivery.inherit(replace(owed, deadline_s=owed.deadline_s + waited_s))
         elif owed:
-            self._delivery.is_acked = True
             yield from (Send(wire.ack_frame(owed.msgid, b"[]")), MarkAcked(owed.call_sid))
         elif blind:
             self._delivery.is_acked = True

@@ -182,7 +182,7 @@ class Session:
         announced, route.announced = route.announced, []
         for notice in announced:
             effects += self._connections_changed(route, notice)
-        if self._is_closed or (route.is_over and call_sid != self.primary):
+        if self._is_closed or route.is_over:
             self._leave(route, effects)
         return self._settled(effects)
 

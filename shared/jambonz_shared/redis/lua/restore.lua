@@ -20,7 +20,7 @@ if newest_fence > tonumber(fence) or (newest_fence == tonumber(fence) and old[2]
 end
 
 local set = {'owner', worker_id, 'fence', fence}
-if not old[1] or newest_fence < tonumber(fence) then
+if newest_fence < tonumber(fence) then
   set[#set + 1] = 'app'
   set[#set + 1] = ARGV[3]
 end
