@@ -198,6 +198,23 @@ async def test_refill_forgets_nobody(desk: Desk) -> None:
     assert second.live_epochs == (1, 2)
 
 
+async def test_refilled_call_is_known_to_be_acked(desk: Desk) -> None:
+    """Otherwise the next socket would be owed the application, and say it once more (PROTOCOL.md 2.6.3)."""
+    await desk.attach(epoch_known=1, is_acked_known=True)
+    again = await desk.attach(is_reconnect=True)
+    assert isinstance(again, Attached)
+    assert again.acked
+
+
+async def test_side_line_that_attaches_again_is_not_passed_over(desk: Desk) -> None:
+    """After an outage of Redis its commands still go to it; only a newer one takes them (P4)."""
+    await desk.attach()
+    await desk.attach(line="side")
+    again = await desk.attach(line="side", epoch_known=2)
+    assert isinstance(again, Attached)
+    assert not again.is_passed_over
+
+
 async def test_reattach_of_a_connection_counts_it_once(desk: Desk) -> None:
     """A gateway repeats its attach after a reconnect to Redis; the Call must still end with one detach."""
     await desk.attach()

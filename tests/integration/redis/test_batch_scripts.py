@@ -195,6 +195,15 @@ async def test_work_on_a_live_call_renews_it(desk: Desk, by: str) -> None:
     assert await desk.client.pttl(desk.keys.call) > TTL_MS - 60_000
 
 
+async def test_commit_that_leaves_the_time_to_live_alone_does_so(desk: Desk) -> None:
+    """The owner renews it every now and then only; a time of 0 would delete the call."""
+    owner = await desk.owned()
+    await desk.client.pexpire(desk.keys.call, 1_000_000)
+    args = commit_args(owner, (1, 1), b"batch", renews=False)
+    await desk.link.script_call(script.COMMIT, *args)
+    assert 0 < await desk.client.pttl(desk.keys.call) <= 1_000_000
+
+
 async def test_delivered_batches_do_not_come_again_and_numbers_go_on(desk: Desk) -> None:
     """Delivered batches are deleted by the gateway; the numbers go on behind them."""
     owner = await desk.owned()

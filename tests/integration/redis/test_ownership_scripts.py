@@ -139,6 +139,14 @@ async def test_end_leaves_nothing(desk: Desk) -> None:
     assert await desk.end(owner) == Gone()
 
 
+async def test_end_with_the_fence_of_an_earlier_claim_is_fenced(desk: Desk) -> None:
+    """The same worker has lost the call and got it back: the end is that of a past it does not know (P5)."""
+    earlier = await desk.owned("w1")
+    await desk.owned("w1")
+    await desk.detach(1)
+    assert await desk.end(earlier) == Fenced("w1")
+
+
 async def test_end_with_live_connections_does_nothing(desk: Desk) -> None:
     """The socket came back between the notice of the end and the end."""
     owner = await desk.owned()

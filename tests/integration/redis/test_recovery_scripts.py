@@ -1,5 +1,6 @@
 """restore and abandon, and the refill by gateways, against real servers (architecture.md sections 6 and 8)."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -42,8 +43,8 @@ async def restore(desk: Desk, ownership: Ownership, memory: Memory = MEMORY) -> 
     return restore_reply(await desk.link.script_call(script.RESTORE, *args))
 
 
-async def abandon(desk: Desk, gateway_id: str) -> Abandoned | Gone:
-    args = abandon_args(desk.keys, gateway_id, GRACE_MS)
+async def abandon(desk: Desk, gateway_id: str, staying: Iterable[int] = ()) -> Abandoned | Gone:
+    args = abandon_args(desk.keys, gateway_id, GRACE_MS, staying)
     return abandon_reply(await desk.link.script_call(script.ABANDON, *args))
 
 
@@ -90,6 +91,23 @@ async def test_restore_of_what_redis_kept_changes_no_number(desk: Desk) -> None:
     assert await desk.client.pttl(desk.keys.call) > GRACE_MS
     assert (await desk.field("d:1"), await desk.field("s:other")) == (b"9", b"1")
     assert await desk.log() == [(1, b"batch")]
+
+
+async def test_owner_that_knows_no_facts_takes_none_away(desk: Desk) -> None:
+    """Its call may have begun without a session:new; what Redis has was told by another worker."""
+    owner = await desk.owned()
+    await desk.commit(owner, 1, 1, changes=Changes(facts=b'{"from":"1"}', status="ringing"))
+    await restore(desk, owner, Memory("ivr"))
+    assert (await desk.field("facts"), await desk.field("status")) == (b'{"from":"1"}', b"ringing")
+
+
+async def test_commit_to_a_call_without_connections_does_not_prolong_it(desk: Desk) -> None:
+    """Made anew by its owner, it lives for the grace time unless its gateway is back by then (P8)."""
+    owner = await desk.owned()
+    await desk.client.flushall()
+    await restore(desk, owner)
+    await desk.commit(owner, 2, 8, b"batch")
+    assert await desk.client.pttl(desk.keys.call) <= GRACE_MS
 
 
 async def test_state_that_was_deleted_in_a_lost_second_does_not_come_back(desk: Desk) -> None:
@@ -230,6 +248,19 @@ async def test_connections_of_a_dead_gateway_leave_the_call(desk: Desk) -> None:
     attached = await desk.attach()
     assert isinstance(attached, Attached)
     assert attached.live_epochs == (2, 4)
+
+
+async def test_connections_that_a_living_gateway_holds_stay(desk: Desk) -> None:
+    """A Redis without its last second knows one that has left already, and one that has not."""
+    await desk.attach(line="side")
+    await desk.listen()
+    assert await abandon(desk, "g1", staying=[2]) == Abandoned(1, "", "ivr")
+    assert await desk.heard() == [b"L1"]
+
+
+async def test_gateway_without_a_connection_hears_of_those_of_others(desk: Desk) -> None:
+    """It would tell the owner that its call has none left."""
+    assert await abandon(desk, "g2") == Abandoned(1, "", "ivr")
 
 
 async def test_call_of_a_dead_gateway_alone_lives_for_the_grace_time(desk: Desk) -> None:
