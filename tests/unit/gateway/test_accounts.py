@@ -117,6 +117,24 @@ def test_connections_that_tell_no_account_share_one(message: bytes) -> None:
     assert len(accounts) == 2
 
 
+def test_account_names_that_are_too_long_are_not_kept() -> None:
+    """P9: jambonz's are UUIDs; somebody else's must not fill the memory."""
+    accounts = Accounts(call_rate=1000, account_rate=10, burst_s=1)
+    for number in range(3):
+        accounts.pace(0.0).take(message_of(f"{number:065}"), 0.0)
+    assert len(accounts) == 1
+
+
+def test_connection_leaves_its_account_however_much_it_has_said() -> None:
+    """P8: accounts come and go for as long as the process lives."""
+    accounts = Accounts(call_rate=1000, account_rate=10, burst_s=1)
+    pace = accounts.pace(0.0)
+    for _ in range(3):
+        pace.take(message_of("acme"), 0.0)
+    pace.end(1.0)
+    assert len(accounts) == 0
+
+
 def test_connection_that_never_said_anything_ends_without_a_trace() -> None:
     """Handshakes that fail have no account."""
     accounts = Accounts(call_rate=1, account_rate=10, burst_s=1)

@@ -3,7 +3,7 @@
 from jambonz_gateway.holding import Pool, Stock
 from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks, fallback_data
 from jambonz_shared.kinds import CALL_STATUS, SESSION_ADULTING, VERB_HOOK
-from tests.unit.gateway.sessions import CALL, hook
+from tests.unit.gateway.sessions import CALL, SAY, hook
 
 
 def stock(limit_bytes: int = 1 << 20) -> Stock:
@@ -77,6 +77,12 @@ def test_answered_and_dead_hooks_are_kept_no_longer() -> None:
     assert kept.used_bytes == 2 * len(hook("m1"))
     assert acks.clear() == 2
     assert kept.used_bytes == 0
+
+
+def test_app_without_start_verbs_has_those_of_all() -> None:
+    """An inbound caller is rejected by an empty application (PROTOCOL.md 2.4)."""
+    assert Fallbacks.of({}).start_verbs == Fallbacks().start_verbs
+    assert Fallbacks.of({}, SAY).start_verbs == SAY
 
 
 def test_fallback_of_a_whole_url_is_found_behind_the_apps_name() -> None:
