@@ -23,6 +23,7 @@ from tests.unit.gateway.sessions import (
     message,
     numbers,
     outcomes,
+    published,
     running_call,
     sent,
     session_new,
@@ -236,13 +237,15 @@ def test_adulting_is_answered_at_once() -> None:
     assert bench.session.owed_count == 0
 
 
-def test_event_acked_by_the_gateway_tells_the_worker() -> None:
-    """A worker must know that its verbs for an adulting cannot be the ack."""
+@pytest.mark.parametrize("frame", [message("session:adulting", "m", top=None), message("session:reconnect", "m")])
+def test_event_acked_by_the_gateway_tells_the_worker(frame: bytes) -> None:
+    """A worker must know that its verbs for it cannot be the ack."""
     bench = Bench()
-    bench.hears(message("session:adulting", "m1", top=None))
-    effects = bench.attached()
+    bench.hears(frame)
+    effects = bench.attached(existed=True, is_acked=True)
     envelopes = [effect.envelope for effect in effects if hasattr(effect, "envelope")]
     assert [envelope.is_acked for envelope in envelopes] == [True]
+    assert published(bench.attached(existed=True, is_acked=True)) == [], "nobody waits for it"
 
 
 def test_notice_is_never_answered() -> None:

@@ -64,6 +64,7 @@ def test_call_with_another_connection_is_not_ended() -> None:
             [message("session:reconnect", "r", sid=None, top=None), status("ringing", top=None)], "ended", id="outbound"
         ),
         pytest.param([message("session:adulting", "r", top=None)], "ended", id="adulting"),
+        pytest.param([message("session:reconnect", "r", top=None)], "ended", id="adulting_back"),
         pytest.param([hook("m", top=None)], "ended", id="moved"),
     ],
 )
@@ -135,6 +136,7 @@ def test_events_returned_after_the_close_are_published_at_once() -> None:
 def test_anonymous_connection_that_closes_is_finished_at_once() -> None:
     """It never had a call."""
     bench = Bench()
+    assert not bench.session.is_finished
     bench.session.closed(1006)
     assert bench.session.is_finished
 
@@ -146,6 +148,7 @@ def test_hooks_that_die_with_their_socket_are_counted() -> None:
     bench.hears(hook("m2"))
     effects = bench.session.closed(1006)
     assert counted(effects) == ["hook_died", "hook_died"]
+    assert bench.session.owed_count == 0
     assert bench.session.wake_at_s == NEVER
     assert bench.later(10.0) == []
 

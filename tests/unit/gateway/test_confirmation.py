@@ -10,6 +10,7 @@ from jambonz_shared.directive import Close, Directive, encode_batch
 from tests.unit.gateway.sessions import (
     CALL,
     GATE_S,
+    LEG,
     SAY,
     WORKER,
     Bench,
@@ -118,6 +119,17 @@ def test_bounce_waits_for_the_pong() -> None:
     assert close_codes(bench.later(0.0)) == [1012]
 
 
+def test_bounce_comes_a_moment_behind_the_pong() -> None:
+    """Jambonz takes up the application first. What comes for the closed socket is left in the log (P4)."""
+    bench = reconnected_before_the_pong()
+    bench.log((1, [ack("d1", "new")]))
+    bench.pong()
+    assert close_codes(bench.later(0.2)) == []
+    assert bench.session.wake_at_s == bench.now_s + 0.05
+    assert close_codes(bench.later(0.05)) == [1012]
+    assert bench.batch(2, command("c2")) == []
+
+
 def test_bounce_does_not_wait_for_ever() -> None:
     """Without a pong it comes when the gate would open."""
     bench = reconnected_before_the_pong()
@@ -152,6 +164,17 @@ def test_ack_that_was_read_is_not_left_in_the_log_with_commands_of_its_batch() -
     bench.batch(1, *ANSWER_AND_COMMAND)
     assert bench.pong() == [COMMAND_IS_LEFT]
     assert Delivered(CALL, 1) in bench.later(GATE_S)
+
+
+def test_nothing_of_other_batches_is_left_with_those_commands() -> None:
+    """They have their own place in a log, of this call or of a leg: found twice they would be sent twice."""
+    bench = attached_call(PATIENT)
+    bench.hears(status("trying", sid=LEG))
+    bench.attached(LEG)
+    bench.batch(1, *ANSWER_AND_COMMAND)
+    bench.batch(2, command("c2"))
+    bench.batch(1, command("leg"), call_sid=LEG)
+    assert bench.pong() == [COMMAND_IS_LEFT]
 
 
 def test_ack_that_was_read_is_not_left_in_the_log_over_the_bounce() -> None:

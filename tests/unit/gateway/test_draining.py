@@ -103,6 +103,13 @@ def test_draining_socket_whose_first_message_is_owed_nothing_is_closed_behind_it
     assert close_codes(bench.hears(status("trying", top=None))) == [1012]
 
 
+def test_draining_socket_that_has_not_named_its_call_is_closed_behind_what_it_said() -> None:
+    """A redirect verb's socket that has come back says nothing more until its call does (PROTOCOL.md 2.6.1)."""
+    bench = Bench()
+    bench.hears(message("session:reconnect", "r", sid=None, top=None))
+    assert close_codes(bench.session.drain(bench.now_s)) == [1012]
+
+
 def test_draining_after_the_close_does_nothing() -> None:
     """The process drains all it has, closed or not."""
     bench = running_call()

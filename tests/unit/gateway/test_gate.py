@@ -5,6 +5,7 @@ from jambonz_gateway.policy import NEVER, SessionPolicy
 from jambonz_shared.directive import Ack, Close
 from tests.unit.gateway.sessions import (
     CALL,
+    LEG,
     SAY,
     WORKER,
     Bench,
@@ -97,6 +98,35 @@ def test_command_that_comes_when_the_gate_has_opened_does_not_overtake() -> None
     assert commands(bench.session.tick(bench.now_s)) == ["one", "two"]
 
 
+def test_answer_to_another_hook_does_not_open_the_gate() -> None:
+    """P4: as long as session:new is not answered jambonz would lose the command."""
+    bench = attached_call()
+    bench.hears(hook("m1"))
+    bench.batch(1, ack("d1", "m1"), command("c1"))
+    assert commands(bench.later(1.0) + bench.pong()) == []
+
+
+def test_hook_that_tells_the_direction_does_not_shut_the_gate() -> None:
+    """P4: nothing would open it any more; jambonz puts the facts of the call into most hooks (PROTOCOL.md 2.8)."""
+    bench = running_call()
+    bench.hears(hook("m1", direction="inbound"))
+    bench.batch(2, ack("d1", "m1", b""))
+    assert commands(bench.batch(3, command("c1"))) == ["hi"]
+
+
+def test_command_that_waits_is_not_written_behind_a_close() -> None:
+    """P4: it would be lost, and its sender told that it was sent; the next Connection finds it in the log."""
+    bench = attached_call()
+    bench.batch(1, START, command("c1"))
+    for _ in range(11):
+        effects = bench.hears(b"nonsense")
+    assert close_codes(effects) == [1008]
+    bench.now_s += 1.0
+    effects = bench.pong() + bench.hears(status("trying"))
+    assert commands(effects) == []
+    assert outcomes(effects) == []
+
+
 def test_ack_does_not_wait_for_the_gate() -> None:
     """P1 knows no gate: hooks of the first verbs may come before the commands have gone."""
     bench = attached_call()
@@ -113,6 +143,17 @@ def test_batch_stays_in_the_log_while_a_command_of_it_waits() -> None:
     effects = bench.later(0.25)
     assert effects.count(Delivered(CALL, 1)) == 1
     assert effects[-1] == Delivered(CALL, 1), "only behind its last command"
+
+
+def test_other_batches_do_not_stay_in_the_log_with_it() -> None:
+    """The next Connection would find their acks, and say as a redirect what jambonz has heard."""
+    bench = attached_call()
+    bench.batch(1, START, command("c1"))
+    bench.hears(hook("m1"))
+    assert Delivered(CALL, 2) in bench.batch(2, ack("d1", "m1", b""))
+    bench.hears(hook("leg-1", sid=LEG))
+    bench.attached(LEG)
+    assert Delivered(LEG, 1) in bench.batch(1, ack("d2", "leg-1"), call_sid=LEG)
 
 
 def test_socket_that_drops_leaves_waiting_commands_in_the_log() -> None:

@@ -1,7 +1,7 @@
 """B legs of a dial on their parent's socket: Calls of their own, born where the parent lives."""
 
 from jambonz_gateway.effects import Attach, Detach, Forget
-from jambonz_shared.directive import OwnerChanged
+from jambonz_shared.directive import Close, OwnerChanged
 from tests.unit.gateway.sessions import (
     CALL,
     LEG,
@@ -10,11 +10,13 @@ from tests.unit.gateway.sessions import (
     Published,
     ack,
     acks,
+    attached_call,
     close_codes,
     command,
     commands,
     counted,
     hook,
+    kinds_published,
     message,
     outcomes,
     published,
@@ -94,6 +96,35 @@ def test_leg_that_has_moved_to_a_socket_of_its_own_is_not_ended() -> None:
     assert published(bench.session.detached(LEG, 1, START_MS)) == []
 
 
+def test_leg_that_is_over_stays_so_when_the_socket_drops() -> None:
+    """P8: nobody reconnects for it, so nothing of it may wait for that."""
+    bench = with_leg(running_call())
+    bench.hears(status("completed", sid=LEG))
+    bench.session.closed(1006)
+    assert kinds_published(bench.session.detached(LEG, 0, START_MS)) == ["cluster:ended"]
+
+
+def test_command_of_a_leg_waits_on_when_a_side_line_takes_its_parent_s() -> None:
+    """P4: the leg has stayed on this socket, and nobody else sends it."""
+    bench = attached_call()
+    bench.hears(status("trying", sid=LEG))
+    bench.attached(LEG)
+    bench.batch(1, command("c1"), call_sid=LEG)
+    bench.newer(line="side")
+    bench.batch(1, ack("d1", "new"))
+    assert commands(bench.later(0.25)) == ["hi"]
+
+
+def test_close_that_waited_refuses_nothing_of_a_leg() -> None:
+    """Its command is in another log, where the next Connection finds it."""
+    bench = attached_call()
+    bench.hears(status("trying", sid=LEG))
+    bench.attached(LEG)
+    bench.batch(1, ack("d1", "new"), Close("x1", 1012, WORKER))
+    bench.batch(1, command("c1"), call_sid=LEG)
+    assert outcomes(bench.later(0.25)) == [("x1", "sent")]
+
+
 def test_leg_that_ended_before_it_was_attached_is_detached_then() -> None:
     """Redis was slow, or the callee was busy."""
     bench = running_call()
@@ -119,6 +150,7 @@ def test_leg_on_a_newer_socket_does_not_close_its_parent_s() -> None:
     bench = with_leg(running_call())
     assert close_codes(bench.newer(2, "side", LEG)) == []
     assert close_codes(bench.newer(3, "leg", LEG)) == []
+    assert close_codes(bench.newer(4, "main", LEG)) == []
     assert commands(bench.batch(2, command("c1"), call_sid=LEG)) == []
 
 

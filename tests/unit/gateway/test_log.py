@@ -88,7 +88,9 @@ def test_log_that_was_being_read_at_the_resubscription_is_read_again() -> None:
     assert ReadLog(CALL, 1) in bench.batch(3, command("c3"))
     assert bench.session.resubscribed(CALL) == []
     assert ReadLog(CALL, 3) in bench.log((2, [command("c2")]), (3, [command("c3")]))
-    assert commands(bench.log((4, [command("c4", "four")]))) == ["four"]
+    effects = bench.log((4, [command("c4", "four")]))
+    assert commands(effects) == ["four"]
+    assert not any(isinstance(effect, ReadLog) for effect in effects), "once"
 
 
 def test_answer_to_an_earlier_reading_does_not_end_a_later_one() -> None:
@@ -213,8 +215,12 @@ def test_commands_wait_for_the_side_line_once_there_was_one() -> None:
     """jambonz has taken its ears from the main line (PROTOCOL.md 2.5): a command there would be lost (P4)."""
     bench = running_call()
     bench.newer(line="side")
+    bench.newer(3, line="left")
     assert bench.left() == []
+    assert bench.left(3) == []
     assert commands(bench.batch(2, command("c2", "two"))) == []
+    bench.attached(owner=WORKER, fence=1, seq=2, is_acked=True)
+    assert commands(bench.batch(3, command("c3", "three"))) == [], "Redis has lost what it knew of the side line"
     reconnected = Bench()
     reconnected.hears(message("session:reconnect", "r"))
     reconnected.attached(epoch=3, is_acked=True, existed=True, is_passed_over=True)
@@ -242,10 +248,38 @@ def test_side_line_keeps_the_commands_when_the_main_line_comes_back() -> None:
     assert commands(bench.batch(2, command("c2"))) == ["hi"]
 
 
-def test_side_line_that_was_left_for_another_is_closed_for_good() -> None:
-    """With any other code jambonz would open it again, and push the newer one aside; the call itself goes on."""
+def test_command_that_waits_on_the_side_line_is_not_left_to_the_main_line() -> None:
+    """The main line has come back and is newer, but it will not send it."""
     bench = Bench()
     bench.hears(message("session:redirect", "r", hook="wss://x/next", top=None))
+    bench.attached(epoch=2, existed=True, is_acked=True, live=(1, 2))
+    bench.batch(1, ack("d1", "r", epoch=2), command("c1"))
+    bench.newer(3, "main")
+    assert commands(bench.pong()) == ["hi"]
+
+
+def test_redis_that_lost_a_call_learns_from_its_side_line_that_it_was_acked() -> None:
+    """The main line may be gone; on the next one session:new would be handled a second time."""
+    bench = Bench()
+    bench.hears(message("session:redirect", "r", hook="wss://x/next", top=None))
+    bench.attached(epoch=2, existed=True, is_acked=True)
+    assert bench.session.known(CALL).is_acked
+
+
+def test_dead_socket_s_ack_is_none_of_an_older_connection() -> None:
+    """The newest sends it as a redirect, and tells the worker so; nobody may tell it something else."""
+    bench = Bench()
+    bench.hears(message("session:reconnect", "r"))
+    bench.attached(epoch=2, existed=True, is_acked=True)
+    bench.newer(3, "side")
+    assert outcomes(bench.batch(1, ack("d1", "m-old", epoch=1))) == []
+
+
+@pytest.mark.parametrize("kind", ["session:redirect", "session:adulting"])
+def test_side_line_that_was_left_for_another_is_closed_for_good(kind: str) -> None:
+    """With any other code jambonz would open it again, and push the newer one aside; the call itself goes on."""
+    bench = Bench()
+    bench.hears(message(kind, "r", hook="wss://x/next", top=None))
     bench.attached(existed=True, is_acked=True)
     assert close_codes(bench.newer(2, "side")) == [1000]
     bench.session.closed(1000, by_us=True)

@@ -3,6 +3,8 @@
 import orjson
 
 from jambonz_gateway.effects import Attach, Delivered, Effect, MarkAcked, Publish
+from jambonz_gateway.holding import Pools
+from jambonz_gateway.policy import NEVER
 from tests.unit.gateway.sessions import (
     CALL,
     LEG,
@@ -16,6 +18,7 @@ from tests.unit.gateway.sessions import (
     commands,
     counted,
     hook,
+    kinds_published,
     message,
     numbers,
     outcomes,
@@ -53,6 +56,7 @@ def test_reconnect_is_acked_as_soon_as_the_call_is_known() -> None:
     assert acks(effects) == {"r": []}
     assert bench.session.owed_count == 0
     assert numbers(effects) == [(WORKER, 1)]
+    assert bench.session.wake_at_s == NEVER, "its socket stays open"
 
 
 def test_reconnect_forgets_the_socket_before_it() -> None:
@@ -195,6 +199,17 @@ def test_answer_later_than_the_inherited_deadline_waits_for_the_next_socket() ->
     assert Delivered(CALL, 1) not in effects
 
 
+def test_reconnect_with_the_msgid_of_a_hook_that_is_owed_leaves_nothing_counted() -> None:
+    """P9: what is counted for ever would soon make the gateway answer every hook of every call at once."""
+    pools = Pools()
+    bench = Bench(pools=pools)
+    bench.hears(hook("r", sid=None, top=None))
+    bench.hears(reconnect("r"))
+    bench.attached(epoch=2, existed=True)
+    assert list(acks(bench.later(4.0))) == ["r"]
+    assert pools.unanswered.used_bytes == 0
+
+
 def test_outbound_call_inherits_without_data() -> None:
     """An outbound call goes on waiting for a command after an ack without data (2.4)."""
     bench = Bench()
@@ -274,8 +289,27 @@ def test_call_acked_blindly_before_its_application_is_bounced_when_redis_is_back
     bench.later(0.25)
     effects = bench.attached(epoch=2, owner=WORKER, fence=1, existed=True)
     assert MarkAcked(CALL) in effects
+    assert bench.session.known(CALL).is_acked
     assert acks(effects) == {}
     assert close_codes(bench.later(0.25)) == [1012]
+
+
+def test_call_acked_blindly_that_had_its_application_is_not_bounced() -> None:
+    """It is not deaf, and has four reconnects in all (P33). Nor is its reconnect a new call to anybody."""
+    bench = Bench()
+    bench.hears(reconnect())
+    bench.later(0.25)
+    effects = bench.attached(epoch=2, owner=WORKER, fence=1, existed=True, is_acked=True)
+    assert close_codes(bench.later(5.0)) == []
+    assert kinds_published(effects) == ["session:reconnect"]
+
+
+def test_call_acked_blindly_that_redis_has_lost_does_not_begin_again() -> None:
+    """Its worker knows it, and would greet the caller a second time."""
+    bench = Bench()
+    bench.hears(reconnect())
+    bench.later(0.25)
+    assert kinds_published(bench.attached(epoch=2)) == ["session:reconnect"]
 
 
 def test_inherited_deadline_is_kept_beside_other_hooks() -> None:
