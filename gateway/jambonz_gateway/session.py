@@ -309,7 +309,7 @@ class Session:
             return True
         if head.msgid not in self._owed:
             self._owed.add(owed)
-            if kind is kinds.SESSION_NEW and head.is_inbound:
+            if head.is_inbound:
                 self._delivery.shut_gate()
         return False
 

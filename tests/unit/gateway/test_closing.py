@@ -114,6 +114,14 @@ def test_close_before_the_call_is_attached_waits_for_redis() -> None:
     assert bench.session.is_finished
 
 
+def test_drop_before_the_call_is_attached_leaves_no_connection_in_redis() -> None:
+    """P8: nobody would detach it, and its gateway would keep the call alive."""
+    bench = Bench()
+    bench.hears(session_new())
+    bench.session.closed(1006)
+    assert bench.attached()[-1] == Detach(CALL, 1)
+
+
 def test_close_of_an_unowned_call_publishes_all_it_held() -> None:
     """Nobody will call again: every event goes to dispatch, in order."""
     bench = Bench()

@@ -106,14 +106,6 @@ def test_answer_to_another_hook_does_not_open_the_gate() -> None:
     assert commands(bench.later(1.0) + bench.pong()) == []
 
 
-def test_hook_that_tells_the_direction_does_not_shut_the_gate() -> None:
-    """P4: nothing would open it any more; jambonz puts the facts of the call into most hooks (PROTOCOL.md 2.8)."""
-    bench = running_call()
-    bench.hears(hook("m1", direction="inbound"))
-    bench.batch(2, ack("d1", "m1", b""))
-    assert commands(bench.batch(3, command("c1"))) == ["hi"]
-
-
 def test_command_that_waits_is_not_written_behind_a_close() -> None:
     """P4: it would be lost, and its sender told that it was sent; the next Connection finds it in the log."""
     bench = attached_call()
