@@ -9,18 +9,31 @@ from redis.asyncio import Redis
 
 from jambonz_gateway.downlink import HELD_TTL_S, Downlink, Identity
 from jambonz_gateway.effects import Attach, Detach, ReadLog
+from jambonz_gateway.leftovers import Leftovers
 from jambonz_gateway.metrics import Metrics
 from jambonz_gateway.route import Attachment, Known
-from jambonz_shared.directive import ChannelMessage
+from jambonz_shared.directive import CallEnded, ChannelMessage, ConnectionLeft
+from jambonz_shared.kinds import DETACHED
 from jambonz_shared.redis import script, scripts
 from jambonz_shared.redis.channels import Channels
 from jambonz_shared.redis.endpoint import UrlEndpoint
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import CallKeys
 from tests.conditions import until
-from tests.integration.gateway.gateways import KEYS, TTL_MS, Worker, begun, caller, finished, gateway, killed_links
+from tests.integration.gateway.gateways import (
+    KEYS,
+    TTL_MS,
+    WORKER,
+    Worker,
+    begun,
+    caller,
+    finished,
+    gateway,
+    killed_links,
+)
 
 GRACE_MS = 30_000
+IDENTITY = Identity("g1", KEYS, TTL_MS, GRACE_MS)
 
 
 class Holder:
@@ -32,6 +45,7 @@ class Holder:
     def __init__(self, downlink: Downlink) -> None:
         self.downlink = downlink
         self.epochs: list[int] = []
+        self.heard: list[ChannelMessage] = []
         self.has_left = False
 
     def attached(self, call_sid: str, attachment: Attachment) -> None:
@@ -48,7 +62,7 @@ class Holder:
         raise AssertionError
 
     def channel(self, call_sid: str, message: ChannelMessage) -> None:
-        """Nothing that matters here."""
+        self.heard.append(message)
 
     def resubscribed(self, call_sid: str) -> None:
         """Nothing that matters here."""
@@ -58,14 +72,18 @@ class Holder:
 
 
 @pytest.fixture
-async def downlink(redis_url: str) -> AsyncIterator[Downlink]:
+async def link(redis_url: str) -> Link:
+    """The link of a gateway without sockets; ``downlink`` brings it up."""
+    return Link(UrlEndpoint(redis_url))
+
+
+@pytest.fixture
+async def downlink(redis_url: str, link: Link) -> AsyncIterator[Downlink]:
     """The downlink of a gateway without sockets."""
-    endpoint = UrlEndpoint(redis_url)
-    link = Link(endpoint)
-    channels = Channels(endpoint, link, "jc:canary:{g1}")
+    channels = Channels(UrlEndpoint(redis_url), link, "jc:canary:{g1}")
     tasks = [asyncio.create_task(link.run()), asyncio.create_task(channels.run())]
     await link.wait_up()
-    yield Downlink(link, channels, Metrics(), Identity("g1", KEYS, TTL_MS, GRACE_MS))
+    yield Downlink(link, channels, Metrics(), IDENTITY)
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
@@ -133,6 +151,55 @@ async def test_connection_that_a_redis_without_its_last_second_believes_in_is_le
 
         await until(is_let_go, "only the open socket is attached")
         await finished(jambonz, worker)
+
+
+@pytest.mark.parametrize("epoch", [pytest.param(1, id="attached"), pytest.param(0, id="being_attached")])
+async def test_connection_that_is_here_is_not_let_go(
+    link: Link, downlink: Downlink, worker: Worker, epoch: int
+) -> None:
+    """Redis may know the epoch of one that is being attached, when nobody here does."""
+    holder = Holder(downlink)
+    downlink.attach(holder, Attach("call-1", "main", is_reconnect=False))
+    await until(lambda: holder.epochs == [1], "the Connection is attached")
+    Leftovers(link, IDENTITY, lambda _: [epoch]).look()
+    # The link answers in order: the first tells what is held, behind the second it would have been let go.
+    for _ in range(2):
+        await link.call("PING")
+    await worker.redis.publish(KEYS.chan("call-1"), "E")
+    await until(lambda: CallEnded() in holder.heard, "all that was said before is heard")
+    assert ConnectionLeft(1) not in holder.heard
+    assert await worker.redis.sismember(KEYS.held("g1"), "call-1")
+    await worker.redis.delete(KEYS.call("call-1"), KEYS.held("g1"))
+
+
+async def test_owner_of_a_call_that_is_let_go_is_told(link: Link, downlink: Downlink, worker: Worker) -> None:
+    """P8: it would keep the call for hours, and so would the gateway on its list."""
+    del downlink
+    attach = scripts.Attach("g1", "default", "/", "main", TTL_MS)
+    await worker.run(script.ATTACH, scripts.attach_args(CallKeys.of(KEYS, "call-1"), attach))
+    await worker.redis.sadd(KEYS.held("g1"), "call-1")
+    await worker.claims("call-1")
+    Leftovers(link, IDENTITY, lambda _: []).look()
+    (notice,) = await worker.takes(KEYS.inbox(WORKER))
+    assert (notice.call_sid, notice.kind) == ("call-1", DETACHED)
+    assert not await worker.redis.exists(KEYS.held("g1"))
+    assert await connections(worker.redis, "call-1") == {b"live": b"0"}
+    await worker.redis.delete(KEYS.call("call-1"))
+
+
+async def test_connections_of_one_call_hear_its_channel_until_each_has_left(downlink: Downlink, worker: Worker) -> None:
+    """A main and a side line often come to the same gateway (P4)."""
+    main, side = Holder(downlink), Holder(downlink)
+    for holder, line in ((main, "main"), (side, "side")):
+        downlink.attach(holder, Attach("call-1", line, is_reconnect=False))
+        await until(lambda holder=holder: bool(holder.epochs), "the Connection is attached")
+    await worker.redis.publish(KEYS.chan("call-1"), "E")
+    await until(lambda: CallEnded() in main.heard and CallEnded() in side.heard, "both hear")
+    downlink.forget(side, "call-1")
+    main.heard.clear()
+    await worker.redis.publish(KEYS.chan("call-1"), "E")
+    await until(lambda: CallEnded() in main.heard, "who has stayed hears")
+    await worker.redis.delete(KEYS.call("call-1"), KEYS.held("g1"))
 
 
 async def test_open_connection_that_is_said_to_have_left_attaches_again(redis_url: str, worker: Worker) -> None:
