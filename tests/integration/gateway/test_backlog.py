@@ -10,6 +10,7 @@ from jambonz_gateway.uplink import Uplink
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.redis.endpoint import UrlEndpoint
 from jambonz_shared.redis.link import Link
+from tests.conditions import until
 from tests.integration.gateway.gateways import KEYS, WORKER, Worker
 
 BODY: Final = b"x" * 100
@@ -44,6 +45,23 @@ async def test_long_outage_drops_the_oldest_notices_first_and_then_the_oldest_ho
     uplink.resume()
     assert uplink.backlog_bytes == 0
     assert [envelope.n for envelope in await worker.takes(KEYS.inbox(WORKER), 4)] == [3, 5, 6, 7]
+    running.cancel()
+
+
+async def test_event_behind_one_that_redis_has_refused_waits_for_it(redis_url: str, worker: Worker) -> None:
+    """P2: out of memory for a moment, and back before the refused one is tried again."""
+    link = Link(UrlEndpoint(redis_url))
+    uplink = Uplink(link, KEYS, Metrics(), pool=Pool(10 * len(BODY), 1))
+    running = asyncio.create_task(link.run())
+    await link.wait_up()
+    await worker.redis.set(KEYS.inbox("worker-2"), "refuses every XADD")
+    uplink.publish(Origin(), "worker-2", event(1, "verb:hook"))
+    await until(lambda: uplink.backlog_bytes > 0, "the event is refused")
+    await worker.redis.delete(KEYS.inbox("worker-2"))
+    await worker.opens_inbox("worker-2")
+    uplink.publish(Origin(), "worker-2", event(2, "verb:hook"))
+    assert [envelope.n for envelope in await worker.takes(KEYS.inbox("worker-2"), 2)] == [1, 2]
+    assert uplink.is_idle
     running.cancel()
 
 
