@@ -12,7 +12,7 @@ from jambonz_gateway.effects import Attach, Detach, ReadLog
 from jambonz_gateway.leftovers import Leftovers
 from jambonz_gateway.metrics import Metrics
 from jambonz_gateway.route import Attachment, Known
-from jambonz_shared.directive import CallEnded, ChannelMessage, ConnectionLeft
+from jambonz_shared.directive import CallEnded, ChannelMessage, Close, ConnectionLeft
 from jambonz_shared.kinds import DETACHED
 from jambonz_shared.redis import script, scripts
 from jambonz_shared.redis.channels import Channels
@@ -119,6 +119,21 @@ async def test_attaching_again_does_not_bring_back_a_connection_that_is_leaving(
     assert await connections(worker.redis, "call-1") == {b"live": b"0"}
     assert 0 < await worker.redis.pttl(KEYS.call("call-1")) <= GRACE_MS
     await worker.redis.delete(KEYS.call("call-1"), KEYS.call("call-2"), KEYS.held("g1"))
+
+
+async def test_connection_that_leaves_takes_what_it_has_delivered_out_of_the_log(
+    downlink: Downlink, worker: Worker
+) -> None:
+    """P3: jambonz comes back within half a second, and the next gateway would send the command once more."""
+    holder = Holder(downlink)
+    downlink.attach(holder, Attach("call-1", "main", is_reconnect=False))
+    await until(lambda: holder.epochs == [1], "the Connection is attached")
+    seq = await worker.sends("call-1", Close("", 1012))
+    downlink.delivered("call-1", seq)
+    downlink.detach(holder, Detach("call-1", 1))
+    await until(lambda: holder.has_left, "the Connection has left")
+    assert not await worker.redis.hexists(KEYS.call("call-1"), scripts.batch_field(seq))
+    await worker.redis.delete(KEYS.call("call-1"))
 
 
 async def test_connection_that_attaches_late_does_not_drive_out_the_newer_one(
