@@ -165,7 +165,9 @@ class Downlink:
     def renew(self) -> None:
         """Prolong the life of every Call that has a Connection here; call it several times per TTL."""
         for followed in self._calls.values():
-            self._link.send(_ignore, b"PEXPIRE", followed.keys.call, self._identity.call_ttl_ms)
+            # Behind a detach on its way it would prolong the grace time.
+            if not all(place.is_leaving for place in followed.places.values()):
+                self._link.send(_ignore, b"PEXPIRE", followed.keys.call, self._identity.call_ttl_ms)
 
     def _all(self) -> Iterator[tuple[str, Holder]]:
         for call_sid, followed in self._calls.items():

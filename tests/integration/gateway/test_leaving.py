@@ -136,6 +136,26 @@ async def test_connection_that_leaves_takes_what_it_has_delivered_out_of_the_log
     await worker.redis.delete(KEYS.call("call-1"))
 
 
+async def test_renewal_does_not_prolong_the_grace_time(downlink: Downlink, worker: Worker) -> None:
+    """P8: it may come between the detachment of a call and the word that it is done."""
+    holder = Holder(downlink)
+    downlink.attach(holder, Attach("call-1", "main", is_reconnect=False))
+    await until(lambda: holder.epochs == [1], "the Connection is attached")
+    await worker.redis.pexpire(KEYS.call("call-1"), GRACE_MS)
+    downlink.renew()
+    downlink.detach(holder, Detach("call-1", 7))
+    await until(lambda: holder.has_left, "what was said before is done")
+    assert await worker.redis.pttl(KEYS.call("call-1")) > GRACE_MS
+    leaving = Holder(downlink)
+    downlink.attach(leaving, Attach("call-1", "main", is_reconnect=True))
+    await until(lambda: leaving.epochs == [2], "another Connection is attached")
+    downlink.detach(leaving, Detach("call-1", 2))
+    downlink.renew()
+    await until(lambda: leaving.has_left, "the Connection has left")
+    assert 0 < await worker.redis.pttl(KEYS.call("call-1")) <= GRACE_MS
+    await worker.redis.delete(KEYS.call("call-1"))
+
+
 async def test_connection_that_attaches_late_does_not_drive_out_the_newer_one(
     downlink: Downlink, worker: Worker
 ) -> None:
