@@ -11,7 +11,7 @@ from jambonz_shared.envelope import Envelope
 from jambonz_shared.redis.endpoint import UrlEndpoint
 from jambonz_shared.redis.link import Link
 from tests.conditions import until
-from tests.integration.gateway.gateways import KEYS, WORKER, Worker
+from tests.integration.gateway.gateways import DISPATCH, KEYS, WORKER, Worker
 
 BODY: Final = b"x" * 100
 
@@ -45,6 +45,38 @@ async def test_long_outage_drops_the_oldest_notices_first_and_then_the_oldest_ho
     uplink.resume()
     assert uplink.backlog_bytes == 0
     assert [envelope.n for envelope in await worker.takes(KEYS.inbox(WORKER), 4)] == [3, 5, 6, 7]
+    running.cancel()
+
+
+async def test_uplink_is_idle_when_redis_has_taken_every_event(redis_url: str, worker: Worker) -> None:
+    """P6: a gateway that is told to go waits for that; what it has not handed over by then is lost with it."""
+    link = Link(UrlEndpoint(redis_url))
+    uplink = Uplink(link, KEYS, Metrics(), pool=Pool(10 * len(BODY), 1))
+    uplink.publish(Origin(), WORKER, event(1, "verb:hook"))
+    assert not uplink.is_idle, "it waits for Redis"
+    running = asyncio.create_task(link.run())
+    await link.wait_up()
+    uplink.resume()
+    assert not uplink.is_idle, "it waits for the others of this turn of the loop"
+    await asyncio.sleep(0)
+    assert not uplink.is_idle, "it is on its way"
+    await until(lambda: uplink.is_idle, "Redis has answered")
+    assert [envelope.n for envelope in await worker.takes(KEYS.inbox(WORKER))] == [1]
+    running.cancel()
+
+
+async def test_uplink_tells_in_whose_dispatch_there_may_be_something(redis_url: str, worker: Worker) -> None:
+    """P8: it is looked after also when the app is taken out of service, and its manifest is gone."""
+    link = Link(UrlEndpoint(redis_url))
+    uplink = Uplink(link, KEYS, Metrics(), pool=Pool(10 * len(BODY), 1))
+    running = asyncio.create_task(link.run())
+    await link.wait_up()
+    uplink.publish(Origin(), WORKER, event(1, "verb:hook"))
+    await worker.takes(KEYS.inbox(WORKER))
+    assert uplink.apps == set()
+    uplink.publish(Origin(), "", event(2, "verb:hook"))
+    await worker.takes(DISPATCH)
+    assert uplink.apps == {"default"}
     running.cancel()
 
 
