@@ -80,6 +80,25 @@ async def test_uplink_tells_in_whose_dispatch_there_may_be_something(redis_url: 
     running.cancel()
 
 
+async def test_events_that_come_together_are_packed_for_their_owner_only(redis_url: str, worker: Worker) -> None:
+    """New calls must not all go to the worker that reads first, nor may an owner choke on an entry."""
+    link = Link(UrlEndpoint(redis_url))
+    uplink = Uplink(link, KEYS, Metrics(), pool=Pool(10 * len(BODY), 1))
+    running = asyncio.create_task(link.run())
+    await link.wait_up()
+    long = Envelope("call-1", 1, 66, "verb:hook", "m66", 0, "gw-1", is_acked=False, body=b"x" * 300_000)
+    for number in range(1, 66):
+        uplink.publish(Origin(), WORKER, event(number, "verb:hook"))
+    for owner, envelope in ((WORKER, long), (WORKER, event(67, "verb:hook")), ("", event(1, "x")), ("", event(2, "x"))):
+        uplink.publish(Origin(), owner, envelope)
+    await asyncio.sleep(0)
+    await until(lambda: uplink.is_idle, "Redis has all")
+    assert [await worker.redis.xlen(key) for key in (KEYS.inbox(WORKER), DISPATCH)] == [3, 2]
+    assert [envelope.n for envelope in await worker.takes(KEYS.inbox(WORKER), 67)] == list(range(1, 68))
+    await worker.takes(DISPATCH, 2)
+    running.cancel()
+
+
 async def test_event_behind_one_that_redis_has_refused_waits_for_it(redis_url: str, worker: Worker) -> None:
     """P2: out of memory for a moment, and back before the refused one is tried again."""
     link = Link(UrlEndpoint(redis_url))

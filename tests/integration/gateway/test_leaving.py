@@ -222,7 +222,9 @@ async def test_owner_of_a_call_that_is_let_go_is_told(link: Link, downlink: Down
     await worker.redis.delete(KEYS.call("call-1"))
 
 
-async def test_connections_of_one_call_hear_its_channel_until_each_has_left(downlink: Downlink, worker: Worker) -> None:
+async def test_connections_of_one_call_hear_its_channel_until_each_has_left(
+    link: Link, downlink: Downlink, worker: Worker
+) -> None:
     """A main and a side line often come to the same gateway (P4)."""
     main, side = Holder(downlink), Holder(downlink)
     for holder, line in ((main, "main"), (side, "side")):
@@ -232,9 +234,15 @@ async def test_connections_of_one_call_hear_its_channel_until_each_has_left(down
     await until(lambda: CallEnded() in main.heard and CallEnded() in side.heard, "both hear")
     downlink.forget(side, "call-1")
     main.heard.clear()
+    side.heard.clear()
     await worker.redis.publish(KEYS.chan("call-1"), "E")
     await until(lambda: CallEnded() in main.heard, "who has stayed hears")
-    await worker.redis.delete(KEYS.call("call-1"), KEYS.held("g1"))
+    assert (downlink.calls, CallEnded() in side.heard) == (1, False)
+    downlink.forget(main, "call-1")
+    assert downlink.calls == 0
+    await link.call("PING")
+    assert not await worker.redis.exists(KEYS.held("g1"))
+    await worker.redis.delete(KEYS.call("call-1"))
 
 
 async def test_open_connection_that_is_said_to_have_left_attaches_again(redis_url: str, worker: Worker) -> None:
