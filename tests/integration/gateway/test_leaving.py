@@ -136,6 +136,41 @@ async def test_connection_that_leaves_takes_what_it_has_delivered_out_of_the_log
     await worker.redis.delete(KEYS.call("call-1"))
 
 
+async def test_what_was_delivered_while_the_link_was_down_is_taken_out_of_the_log(
+    link: Link, downlink: Downlink, worker: Worker
+) -> None:
+    """P3: left there, it would be sent once more by the next Connection."""
+    holder = Holder(downlink)
+    downlink.attach(holder, Attach("call-1", "main", is_reconnect=False))
+    await until(lambda: holder.epochs == [1], "the Connection is attached")
+    seq = await worker.sends("call-1", Close("", 1012))
+
+    def leaves() -> None:
+        downlink.delivered("call-1", seq)
+        downlink.detach(holder, Detach("call-1", 1))
+
+    link.on_down(leaves)
+    link.on_up(downlink.attach_again)
+    await worker.redis.client_kill_filter(_type="normal", skipme=True)
+
+    async def is_out() -> bool:
+        return not await worker.redis.hexists(KEYS.call("call-1"), scripts.batch_field(seq))
+
+    await until(is_out, "the batch is deleted")
+    assert holder.epochs[-1] == 1
+    await worker.redis.delete(KEYS.call("call-1"), KEYS.held("g1"))
+
+
+async def test_connection_goes_with_its_call_to_another_app(downlink: Downlink, worker: Worker) -> None:
+    """What it publishes goes to that app's dispatch from then on."""
+    holder = Holder(downlink)
+    downlink.attach(holder, Attach("call-1", "main", is_reconnect=False))
+    await until(lambda: holder.epochs == [1], "the Connection is attached")
+    await worker.redis.publish(KEYS.chan("call-1"), "Asales")
+    await until(lambda: holder.app_name == "sales", "the Connection has heard")
+    await worker.redis.delete(KEYS.call("call-1"), KEYS.held("g1"))
+
+
 async def test_renewal_does_not_prolong_the_grace_time(downlink: Downlink, worker: Worker) -> None:
     """P8: it may come between the detachment of a call and the word that it is done."""
     holder = Holder(downlink)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from jambonz_shared.directive import Ack
+from jambonz_shared.directive import Ack, encode_batch
+from jambonz_shared.redis import scripts
 from tests.conditions import until
 from tests.integration.gateway.gateways import (
     DISPATCH,
@@ -48,6 +49,26 @@ async def test_call_that_begins_while_the_channels_are_cut_attaches_once(redis_u
         await finished(jambonz, worker)
 
 
+async def test_what_the_channel_has_not_said_is_found_when_it_is_subscribed_again(
+    redis_url: str, worker: Worker
+) -> None:
+    """P4: it was said while the channel was deaf, and nothing else tells of the command, or of the new owner."""
+    async with gateway(redis_url) as running, caller(running.url + "/", "call-1") as jambonz:
+        await begun(jambonz, worker)
+        await worker.opens_inbox("worker-2")
+        call = KEYS.call("call-1")
+        seq, fence = (int(number or 0) for number in await worker.redis.hmget(call, "seq", "fence"))
+        batch = encode_batch([redirect("call-1")])
+        unsaid = {"owner": "worker-2", "fence": fence + 1, "seq": seq + 1, scripts.batch_field(seq + 1): batch}
+        await worker.redis.hset(call, mapping=unsaid)  # type: ignore[arg-type]
+        await worker.redis.client_kill_filter(_type="pubsub", skipme=True)
+        assert (await jambonz.hears())["command"] == "redirect"
+        msgid = await jambonz.says("verb:hook")
+        assert [it.msgid for it in await worker.takes(KEYS.inbox("worker-2"))] == [msgid]
+        await worker.redis.hset(call, mapping={"owner": WORKER, "fence": fence})
+        await finished(jambonz, worker)
+
+
 async def test_redis_that_comes_back_empty_is_refilled(redis_url: str, worker: Worker) -> None:
     """P6: the call, its numbers and its owner are known again, and its next event reaches that owner."""
     async with gateway(redis_url) as running, caller(running.url + "/", "call-1") as jambonz:
@@ -61,6 +82,9 @@ async def test_redis_that_comes_back_empty_is_refilled(redis_url: str, worker: W
 
         await until(is_refilled, "the gateway has attached its call again")
         assert await worker.redis.hget(KEYS.call("call-1"), "acked") == b"1"
+        gateway_id = await worker.redis.hget(KEYS.call("call-1"), "gateway")
+        assert isinstance(gateway_id, bytes)
+        assert await worker.redis.sismember(KEYS.held(gateway_id.decode()), "call-1"), "should this gateway die"
         msgid = await jambonz.says("verb:hook")
         # It comes twice if the heartbeat attaches once more meanwhile; workers know it by its numbers.
         assert {(it.epoch, it.n) for it in await worker.takes(KEYS.inbox(WORKER))} == {(1, 3)}
