@@ -203,6 +203,13 @@ def test_inbound_call_nobody_answers_gets_the_fallback_application() -> None:
     assert bench.pong() == [MarkAcked(CALL)]
 
 
+def test_call_without_facts_gets_the_fallback_application_too() -> None:
+    """P9: the guard must not stumble over a body that jambonz never sends."""
+    bench = Bench()
+    bench.hears(b'{"type":"session:new","msgid":"new","call_sid":"call-a","data":[]}')
+    assert acks(bench.later(4.0)) == {"new": [{"verb": "pause", "length": 1}]}
+
+
 def test_outbound_call_nobody_answers_waits_for_a_command() -> None:
     """Without data rest:dial goes on waiting, and the late verbs can still come (PROTOCOL.md 2.4)."""
     bench = Bench()

@@ -332,8 +332,9 @@ def test_hook_that_was_answered_before_it_could_be_published_is_published_once()
     bench.hears(status("in-progress"))
     bench.hears(hook("m1"))
     bench.hears(hook("m2"))
-    assert list(acks(bench.later(4.0))) == ["m1", "m2"]
+    bench.later(2.0)
     bench.hears(hook("m3"))
+    assert list(acks(bench.later(2.0))) == ["m1", "m2"]
     assert [it.msgid for it in published(bench.owner("worker-2", 3))][-3:] == ["m1", "m2", "m3"]
     bench.batch(2, ack("d", "m1"))
     again = bench.attached(owner="worker-2", fence=3, seq=2, existed=True, is_acked=True)
