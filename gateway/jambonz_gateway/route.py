@@ -110,7 +110,7 @@ class Route:
     __slots__ = (
         "_fence", "_held", "_hooks", "_is_offered", "_n", "_offer_to", "_reading", "_reads_again",
         "_returned", "_seen_seq", "_stock", "announced", "asked", "call_sid", "delivered_seq", "epoch", "held_bytes",
-        "is_over", "is_passed_over", "is_side", "late_msgid", "live_epochs", "owner",
+        "is_over", "is_passed_over", "is_side", "last_owner", "late_msgid", "live_epochs", "owner",
     )  # fmt: skip
 
     def __init__(self, call_sid: str, stock: Stock, *, offer_to: str = "", is_side: bool = False) -> None:
@@ -122,6 +122,8 @@ class Route:
         self._stock: Final = stock
         self.epoch = 0
         self.owner = ""
+        # Whose inbox was gone, until Redis names another one: it may be Redis that has lost the inbox.
+        self.last_owner = ""
         self.live_epochs: set[int] = set()
         self.delivered_seq = 0
         # The newest Hook of an older Connection whose answer was given here.
@@ -187,6 +189,7 @@ class Route:
         # A Redis that came back empty begins at fence 0 again; otherwise the newer word counts.
         if not attachment.existed or attachment.fence >= self._fence:
             self._fence, self.owner, self._is_offered = attachment.fence, attachment.owner, False
+            self.last_owner = ""
         # Attached again: Redis may have lost what was published. Workers know the number if it has not.
         for envelope in self._hooks.values():
             yield Publish(self.owner, envelope)
@@ -203,14 +206,14 @@ class Route:
         """Follow an owner notice; an empty ``worker_id`` means that the next event goes to ``dispatch``."""
         if fence < self._fence:
             return
-        self._fence, self.owner = fence, worker_id
+        self._fence, self.owner, self.last_owner = fence, worker_id, ""
         self._is_offered = False
         yield from self.flush(gateway_id)
 
     def returned(self, worker_id: str, envelope: Envelope, gateway_id: str) -> Iterator[Effect]:
         """Take back an event whose inbox is gone; it keeps its number."""
         if self.owner == worker_id:
-            self.owner = ""
+            self.last_owner, self.owner = worker_id, ""
             self._is_offered = False
         elif not self.owner and worker_id == self._offer_to:
             self._is_offered = False

@@ -289,7 +289,8 @@ class Session:
         route = self._routes.get(call_sid)
         if route is None:
             return Known()
-        return Known(route.owner, route.fence, is_acked=call_sid == self.primary and self._delivery.is_acked)
+        owner = route.owner or route.last_owner
+        return Known(owner, route.fence, is_acked=call_sid == self.primary and self._delivery.is_acked)
 
     def _answer_or_owe(self, head: wire.Head, call_sid: str, frame: bytes, now_s: float, effects: list[Effect]) -> bool:
         """Return True if the Hook is answered here, whoever handles it later."""

@@ -20,7 +20,7 @@ from jambonz_shared.redis.scripts import (
 from jambonz_workers.effects import Commit
 from jambonz_workers.handling import OnCommitted
 from jambonz_workers.live import LiveCall
-from jambonz_workers.outbox import Outbox
+from jambonz_workers.outbox import AGAIN, Outbox
 from jambonz_workers.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,9 @@ class Owner(Protocol):
 
     def lose(self, live: LiveCall, owner: str) -> None:
         """Let go of a call that another worker owns."""
+
+    def misses(self, live: LiveCall) -> bool:
+        """Tell whether Redis may have lost a call by mistake, so that it is there again in a moment."""
 
     def vanished(self, live: LiveCall) -> None:
         """Let go of a call that Redis does not have any more."""
@@ -51,9 +54,9 @@ class _Sent:
         self.n = commit.n
         self.on_committed = on_committed
 
-    def __call__(self, reply: Any) -> None:
+    def __call__(self, reply: Any) -> object:
         """Take the reply."""
-        self.committer.answered(self, reply)
+        return self.committer.answered(self, reply)
 
 
 class Committer:
@@ -78,8 +81,8 @@ class Committer:
         )
         self._outbox.script(_Sent(self, live, commit, on_committed), script.COMMIT, keys, args)
 
-    def answered(self, sent: _Sent, reply: Any) -> None:
-        """Take what Redis says to a commit."""
+    def answered(self, sent: _Sent, reply: Any) -> object:
+        """Take what Redis says to a commit; ``AGAIN`` repeats it."""
         live, on_committed = sent.live, sent.on_committed
         if isinstance(reply, Exception):
             log.error("commit refused by redis", exc_info=reply, extra={"call_sid": live.call.sid})
@@ -87,7 +90,7 @@ class Committer:
             # What was sent behind it waits for it in vain: another worker goes on from what is committed.
             self._owner.give_up(live.call.sid)
             on_committed(CallLost(live.call.sid, ""))
-            return
+            return None
         match commit_reply(reply):
             case Committed():
                 self._tally.commit("ok")
@@ -101,9 +104,12 @@ class Committer:
                 self._tally.commit("fenced")
                 self._owner.lose(live, owner)
                 on_committed(live.call.over or CallLost(live.call.sid, owner))
+            case Gone() if self._owner.misses(live):
+                return AGAIN
             case Gone():
                 self._tally.commit("gone")
                 self._owner.vanished(live)
                 on_committed(CallGone(live.call.sid))
             case other:
                 assert_never(other)
+        return None

@@ -28,6 +28,7 @@ class LiveCall:
         renew_at_s: Loop time from which on the next commit renews the time to live of the Call.
         is_detached: Its last Connection has left, as far as is known.
         has_ended: The application's end handler has begun.
+        missed_at_s: Loop time at which a commit has found that Redis does not have it; 0 if it has.
     """
 
     call: Call
@@ -41,6 +42,7 @@ class LiveCall:
     renew_at_s: float = 0.0
     is_detached: bool = False
     has_ended: bool = False
+    missed_at_s: float = 0.0
 
     def wake_at(self, at_s: float, loop: asyncio.AbstractEventLoop, wake: "Callable[[LiveCall], None]") -> None:
         """Call ``wake`` at ``at_s``, unless it is called earlier anyway."""

@@ -307,6 +307,10 @@ class Office:
         # It came over no stream, so nothing is to be deleted.
         self.receive(Delivery(envelope, Entry(Source.INBOX, b"", 1), is_settled=True))
 
+    def misses(self, live: LiveCall) -> bool:
+        """See ``Recovery.misses``."""
+        return self.recovery.misses(live)
+
     def vanished(self, live: LiveCall) -> None:
         """Let go of a call that Redis does not have any more.
 

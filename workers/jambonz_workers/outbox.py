@@ -15,8 +15,10 @@ from jambonz_shared.redis.scripts import EARLY
 
 log = logging.getLogger(__name__)
 
-OnAnswer = Callable[[Any], None]
-"""Gets the reply, or a ``ResponseError`` that no repetition would cure."""
+AGAIN: Final = True
+
+OnAnswer = Callable[[Any], object]
+"""Gets the reply, or a ``ResponseError`` that no repetition would cure; returns ``AGAIN`` to have it repeated."""
 
 # So that the Link is never full (32 MiB): what it refuses would be overtaken by what it takes next.
 _IN_FLIGHT_LIMIT: Final = 10_000
@@ -60,8 +62,8 @@ class _Errand:
         if not isinstance(reply, int) and ((isinstance(reply, Exception) and _is_weather(reply)) or reply == EARLY):
             # Replies come in the order of the commands, so what is held stays in order.
             self.outbox.hold(self)
-        else:
-            self.on_answer(reply)
+        elif self.on_answer(reply) is AGAIN:
+            self.outbox.hold(self)
 
 
 class Outbox:

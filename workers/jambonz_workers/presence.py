@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import chain
 from typing import Any, Final
 
@@ -32,6 +33,8 @@ class Presence:
         load: Says how many calls the worker has.
         reader_id: Says which connection reads dispatch, by the number Redis has given it.
         on_adopted: Called when others have taken this worker for dead and have adopted its calls.
+        on_forgotten: Called when Redis has lost its data under a connection that stands (FLUSHALL); the inbox is there
+            again then.
         is_leaving: The inbox is gone for good; gateways must not find one again.
     """
 
@@ -43,9 +46,11 @@ class Presence:
         self.load: Callable[[], int] = _none
         self.reader_id: Callable[[], int] = _none
         self.on_adopted: Callable[[], None] = _nothing
+        self.on_forgotten: Callable[[], None] = _nothing
         self.is_leaving = False
         self._started_at_ms = round(time.time() * 1000)
         self._manifest: Manifest | None = None
+        self._had_inbox = False
         # The manifest that ours has replaced.
         self._replaced: object = None
 
@@ -72,13 +77,21 @@ class Presence:
 
     def make_inbox(self) -> None:
         """Make the inbox again if Redis has lost it; before gateways hear of this worker, which write to none else."""
+        self._make_inbox(_nothing)
+
+    def look(self) -> None:
+        """Look whether Redis still has the inbox: it has just refused a read, as one does that has lost its data."""
+        self._link.send(self._inbox_renewed, b"PEXPIRE", self._keys.inbox(self._worker_id), OWNED_TTL_MS)
+
+    def _make_inbox(self, not_adopted: Callable[[], None]) -> None:
         if self._manifest is None or self.is_leaving:
             return
         # Making a group is the one way to make a stream without an entry; it is refused if there is one.
         inbox = self._keys.inbox(self._worker_id)
         self._link.send(_ignore, b"XGROUP", b"CREATE", inbox, b"made", b"$", b"MKSTREAM")
         self._link.send(_ignore, b"PEXPIRE", inbox, OWNED_TTL_MS)
-        self._link.send(self._looked_for_adopter, b"DEL", self._keys.adopted(self._worker_id))
+        on_reply = partial(self._looked_for_adopter, not_adopted)
+        self._link.send(on_reply, b"DEL", self._keys.adopted(self._worker_id))
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -105,9 +118,8 @@ class Presence:
 
     def _beat(self, app: str) -> None:
         link, keys, worker_id = self._link, self._keys, self._worker_id
-        inbox = keys.inbox(worker_id)
         link.script(_ignore, script.HEARTBEAT, *heartbeat_args(keys.workers, worker_id))
-        link.send(self._inbox_renewed, b"PEXPIRE", inbox, OWNED_TTL_MS)
+        self.look()
         about: dict[str, str | int] = {
             "app": app,
             "host": socket.gethostname(),
@@ -126,11 +138,20 @@ class Presence:
     def _inbox_renewed(self, reply: Any) -> None:
         # Not there: the first beat, or Redis lost its data, or the others took us for dead.
         if reply == 0:
-            self.make_inbox()
+            self._make_inbox(self._forgotten if self._had_inbox else _nothing)
+        self._had_inbox = reply == 1 or (self._had_inbox and reply != 0)
 
-    def _looked_for_adopter(self, reply: Any) -> None:
+    def _looked_for_adopter(self, not_adopted: Callable[[], None], reply: Any) -> None:
         if reply == 1:
             self.on_adopted()
+        elif reply == 0:
+            not_adopted()
+
+    def _forgotten(self) -> None:
+        """Redis has lost the inbox, and nobody has taken it: a FLUSHALL, or a Redis that was emptied otherwise."""
+        log.warning("redis has lost its data; what is known is written down again", extra={"calls": self.load()})
+        self.on_forgotten()
+        self._announce_again()
 
     def _announce_again(self) -> None:
         assert self._manifest is not None

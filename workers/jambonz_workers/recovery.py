@@ -21,6 +21,8 @@ _REFILL_S: Final = 3.0
 # An adoption is over by then (adoption.py); what it took from us behind our first look is seen by the second.
 _LOOK_AGAIN_S: Final = 5.0
 _PAGE: Final = 500
+# What Redis has lost is there again two round trips after that is noticed.
+_MISSED_S: Final = 1.0
 
 
 class Owner(Protocol):
@@ -36,7 +38,11 @@ class Owner(Protocol):
 
 
 class Recovery:
-    """Restores, drops and ends calls in the rare cases; see architecture.md section 8."""
+    """Restores, drops and ends calls in the rare cases; see architecture.md section 8.
+
+    Attributes:
+        on_missed: Called when Redis does not have a call that it should have; ``restore`` follows if it has lost all.
+    """
 
     def __init__(self, link: Link, owner: Owner, *, owned_key: str, grace_s: float) -> None:
         """``owned_key`` is the set in which adopters find the calls of this process."""
@@ -46,6 +52,7 @@ class Recovery:
         self._grace_s: Final = grace_s
         self._loop: Final = asyncio.get_running_loop()
         self._restored_at_s = float("-inf")
+        self.on_missed: Callable[[], None] = _nothing
 
     @property
     def may_come_back(self) -> bool:
@@ -61,18 +68,28 @@ class Recovery:
         self._restored_at_s = self._loop.time()
         self._own(list(self._owner.live))
         for live in list(self._owner.live.values()):
-            call = live.call
-            memory = Memory(
-                call.app,
-                encode_facts(call.facts) if call.facts else b"",
-                call.status,
-                dict(live.committed),
-                call.state.stored,
-            )
-            grace_ms = round(self._grace_s * 1000)
-            self._link.script(
-                partial(self._restored, live), script.RESTORE, *restore_args(live.ownership, memory, grace_ms)
-            )
+            self._refill(live)
+
+    def misses(self, live: LiveCall) -> bool:
+        """Tell whether Redis may have lost a call together with all else (FLUSHALL), and find that out.
+
+        If so, the call is there again in a moment; if it is not within a second it is over.
+        """
+        if self._owner.live.get(live.call.sid) is not live or live.is_detached or live.has_ended:
+            return False
+        now_s = self._loop.time()
+        if not live.missed_at_s:
+            live.missed_at_s = now_s
+            self.on_missed()
+        return now_s - live.missed_at_s < _MISSED_S
+
+    def _refill(self, live: LiveCall) -> None:
+        live.missed_at_s = 0.0
+        call = live.call
+        facts = encode_facts(call.facts) if call.facts else b""
+        memory = Memory(call.app, facts, call.status, dict(live.committed), call.state.stored)
+        arguments = restore_args(live.ownership, memory, round(self._grace_s * 1000))
+        self._link.script(partial(self._restored, live), script.RESTORE, *arguments)
 
     def taken_for_dead(self) -> None:
         """Drop the calls that others have now; look once more when the adoption is over for certain."""
@@ -160,3 +177,7 @@ class Recovery:
 
 def _ignore(_: object) -> None:
     """With the next connection it is written down again."""
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

@@ -118,6 +118,9 @@ class Worker:
         self._presence.load = lambda: self._dispatcher.count
         self._presence.reader_id = lambda: self._dispatch.client_id
         self._presence.on_adopted = self.office.recovery.taken_for_dead
+        self._presence.on_forgotten = self.office.recovery.restore
+        self.office.recovery.on_missed = self._presence.look
+        self._dispatch.on_refused = self._presence.look
         self._vigil = Vigil(link, keys, Watch(self.id, settings.lease_s), self._adopter(), self.metrics)
         self._reader_tasks: list[asyncio.Task[None]] = []
         self._is_reading = False

@@ -81,6 +81,7 @@ class StreamReader:
     Attributes:
         is_up: Whether the connection stands.
         client_id: Number that Redis has given the newest connection; 0 before the first.
+        on_refused: Called when Redis has refused a read: most often, because it has lost its data.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class StreamReader:
         self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
         self.client_id = 0
+        self.on_refused: Callable[[], object] = _nothing
         self._last_id = BEGINNING
         self._is_reading = False
         # Redis may have delivered to us what a lost connection kept from us; it is asked for that first.
@@ -177,6 +179,7 @@ class StreamReader:
             assert self._wire is not None
             self.is_up = False
             self._loop.call_soon(self._wire.drop, f"read refused: {reply.code}")
+            self._loop.call_soon(self.on_refused)
             return
         entries = reply[0][1] if reply else None
         self._count = min(2 * self._count, self._most) if entries and len(entries) >= self._count else self._least
@@ -275,3 +278,7 @@ def _id_order(entry_id: bytes) -> tuple[int, int]:
 
 def _ignore(reply: Reply) -> None:
     """Whether a read was ended does not matter: its reply comes in any case."""
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

@@ -98,6 +98,18 @@ async def test_full_redis_loses_nothing(tmp_path: Path) -> None:
     tell(f"Redis out of memory for {AWAY_S:g} s", stage, findings, back_at_s)
 
 
+async def test_emptied_redis_loses_no_call(tmp_path: Path) -> None:
+    """FLUSHALL, three times: no connection breaks, and nobody is told. An event that waits in a stream may be lost."""
+    async with own_redis(tmp_path, is_durable=False) as (server, cluster), scene(cluster) as stage:
+        async with talking(stage, calls(40)), Redis.from_url(server.url) as redis:
+            for _ in range(3):
+                await asyncio.sleep(AWAY_S / 3)
+                await redis.flushall()
+            back_at_s = monotonic()
+        findings = await stage.end()
+    tell("Redis emptied three times", stage, findings, back_at_s)
+
+
 async def test_blackholed_channel_connection_is_noticed(tmp_path: Path) -> None:
     """Nothing comes over pub/sub and nobody is told: the canary tells, and the log has what was missed."""
     async with own_redis(tmp_path, is_durable=False) as (server, _), Proxy([server.port]).listening() as proxy:

@@ -175,3 +175,60 @@ async def _break_connections(redis: Redis) -> None:
     for client in await redis.client_list():
         if client["name"] != "test":
             await redis.client_kill_filter(_id=client["id"])
+
+
+async def test_a_redis_that_is_emptied_under_its_connections_is_filled_again(
+    start: Start, gateway: GatewayDouble, redis: Redis
+) -> None:
+    """FLUSHALL: no connection breaks. App, call, state and owner are known again, before any heartbeat."""
+    running = await start(counting(), heartbeat_s=60)
+    line = await gateway.open()
+    await line.start()
+    await line.hook("/count", i=1)
+    # The first heartbeat of a worker finds no inbox, the next one would be a minute away.
+    running.worker._presence.look()
+    await until(lambda: running.worker._presence._had_inbox, "the worker has seen its inbox")
+    call, worker_id = f"jc:call:{{{line.sid}}}", running.worker.id
+    await redis.flushall()
+
+    async def is_filled() -> bool:
+        hash_, apps = await redis.hgetall(call), await redis.smembers("jc:apps")
+        return (hash_.get(b"owner"), hash_.get(b"s:seen"), apps) == (worker_id.encode(), b"[1]", {b"default"})
+
+    await until(is_filled, "the worker has written down again what it knows")
+    assert await redis.exists("jc:app:{default}", f"jc:inbox:{{{worker_id}}}", f"jc:owned:{{{worker_id}}}") == 3
+    msgid = await line.send("verb:hook", {"i": 2}, hook="/count")
+    await line.answer(msgid)
+    assert seen(line, msgid) == [1, 2]
+    await line.end()
+
+
+async def test_what_a_handler_did_while_redis_lost_its_call_is_committed(
+    start: Start, gateway: GatewayDouble, redis: Redis
+) -> None:
+    """P6: the commit comes before the loss is known; it is repeated behind all that the worker remembers."""
+    began, may_end = asyncio.Event(), asyncio.Event()
+    app = counting()
+
+    @app.hook("/long")
+    async def long(call: Call) -> object:
+        began.set()
+        await may_end.wait()
+        call.state["seen"].append(2)
+        return {"verb": "tag", "data": {"seen": call.state["seen"]}}
+
+    running = await start(app, heartbeat_s=60)
+    running.worker._presence.look()
+    await until(lambda: running.worker._presence._had_inbox, "the worker has seen its inbox")
+    line = await gateway.open()
+    await line.start()
+    await line.hook("/count", i=1)
+    msgid = await line.send("verb:hook", hook="/long")
+    await began.wait()
+    # Not dispatch, whose reader would notice first.
+    await redis.delete(f"jc:call:{{{line.sid}}}", f"jc:inbox:{{{running.worker.id}}}")
+    may_end.set()
+    await line.answer(msgid)
+    assert seen(line, msgid) == [1, 2]
+    assert await redis.hget(f"jc:call:{{{line.sid}}}", "s:seen") == b"[1,2]"
+    await line.end()

@@ -132,6 +132,16 @@ def test_owner_that_says_again_that_it_lives_gets_what_is_held() -> None:
     assert numbers(bench.owner(WORKER, fence=1)) == [(WORKER, 4)]
 
 
+def test_owner_whose_inbox_is_gone_is_told_to_a_redis_that_has_lost_the_call() -> None:
+    """P5: the owner lives. Without its name anybody would get the call, and none of its state."""
+    bench = running_call()
+    envelope = returned_event([*bench.hears(hook("m1"))])
+    bench.session.returned(WORKER, envelope)
+    assert bench.session.known(CALL).owner == WORKER
+    bench.owner("", fence=2)
+    assert bench.session.known(CALL).owner == "", "it was taken from the dead worker"
+
+
 def test_event_returned_after_the_takeover_goes_to_the_new_owner() -> None:
     """The notice of the new owner may overtake the word that the old inbox is gone."""
     bench = running_call()

@@ -12,6 +12,7 @@ from jambonz_shared.redis import script
 from jambonz_shared.redis.errors import LinkDown
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import CallKeys, Ownership
+from jambonz_workers.call import Call
 from jambonz_workers.live import LiveCall
 from jambonz_workers.recovery import Recovery
 from tests.conditions import until
@@ -51,7 +52,7 @@ class OfficeDouble:
     def __init__(self) -> None:
         call = SimpleNamespace(sid="c1", app="ivr", facts={}, status="", state=SimpleNamespace(stored={}))
         ownership = Ownership(CallKeys.of(Keys("jc:"), "c1"), "w1", 7, 1000)
-        self.call = cast("LiveCall", SimpleNamespace(call=call, ownership=ownership, committed={1: 3}))
+        self.call = LiveCall(cast("Call", call), ownership, committed={1: 3})
         self.live = {"c1": self.call}
         self.lost: list[str] = []
         self.ended: list[LiveCall] = []
@@ -205,3 +206,23 @@ async def test_failed_restore_is_tried_with_the_next_connection(
     recovery.restore()
     link.scripts[0][0](LinkDown(sent=True))
     assert (office.lost, office.ended, link.commands) == ([], [], [])
+
+
+async def test_call_that_redis_misses_is_looked_for_once(recovery: Recovery, link: LinkDouble) -> None:
+    """Its commits wait for the answer, all of them; what Redis has lost is written down then."""
+    looks: list[None] = []
+    recovery.on_missed = lambda: looks.append(None)
+    live = recovery._owner.live["c1"]
+    assert [recovery.misses(live), recovery.misses(live)] == [True, True]
+    assert len(looks) == 1
+    recovery.restore()
+    assert recovery.misses(live)
+    assert len(looks) == 2, "it was lost again"
+
+
+@pytest.mark.parametrize("mark", ["is_detached", "has_ended"])
+async def test_call_that_may_be_over_is_not_looked_for(recovery: Recovery, mark: str) -> None:
+    """Its grace time has run out, or it was ended here."""
+    live = recovery._owner.live["c1"]
+    setattr(live, mark, True)
+    assert not recovery.misses(live)
