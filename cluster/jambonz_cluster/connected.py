@@ -11,7 +11,7 @@ import click
 from jambonz_cluster.options import EXIT_FAILED
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.keys import Keys
-from jambonz_shared.redis.admin import why_unreachable
+from jambonz_shared.redis.admin import trouble_of, why_unreachable
 from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.errors import LinkError, ResponseError
 from jambonz_shared.redis.link import Link
@@ -37,8 +37,7 @@ async def connected(settings: CommonSettings) -> AsyncIterator[Link]:
 
 def no_answer(settings: CommonSettings) -> str:
     """Return one sentence with the reason why Redis gave no answer in time, as far as another try tells it."""
-    reason = run_in_loop(why_unreachable(settings.redis_url, Keys(settings.key_prefix).apps))
-    return f"Redis does not answer: {reason}" if reason else "Redis does not answer in time"
+    return trouble_of(run_in_loop(why_unreachable(settings.redis_url, Keys(settings.key_prefix).apps)))
 
 
 def run_command(main: Coroutine[Any, Any, _T]) -> _T:

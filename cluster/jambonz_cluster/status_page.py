@@ -13,6 +13,7 @@ from jambonz_cluster.options import EXIT_FAILED
 from jambonz_cluster.status import Process, Status, read_status
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.keys import Keys
+from jambonz_shared.redis.admin import trouble_of, why_unreachable
 from jambonz_shared.redis.errors import LinkError, ResponseError
 from jambonz_shared.redis.link import Link
 from jambonz_shared.runtime.http import InternalHttp
@@ -73,7 +74,7 @@ async def status_http(settings: CommonSettings, host: str, port: int) -> AsyncIt
         OSError: If the address cannot be listened on.
     """
     async with connected(settings) as link:
-        application = _application(link, Keys(settings.key_prefix), settings.lease_s)
+        application = _application(link, settings)
         runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
         try:
@@ -83,23 +84,25 @@ async def status_http(settings: CommonSettings, host: str, port: int) -> AsyncIt
             await runner.cleanup()
 
 
-def _application(link: Link, keys: Keys, lease_s: float) -> web.Application:
-    async def status_or_none() -> Status | None:
+def _application(link: Link, settings: CommonSettings) -> web.Application:
+    keys = Keys(settings.key_prefix)
+
+    async def status_or_trouble() -> Status | str:
         try:
-            return await read_status(link, keys, lease_s)
+            return await read_status(link, keys, settings.lease_s)
         except (LinkError, ResponseError, TimeoutError):
-            return None
+            return trouble_of(await why_unreachable(settings.redis_url, keys.apps))
 
     async def page(_: web.Request) -> web.Response:
-        status = await status_or_none()
-        return web.Response(
-            text=page_of(status), content_type="text/html", headers=_HEADERS, status=200 if status else 503
-        )
+        status = await status_or_trouble()
+        code = 503 if isinstance(status, str) else 200
+        return web.Response(text=page_of(status), content_type="text/html", headers=_HEADERS, status=code)
 
     async def as_json(_: web.Request) -> web.Response:
-        status = await status_or_none()
-        body = status.to_json() if status else {"problems": ["Redis does not answer"]}
-        return web.json_response(body, headers=_HEADERS, status=200 if status else 503)
+        status = await status_or_trouble()
+        if isinstance(status, str):
+            return web.json_response({"problems": [status]}, headers=_HEADERS, status=503)
+        return web.json_response(status.to_json(), headers=_HEADERS)
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -109,9 +112,9 @@ def _application(link: Link, keys: Keys, lease_s: float) -> web.Application:
     return application
 
 
-def page_of(status: Status | None) -> str:
-    """Return the page as HTML; None means that Redis does not answer."""
-    body = '<p class="bad">Redis does not answer.</p>' if status is None else "".join(_parts(status))
+def page_of(status: Status | str) -> str:
+    """Return the page as HTML; a text tells why Redis gives no status."""
+    body = f'<p class="bad">{escape(status)}</p>' if isinstance(status, str) else "".join(_parts(status))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>jambonz-cluster</title>'
         f'<meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="{REFRESH_S}">'

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final, assert_never
 
 from jambonz_gateway.effects import CloseSocket, Count, Delivered, Effect, MarkAcked, Ping, Report, Send
-from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks, fallback_data
+from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks, fallback_count, fallback_data
 from jambonz_gateway.policy import NEVER
 from jambonz_gateway.route import Route
 from jambonz_shared import kinds, wire
@@ -198,7 +198,7 @@ class Delivery:
         """Answer the Hooks that nobody has answered in time, or while too much is unanswered."""
         effects: list[Effect] = []
         for owed in self._owed.due(now_s):
-            effects.append(Count("fallback_ack"))
+            effects.append(fallback_count(owed))
             frame = wire.ack_frame(owed.msgid, fallback_data(owed, fallbacks))
             self._answer(owed, frame, now_s, effects, (None, 0))
         return effects

@@ -10,6 +10,7 @@ from typing import Final
 
 import orjson
 
+from jambonz_gateway.bucket import Bucket
 from jambonz_gateway.effects import Attach, Detach, MarkAcked, ReadLog, Report
 from jambonz_gateway.metrics import Metrics
 from jambonz_gateway.places import Followed, Holder, Place
@@ -63,6 +64,7 @@ class Downlink:
         self._identity: Final = identity
         self._held: Final = identity.keys.held(identity.gateway_id)
         self._loop: Final = asyncio.get_running_loop()
+        self._refusals_told: Final = Bucket(0.1, 10, self._loop.time())
         self._calls: Final[dict[str, Followed]] = {}
         self._deleting: dict[str, list[int]] = {}
 
@@ -312,7 +314,11 @@ class Downlink:
         """Say it again soon if Redis refuses for a while (out of memory); a link that is down says it when it is up."""
         if self._link.is_up:
             self._metrics.failures += 1
-            log.error("redis refused a command", extra={"command": what, "why": getattr(error, "code", str(error))})
+            if self._refusals_told.take(self._loop.time()) > 0:
+                # Each call says it five times per second; the metric counts them.
+                self._refusals_told.give_back()
+            else:
+                log.error("redis refused a command", extra={"command": what, "why": getattr(error, "code", str(error))})
             self._loop.call_later(_RETRY_S, again)
 
     def _attach_again(self, place: Place) -> None:

@@ -147,9 +147,16 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Something worth a metric happened; ``name`` is a label of ``metrics.SESSION_EVENTS``."""
+    """Something worth a metric happened; ``name`` is a label of ``metrics.SESSION_EVENTS``.
+
+    Attributes:
+        kind: Of the Hook it is about, if it is worth a line in the log.
+        hook: Its path.
+    """
 
     name: str
+    kind: str = ""
+    hook: str = ""
 
 
 Seldom = Ping | CloseSocket | Attach | ReadLog | MarkAcked | Report | Detach | Forget | Count

@@ -83,6 +83,7 @@ class Gateway:
         self.on_gone: Callable[[], None] = _nothing
         self._loop: Final = loop
         self._throttling_told: Final = Bucket(1, 10, loop.time())
+        self._fallbacks_told: Final = Bucket(1, 10, loop.time())
         self._policy: Final = SessionPolicy(
             max_held_bytes=settings.max_held_call_bytes, ack_deadline_s=settings.ack_deadline_s
         )
@@ -205,8 +206,21 @@ class Gateway:
                 self._loop.call_soon(self._drop_if_finished, connection)
             case Count():
                 self.metrics.sessions[effect.name] += 1
+                if effect.kind:
+                    self._tell_fallback(connection, effect)
             case _:
                 assert_never(effect)
+
+    def _tell_fallback(self, connection: Connection, count: Count) -> None:
+        """Log a hook that no worker has answered, once per second at most after the first ten."""
+        if self._fallbacks_told.take(self._loop.time()) > 0:
+            self._fallbacks_told.give_back()
+            return
+        call_sid = connection.session.primary if connection.session else ""
+        log.warning(
+            "no worker has answered a hook: it got the fallback",
+            extra={"call_sid": call_sid, "kind": count.kind, "hook": count.hook},
+        )
 
     def _apps_changed(self, apps: Apps) -> None:
         for connection in self.sessions:

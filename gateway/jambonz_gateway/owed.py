@@ -7,6 +7,7 @@ from typing import Final, assert_never
 
 import orjson
 
+from jambonz_gateway.effects import Count
 from jambonz_gateway.holding import Stock
 from jambonz_gateway.policy import NEVER
 from jambonz_shared.kinds import Fallback, Kind
@@ -169,6 +170,15 @@ def path_pattern(path: str) -> re.Pattern[str]:
     """Return a pattern for a path; ``{name}`` stands for one segment."""
     parts = re.split(r"\{[^/{}]+\}", path)
     return re.compile("[^/]+".join(re.escape(part) for part in parts) + r"\Z")
+
+
+def fallback_count(owed: OwedAck) -> Count:
+    """Return what is counted, and told, when nobody gave the ack."""
+    try:
+        hook = decode_json(owed.frame).get("hook", "")
+    except orjson.JSONDecodeError:
+        hook = ""
+    return Count("fallback_ack", owed.kind.name, hook if isinstance(hook, str) else "")
 
 
 def fallback_data(owed: OwedAck, fallbacks: Fallbacks) -> bytes:

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Final
 
 from jambonz_gateway.delivery import Delivery
-from jambonz_gateway.effects import Count, Effect, MarkAcked, Send
-from jambonz_gateway.owed import Fallbacks, OwedAck, fallback_data
+from jambonz_gateway.effects import Effect, MarkAcked, Send
+from jambonz_gateway.owed import Fallbacks, OwedAck, fallback_count, fallback_data
 from jambonz_gateway.policy import NEVER, SessionPolicy
 from jambonz_gateway.route import Attachment
 from jambonz_shared import kinds, wire
@@ -72,7 +72,7 @@ class Reconnection:
         """
         if self._owed and now_s >= self._owed.deadline_s:
             yield from (
-                Count("fallback_ack"),
+                fallback_count(self._owed),
                 Send(wire.ack_frame(self._owed.msgid, fallback_data(self._owed, fallbacks))),
             )
             # Two statements, because mypyc would take the None for what is to the right of it, too (ADR 0013).

@@ -23,7 +23,7 @@ from jambonz_shared.config import GatewaySettings
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script, scripts
 from jambonz_shared.redis.connect import backend_of
-from jambonz_shared.redis.readiness import SILENCE_LIMIT_S, redis_problem
+from jambonz_shared.redis.readiness import SILENCE_LIMIT_S, Pulse, redis_problem
 from jambonz_shared.redis.wire import Reply
 from jambonz_shared.runtime.garbage import tune_garbage_collection
 from jambonz_shared.runtime.http import internal_http
@@ -92,6 +92,7 @@ class _Server:
         )
         self._reopening: asyncio.Task[None] | None = None
         self._started_at_ms: Final = time.time_ns() // 1_000_000
+        self._pulse: Final = Pulse()
         self._show_gauges()
 
     def background(self) -> list[Coroutine[None, None, None]]:
@@ -232,7 +233,7 @@ class _Server:
         settings, identity = self._settings, self.gateway.identity
         keys, gateway_id = identity.keys, identity.gateway_id
         lease_ms = int(settings.lease_s * 1000)
-        self._link.script(_ignore, script.HEARTBEAT, *scripts.heartbeat_args(keys.gateways, gateway_id))
+        self._link.script(self._pulse, script.HEARTBEAT, *scripts.heartbeat_args(keys.gateways, gateway_id))
         self._link.send(self._lease_renewed, b"PEXPIRE", keys.gateway(gateway_id), lease_ms)
         about: dict[str, str | int] = {
             "host": socket.gethostname(),
@@ -284,7 +285,8 @@ class _Server:
     # What /readyz says.
 
     def _redis_check(self) -> str | None:
-        return redis_problem(self._link) or (None if self._channels.is_up else "call channels are not subscribed")
+        problem = redis_problem(self._link, self._pulse)
+        return problem or (None if self._channels.is_up else "call channels are not subscribed")
 
     def _drain_check(self) -> str | None:
         return "the gateway is going away" if self.gateway.is_draining else None

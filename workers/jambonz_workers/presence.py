@@ -16,6 +16,7 @@ from jambonz_shared.keys import Keys
 from jambonz_shared.manifest import Manifest
 from jambonz_shared.redis import script
 from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.readiness import Pulse
 from jambonz_shared.redis.scripts import heartbeat_args, retire_args
 from jambonz_shared.runtime.rhythm import until_next_s
 
@@ -35,6 +36,7 @@ class Presence:
         on_adopted: Called when others have taken this worker for dead and have adopted its calls.
         on_forgotten: Called when Redis has lost its data under a connection that stands (FLUSHALL); the inbox is there
             again then.
+        pulse: What Redis says to heartbeats.
         is_leaving: The inbox is gone for good; gateways must not find one again.
     """
 
@@ -47,6 +49,7 @@ class Presence:
         self.reader_id: Callable[[], int] = _none
         self.on_adopted: Callable[[], None] = _nothing
         self.on_forgotten: Callable[[], None] = _nothing
+        self.pulse: Final = Pulse()
         self.is_leaving = False
         self._started_at_ms = round(time.time() * 1000)
         self._manifest: Manifest | None = None
@@ -118,7 +121,7 @@ class Presence:
 
     def _beat(self, app: str) -> None:
         link, keys, worker_id = self._link, self._keys, self._worker_id
-        link.script(_ignore, script.HEARTBEAT, *heartbeat_args(keys.workers, worker_id))
+        link.script(self.pulse, script.HEARTBEAT, *heartbeat_args(keys.workers, worker_id))
         self.look()
         about: dict[str, str | int] = {
             "app": app,

@@ -216,7 +216,7 @@ class Worker:
     def checks(self, shutdown: Shutdown) -> dict[str, Check]:
         """Return what ``/readyz`` asks."""
         return {
-            "redis": lambda: redis_problem(self._link),
+            "redis": lambda: redis_problem(self._link, self._presence.pulse),
             "streams": lambda: None if self._is_reading else "the worker does not read its streams yet",
             "drain": lambda: "the worker is draining" if shutdown.drain.is_set() else None,
             "room": lambda: None if self._dispatcher.credits else f"all {self._settings.max_calls} calls are taken",

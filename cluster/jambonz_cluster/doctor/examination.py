@@ -24,7 +24,7 @@ from jambonz_shared.redis.errors import LinkError, ResponseError
 from jambonz_shared.runtime.loop import run_in_loop
 from jambonz_workers import App
 
-_SETTINGS_CURE = "set JAMBONZ_CLUSTER_REDIS_URL to a Redis that runs, with its user and password"
+_SETTINGS_CURE = "set JAMBONZ_CLUSTER_REDIS_URL to a Redis that runs, with its user and password, or see its log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def first_path(app: App | None) -> str:
 async def _redis(case: Case) -> AsyncIterator[Finding]:
     settings, keys = case.settings, Keys(case.settings.key_prefix)
     if reason := await why_unreachable(settings.redis_url, keys.apps):
-        yield fail("redis", f"cannot be reached: {reason}", _SETTINGS_CURE)
+        yield fail("redis", f"cannot be used: {reason}", _SETTINGS_CURE)
         return
     async with contextlib.AsyncExitStack() as stack:
         link = await stack.enter_async_context(connected(settings))

@@ -49,6 +49,10 @@ def parse_info(raw: bytes) -> dict[str, object]:
     return {name: int(value) if value.isdecimal() else value for name, colon, value in fields if colon}
 
 
+# How the words of Redis begin, as redis-py hands them on; for a wrong password and while it loads without their code.
+_REFUSED: Final = re.compile(r"[A-Z]{4,} |invalid username|Redis is loading")
+
+
 async def why_unreachable(url: str, key: str) -> str:
     """Return why the server of ``key`` answers no command now, for people; empty if it does."""
     try:
@@ -67,6 +71,13 @@ async def why_unreachable(url: str, key: str) -> str:
         # redis-py takes the code away.
         return f"NOAUTH {text}" if isinstance(error, AuthenticationError) and "required" in text else text
     return ""
+
+
+def trouble_of(reason: str) -> str:
+    """Return what ``why_unreachable`` has found as a sentence: one that refuses answers."""
+    if not reason:
+        return "Redis does not answer in time"
+    return f"Redis {'refuses' if _REFUSED.match(reason) else 'does not answer'}: {reason}"
 
 
 def findings_of(info: dict[str, object]) -> list[Finding]:

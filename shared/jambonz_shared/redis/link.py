@@ -14,7 +14,7 @@ from jambonz_shared.redis.command import Argument, pack_command, pack_script
 from jambonz_shared.redis.endpoint import CONNECT_LIMIT_S, Endpoint
 from jambonz_shared.redis.errors import LinkDown, LinkError, LinkFull, ResponseError
 from jambonz_shared.redis.script import Script
-from jambonz_shared.redis.wire import INCOMPLETE, Reply, Wire, keep_connected
+from jambonz_shared.redis.wire import FAILURES_PER_LINE, INCOMPLETE, Reply, Wire, keep_connected
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,9 @@ LIMIT_BYTES: Final = 32 * 1024 * 1024
 # A Redis that has lost its last second learns within this time from gateways and owners what it has forgotten: they are
 # back a second after it at most (redis.wire), and so are slow ones.
 _YOUNG_S: Final = 10.0
+
+# Times it comes up young that are told each; then about one a minute, as for failures.
+_FLAPS_TOLD: Final = 5
 
 # Below zero, so that every command is over it: one comparison in the hot path tells both "down" and "full".
 _NO_ROOM: Final = -1
@@ -70,6 +73,7 @@ class Link:
         self.on_failure: Callable[[], object] = _nobody_counts
         self.connects = 0
         self._up_at_s = float("-inf")
+        self._flaps = 0
         self.linger_s = 0.0
         self._flushed_at_s = float("-inf")
         self._endpoint = endpoint
@@ -263,11 +267,14 @@ class Link:
         async with asyncio.timeout(CONNECT_LIMIT_S):
             await self._load_scripts(wire.transport)
         self._room_bytes = self._limit_bytes
+        self._flaps = self._flaps + 1 if self.is_young else 0
         self.is_up = True
         self._up_at_s = self._loop.time()
         self.connects += 1
         self._up_event.set()
-        log.info("redis link is up", extra={"connection": self._name, "connects": self.connects})
+        # A replica takes connections and refuses what is written, again and again.
+        if self._flaps < _FLAPS_TOLD or self._flaps % FAILURES_PER_LINE == 0:
+            log.info("redis link is up", extra={"connection": self._name, "connects": self.connects})
         self._tell(self._up_listeners)
         try:
             await wire.watch(self._tick)

@@ -112,9 +112,22 @@ async def test_page_tells_of_a_redis_that_goes_away(redis_server: EmbeddedRedis)
         assert "no gateway lives" in (await answer("/"))[1]
         redis_server.kill()
         status, text = await answer("/status.json")
-        assert (status, json.loads(text)) == (503, {"problems": ["Redis does not answer"]})
+        [problem] = json.loads(text)["problems"]
+        assert status == 503
+        assert problem.startswith("Redis does not answer: ")
         assert (await answer("/"))[0] == 503
         assert (await answer("/healthz"))[0] == 200
+
+
+async def test_page_tells_of_a_redis_that_refuses(redis_server: EmbeddedRedis) -> None:
+    """A wrong password is no silence: who reads that it does not answer looks in the wrong place."""
+    settings = CommonSettings(redis_url=redis_server.url.replace("redis://", "redis://nobody:wrong@"))
+    async with status_http(settings, "127.0.0.1", 0) as http, aiohttp.ClientSession() as client:
+        async with client.get(f"http://127.0.0.1:{http.port}/status.json") as response:
+            [problem] = (await response.json())["problems"]
+        assert response.status == 503
+        assert problem.startswith("Redis refuses: ")
+        assert "wrong" not in problem
 
 
 async def test_served_page_ends_with_exit_code_0_when_told(redis_url: str) -> None:

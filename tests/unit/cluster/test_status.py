@@ -42,4 +42,4 @@ def test_page_escapes_what_processes_say_of_themselves() -> None:
 
 def test_page_without_redis_says_so() -> None:
     """The page is there when Redis is not: that is when it is looked at."""
-    assert "Redis does not answer." in page_of(None)
+    assert "Redis refuses: &lt;MISCONF&gt;" in page_of("Redis refuses: <MISCONF>")

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from jambonz_gateway.effects import Delivered, MarkAcked, Send
+from jambonz_gateway.effects import Count, Delivered, MarkAcked, Send
 from jambonz_gateway.owed import Fallbacks
 from jambonz_gateway.policy import NEVER, SessionPolicy
 from jambonz_shared.directive import Ack, Close
@@ -100,6 +100,7 @@ def test_hook_nobody_answers_is_acked_at_its_deadline() -> None:
     effects = bench.later(4.0)
     assert acks(effects) == {"m1": None}
     assert counted(effects) == ["fallback_ack"]
+    assert Count("fallback_ack", "verb:hook", "/menu") in effects, "what the log tells of a handler that hangs"
     assert bench.session.owed_count == 0
     assert bench.session.wake_at_s == NEVER
 

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from jambonz_shared.redis.endpoint import UrlEndpoint
+from jambonz_shared.redis.errors import LinkDown, ResponseError
 from jambonz_shared.redis.link import Link
-from jambonz_shared.redis.readiness import redis_problem
+from jambonz_shared.redis.readiness import Pulse, redis_problem
 
 
 @pytest.mark.parametrize(
@@ -22,4 +23,19 @@ async def test_redis_that_has_answered_lately_is_well(is_up: bool, silent_s: flo
     link = Link(UrlEndpoint("redis://127.0.0.1:1/0"))
     link.is_up = is_up
     link.last_reply_at_s = asyncio.get_running_loop().time() - silent_s
-    assert redis_problem(link) == (None if is_well else "Redis does not answer")
+    assert redis_problem(link, Pulse()) == (None if is_well else "Redis does not answer")
+
+
+async def test_redis_that_answers_and_takes_nothing_is_not_well(caplog: pytest.LogCaptureFixture) -> None:
+    """Out of memory, a full disk, a replica: no event can be published. Its begin and its end are told once."""
+    link, pulse = Link(UrlEndpoint("redis://127.0.0.1:1/0")), Pulse()
+    link.is_up = True
+    link.last_reply_at_s = asyncio.get_running_loop().time()
+    for _ in range(3):
+        pulse(ResponseError("MISCONF Errors writing to the AOF file: No space left on device"))
+        pulse(LinkDown(sent=True))
+    assert redis_problem(link, pulse) == "Redis refuses what is written to it: MISCONF"
+    pulse(1)
+    assert redis_problem(link, pulse) is None
+    words = [record.message for record in caplog.records]
+    assert words == ["redis refuses what is written to it", "redis takes what is written to it again"]
