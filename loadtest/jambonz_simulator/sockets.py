@@ -69,6 +69,7 @@ class Socket(asyncio.Protocol):
         # A server may reset before `wait_open` is reached: then nobody asks for the exception.
         self._opened.add_done_callback(lambda opened: opened.cancelled() or opened.exception())
         self._pieces: list[bytes | bytearray | memoryview] = []
+        self._is_binary = False
         self._close_timer: asyncio.TimerHandle | None = None
         self._is_aborted = False
         self._is_released = False
@@ -172,6 +173,7 @@ class Socket(asyncio.Protocol):
         """Return the message that ends with this frame, if one does."""
         if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
             self._pieces = [frame.data]
+            self._is_binary = frame.opcode is Opcode.BINARY
         elif frame.opcode is Opcode.CONT:
             self._pieces.append(frame.data)
         else:
@@ -180,7 +182,8 @@ class Socket(asyncio.Protocol):
             return []
         payload = bytes(self._pieces[0]) if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces = []
-        return [payload]
+        # The core takes each for text, whose bytes `ws` looks at; those of a binary one jambonz makes text of.
+        return [payload.decode("utf-8", "replace").encode() if self._is_binary else payload]
 
     def _tell(self, news: list[bytes] | int) -> None:
         """Pass on messages, or the close code."""

@@ -42,6 +42,13 @@ def environ_of(name: str) -> dict[str, str]:
     return {variable: re.sub(r"\$\{([A-Z_]+):-[^}]*\}", lambda it: DEFAULTS[it[1]], value) for variable, value in lines}
 
 
+def test_load_test_in_containers_takes_every_setting_of_the_locustfile() -> None:
+    """One that Compose does not hand on is ignored without a word: who sets ANY_APP=1 sees each call fail."""
+    read = set(re.findall(r"environ\.get\(\"([A-Z0-9_]+)\"", (REPO / "loadtest/locustfile.py").read_text()))
+    assert read >= {"CALLS_PER_SECOND", "ANY_APP", "FAILED_SHARE"}
+    assert read <= set(re.findall(r"^      ([A-Z0-9_]+): ", service("load-master"), re.MULTILINE))
+
+
 @pytest.mark.parametrize(
     ("name", "model"), [("gateway", GatewaySettings), ("worker", WorkerSettings), ("cluster", CommonSettings)]
 )

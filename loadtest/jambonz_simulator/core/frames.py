@@ -64,7 +64,7 @@ def parse(payload: str | bytes) -> tuple[ServerFrame, Any]:
     try:
         value = orjson.loads(payload)
     except orjson.JSONDecodeError as error:
-        return InvalidFrame(str(error), _as_text(payload)), None
+        return InvalidFrame(str(error), as_text(payload)), None
     details = ""
     fields = value if isinstance(value, dict) else {}
     if not is_truthy(fields.get("type")):
@@ -81,7 +81,7 @@ def parse(payload: str | bytes) -> tuple[ServerFrame, Any]:
         details = f"{'data' if is_truthy(command) else 'command'} property not supplied"
     else:
         details = f"invalid type property: {fields['type']}"
-    return InvalidFrame(details, _as_text(payload)), value
+    return InvalidFrame(details, as_text(payload)), value
 
 
 def _command(fields: dict[str, Any]) -> CommandFrame:
@@ -99,5 +99,15 @@ def is_truthy(value: Any) -> bool:
     return isinstance(value, (dict, list)) or bool(value)
 
 
-def _as_text(payload: str | bytes) -> str:
-    return payload if isinstance(payload, str) else payload.decode("utf-8", "replace")
+def is_utf8(payload: str | bytes) -> bool:
+    """Tell whether a text message is one; the `ws` library closes the socket with 1007 if not (receiver.js)."""
+    try:
+        as_text(payload, "strict")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def as_text(payload: str | bytes, errors: str = "replace") -> str:
+    """Return a message for people and for ``jambonz:error``."""
+    return payload if isinstance(payload, str) else payload.decode("utf-8", errors)

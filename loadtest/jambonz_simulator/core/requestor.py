@@ -18,6 +18,8 @@ from jambonz_simulator.core.frames import (
     AckFrame,
     CommandFrame,
     InvalidFrame,
+    as_text,
+    is_utf8,
     parse,
 )
 from jambonz_simulator.core.kernel import Promise, Steps
@@ -180,19 +182,19 @@ class Requestor:
         """Take a message of the server."""
         size_bytes = len(payload.encode() if isinstance(payload, str) else payload)
         if connection in self._closing:
-            self._received_while_closing(connection, size_bytes)
+            self._received_while_closing(connection, payload)
         elif connection != self._connection:
             return
         elif size_bytes > MAX_FRAME_BYTES:
-            detail = f"{size_bytes} bytes, over {MAX_FRAME_BYTES}: closed with 1009 (1.1)"
-            self._world.anomaly(connection, "oversize", detail)
-            self._world.do(CloseSocket(connection, 1009))
-            self._world.entry(connection, "jambonz", {"close": 1009})
-            self._closing.add(connection)
-            self._connection = None
-            self._dropped()
+            self._refuse(connection, 1009, "oversize", f"{size_bytes} bytes, over {MAX_FRAME_BYTES} (1.1)")
         else:
             self._read(connection, payload)
+
+    def _refuse(self, connection: int, code: int, kind: str, detail: str) -> None:
+        """Close as the websockets library does because of a frame that it refuses; jambonz takes it for a drop."""
+        self._world.anomaly(connection, kind, f"{detail}: closed with {code}")
+        self._close_socket(code)
+        self._dropped()
 
     # Sending.
 
@@ -360,24 +362,26 @@ class Requestor:
 
     # Receiving.
 
-    def _received_while_closing(self, connection: int, size_bytes: int) -> None:
-        if size_bytes <= MAX_FRAME_BYTES:
+    def _received_while_closing(self, connection: int, payload: str | bytes) -> None:
+        size_bytes = len(payload.encode() if isinstance(payload, str) else payload)
+        if size_bytes <= MAX_FRAME_BYTES and is_utf8(payload):
             detail = f"{size_bytes} bytes after the close frame of jambonz, not read"
             self._world.anomaly(connection, "frame_after_close", detail)
             return
-        detail = f"{size_bytes} bytes in the closing phase: process.exit(1) (PROTOCOL.md P1)"
+        detail = f"{size_bytes} bytes, oversize or no UTF-8, in the closing phase: process.exit(1) (PROTOCOL.md P1)"
         self._world.anomaly(connection, "feature_server_crashed", detail)
         self.on_crash()
 
     def _read(self, connection: int, payload: str | bytes) -> None:
         frame, value = parse(payload)
-        shown = value if isinstance(value, dict) else {"text": _shown(payload)}
-        self._world.entry(connection, "server", shown)
+        self._world.entry(connection, "server", value if isinstance(value, dict) else {"text": as_text(payload)})
         match frame:
             case AckFrame():
                 self._acks.receive(connection, frame)
             case CommandFrame():
                 self._command(connection, frame)
+            case InvalidFrame() if not is_utf8(payload):
+                self._refuse(connection, 1007, "invalid_utf8", "a text message that is no UTF-8")
             case InvalidFrame(details, content):
                 self._world.anomaly(connection, "invalid_message", details)
                 error = {"msg": "InvalidMessage", "details": details, "content": content}
@@ -390,10 +394,6 @@ class Requestor:
             self.on_command(connection, frame)
             return
         self._world.lost_command(connection, frame)
-
-
-def _shown(payload: str | bytes) -> str:
-    return payload if isinstance(payload, str) else payload.decode("utf-8", "replace")
 
 
 def _nothing() -> None:

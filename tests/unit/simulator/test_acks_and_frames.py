@@ -62,7 +62,6 @@ def test_ack_is_timed_from_the_sending() -> None:
     ("frame", "details"),
     [
         pytest.param("not json", "literal", id="no_json"),
-        pytest.param(b"\xff", "", id="no_text"),
         pytest.param([], "type property not supplied", id="no_object"),
         pytest.param({"msgid": "x"}, "type property not supplied", id="no_type"),
         pytest.param({"type": "ping"}, "invalid type property: ping", id="unknown_type"),
@@ -119,6 +118,24 @@ def test_oversize_message_closes_1009_and_reconnects() -> None:
     assert stage.call.hooks[-1].dead_by == "drop"
     stage.advance(0.5)
     assert stage.last()["type"] == "session:reconnect"
+
+
+def test_text_message_that_is_no_utf8_closes_1007_and_reconnects() -> None:
+    """The `ws` library looks at each text message (skipUTF8Validation is off); jambonz takes it for a drop."""
+    stage = running(PAUSE).do(SendHook("/count")).receive(b'{"type":"ack","msgid":"\xff"}')
+    assert stage.closed == [(1, 1007)]
+    assert stage.anomalies() == ["invalid_utf8"]
+    assert stage.call.hooks[-1].dead_by == "drop"
+    stage.advance(0.5)
+    assert stage.last()["type"] == "session:reconnect"
+
+
+def test_text_that_is_no_utf8_in_the_closing_phase_kills_the_feature_server() -> None:
+    """P1: so does any malformed frame."""
+    stage = running(PAUSE)
+    stage.answers_close = False
+    stage.hang_up().advance(0.02)
+    assert stage.receive(b"\xff", connection=1).outcome == "crashed"
 
 
 def test_size_is_counted_in_bytes_not_characters() -> None:
