@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from jambonz_simulator.core.acks import Reply, ReplyAcked, ReplyDead
-from jambonz_simulator.core.caller import do_step, hang_up, play_script, press, speak, unfinished
+from jambonz_simulator.core.caller import do_step, hang_up, play_script, press, speak, unfinished, wait_for
 from jambonz_simulator.core.commands import receive_command
 from jambonz_simulator.core.effects import AbortSocket, Effect, EndCall, Failure
 from jambonz_simulator.core.ids import Ids
@@ -188,8 +188,7 @@ class SimulatedCall:
         """An inbound call: session:new first, its ack must carry the app (PROTOCOL.md 2.4)."""
         data = inbound_session_data(self.info, self.script)
         asked = self.session.requestor.request("session:new", None, data, self.info.next_b3())
-        given_up = self.world.kernel.spawn(self._give_up())
-        reply: Reply = yield self.world.kernel.first(asked, given_up.finished)
+        reply: Reply = yield self.world.kernel.first(asked, self.world.kernel.spawn(self._give_up()).finished)
         verbs = self._first_verbs(reply)
         if verbs is None:
             return
@@ -203,8 +202,9 @@ class SimulatedCall:
         self.world.kernel.spawn(play_script(self.session))
 
     def _give_up(self) -> Steps[Reply]:
-        """End a cancelled call that waits for a session:reconnect: that has no deadline (PROTOCOL.md 2.6.3)."""
-        yield self.world.until(lambda: self.session.is_cancelled and self.world.ledger.reconnects > 0)
+        """Have the caller cancel while a session:reconnect, which has no deadline, is not acked (PROTOCOL.md 2.6.3)."""
+        yield self.world.until(lambda: self.world.ledger.reconnects > 0)
+        yield from wait_for(self.session, lambda: self.session.is_cancelled or self.session.has_begun)
         yield self.world.kernel.sleep(self.world.timing.ack_timeout_s)
         return ReplyDead("timeout", "cancelled")
 

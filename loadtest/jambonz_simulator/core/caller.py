@@ -54,20 +54,20 @@ def do_step(session: "Session", step: Step) -> Steps[None]:
     """Do one step; ends when it is done."""
     match step:
         case Press(digits, after_s):
-            if (yield from _wait_for(session, lambda: session.ears.is_open or session.barge_in is not None)):
+            if (yield from wait_for(session, lambda: session.ears.is_open or session.barge_in is not None)):
                 yield session.world.passing(after_s)
                 press(session, digits)
         case Speak(text, confidence, after_s):
-            if (yield from _wait_for(session, lambda: session.ears.is_open or session.barge_in is not None)):
+            if (yield from wait_for(session, lambda: session.ears.is_open or session.barge_in is not None)):
                 yield session.world.passing(after_s)
                 speak(session, text, confidence)
         case StaySilent():
-            yield from _wait_for(session, lambda: session.ears.is_open)
-            yield from _wait_for(session, lambda: not session.ears.is_open)
+            yield from wait_for(session, lambda: session.ears.is_open)
+            yield from wait_for(session, lambda: not session.ears.is_open)
         case Wait(seconds):
             yield session.world.passing(seconds)
         case WaitForVerb(verb):
-            yield from _wait_for(session, lambda: session.current_name == verb)
+            yield from wait_for(session, lambda: session.current_name == verb)
         case HangUp():
             hang_up(session)
         case DropSocket(code):
@@ -80,7 +80,7 @@ def do_step(session: "Session", step: Step) -> Steps[None]:
             assert_never(step)
 
 
-def _wait_for(session: "Session", condition: Callable[[], bool]) -> Steps[bool]:
+def wait_for(session: "Session", condition: Callable[[], bool]) -> Steps[bool]:
     """Wait for the app; false if the caller's patience ends first: then the app has let the caller down."""
     world, patience_s = session.world, session.script.patience_s
     within_s = None if patience_s is None else world.within_s(patience_s)

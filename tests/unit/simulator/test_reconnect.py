@@ -169,6 +169,24 @@ def test_end_of_a_zombie_does_not_wait_for_a_hook_that_is_never_sent() -> None:
     assert stage.hang_up().advance(1).outcome == "zombie"
 
 
+def test_caller_loses_patience_with_an_app_that_loses_all_sockets_before_the_first_ack() -> None:
+    """Section 2.6.3: session:reconnect has no deadline, and the fifth socket was the last: only the caller ends it."""
+    stage = Stage(Script(patience_s=20)).start()
+    for back_off_s in (0.5, 1, 2, 4, 0):
+        stage.server_closes(1006).advance(back_off_s)
+    assert stage.kinds() == ["session:new", *["session:reconnect"] * 4]
+    assert stage.advance(30).outcome == "zombie"
+    assert stage.anomalies() == ["caller_gave_up"]
+
+
+def test_patience_with_a_call_that_has_begun_after_all_is_that_of_its_steps() -> None:
+    """The ack came late, but it came: the caller stays as long as the script says."""
+    stage = Stage(Script(patience_s=20)).start().server_closes(1006).advance(0.5)
+    stage.ack(stage.last("session:reconnect"), [{"verb": "pause", "length": 60}]).advance(0.3)
+    assert stage.advance(19).call.result is None
+    assert stage.anomalies() == []
+
+
 def test_zombie_is_cured_by_bouncing_its_socket() -> None:
     """Section 2.6.3: one more reconnect of the budget releases what was queued."""
     stage = Stage().start().server_closes(1006).advance(0.5)
