@@ -209,7 +209,7 @@ async def convenience(call: Call) -> Verbs:
     ]
 
     call.spawn(act_on(actions, 0.05))
-    # jambonz has a verb for it, but no command (PROTOCOL.md P28).
+    # jambonz has a verb for it, but no command (pitfall 28).
     return tag({"skipped": ["tag"]})
 
 

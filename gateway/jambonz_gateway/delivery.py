@@ -246,7 +246,7 @@ class Delivery:
             return
         frame = wire.ack_frame(ack.msgid, ack.data)
         if len(frame) > wire.MAX_MESSAGE_BYTES:
-            # Still owed: the worker may answer shorter, and the guard answers in any case (promises.md, P10).
+            # Still owed: the worker may answer shorter, and the guard answers in any case (P10).
             effects.append(Count("command_refused"))
             _report(ack, OutcomeKind.REFUSED, effects, _too_big(frame))
         elif owed := self._owed.settle(ack.msgid):
@@ -272,7 +272,7 @@ class Delivery:
             self._late(route, ack, seq, now_s, effects)
 
     def _late(self, route: Route, ack: Ack, seq: int, now_s: float, effects: list[Effect]) -> None:
-        """Send the verbs of an ack that jambonz would discard as a command (PROTOCOL.md P7, P8)."""
+        """Send the verbs of an ack that jambonz would discard as a command (pitfalls 7 and 8)."""
         effects.append(Count("late_ack"))
         if not ack.may_redirect or ack.data in _EMPTY:
             _report(ack, OutcomeKind.REFUSED, effects, "too late, and not an answer that can be given late")

@@ -36,7 +36,7 @@ class Door:
     """Listens on one address.
 
     Shut, connections are refused by TCP: jambonz tries again, which it would not after an HTTP
-    error (PROTOCOL.md 1.2, 1.4, P6).
+    error (PROTOCOL.md 1.2, 1.4, pitfall 6).
 
     Attributes:
         port: The real port, also when a free one was asked for.

@@ -203,7 +203,7 @@ def fallback_data(owed: OwedAck, fallbacks: Fallbacks) -> bytes:
         case Fallback.AT_ONCE:
             return b"[]"
         case Fallback.NO_DATA | Fallback.NONE:
-            # A caller in a queue hears silence for the rest of the wait after an empty answer (P17).
+            # A caller in a queue hears silence for the rest of the wait after an empty answer (pitfall 17).
             return _WAIT_VERBS if isinstance(facts, dict) and "queue_position" in facts else b""
         case _:
             assert_never(owed.kind.fallback)

@@ -54,14 +54,15 @@ class Reaping:
         """Reap the socket if the call it names was answered before, on another socket, and it does not reconnect.
 
         It was opened for one message, and the call ended while it opened: jambonz sends that message without the
-        ``session:reconnect``, discards all others, the final status too, and never closes it (PROTOCOL.md 1.4, P31).
+        ``session:reconnect``, discards all others, the final status too, and never closes it (PROTOCOL.md 1.4,
+        pitfall 31).
         """
         said_at_s, self._unlike_a_beginning_at_s = self._unlike_a_beginning_at_s, NEVER
         if was_acked and said_at_s != NEVER:
             self._reap(said_at_s, "the call ended while this socket opened")
 
     def over(self, now_s: float) -> None:
-        """Reap the socket, because the call has had its final status (PROTOCOL.md P31)."""
+        """Reap the socket, because the call has had its final status (pitfall 31)."""
         self._reap(now_s, "the call is over")
 
     def is_due(self, now_s: float, next_deadline_s: float) -> bool:

@@ -16,7 +16,7 @@ class Reconnection:
     """Decides how one Connection answers ``session:reconnect``.
 
     The socket before it may have dropped before ``session:new`` was acked; then the ack must carry the application.
-    Only Redis knows, so the ack waits for it, but not long: without one in 5 s jambonz hangs up (PROTOCOL.md P9).
+    Only Redis knows, so the ack waits for it, but not long: without one in 5 s jambonz hangs up (pitfall 9).
     """
 
     __slots__ = ("_blind", "_delivery", "_owed", "_policy")

@@ -343,7 +343,7 @@ class Session:
         return route
 
     def _final(self, route: Route, now_s: float, effects: list[Effect]) -> None:
-        """A leg is over. The primary's socket is reaped if jambonz does not close it (PROTOCOL.md P31)."""
+        """A leg is over. The primary's socket is reaped if jambonz does not close it (pitfall 31)."""
         if route.call_sid == self.primary:
             self._delivery.is_over = True
             self._reaping.over(now_s)

@@ -46,7 +46,7 @@ class CallTransferred(CallLost):
 class MessageTooBig(ClusterError, ValueError):
     """A message is larger than jambonz accepts; it was not sent.
 
-    jambonz closes the websocket on a bigger one (PROTOCOL.md 1.1, P1, P2), so the size is
+    jambonz closes the websocket on a bigger one (PROTOCOL.md 1.1, pitfalls 1 and 2), so the size is
     checked here, where the caller can still shorten the reply.
     """
 

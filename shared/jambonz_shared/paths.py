@@ -7,7 +7,7 @@ from urllib.parse import unquote
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 _ADULTING: Final = "/adulting"
-"""jambonz appends it to the application's URL, each time once more (PROTOCOL.md 2.7, P36)."""
+"""jambonz appends it to the application's URL, each time once more (PROTOCOL.md 2.7, pitfall 36)."""
 
 
 def lookup_paths(path: str) -> list[str]:

@@ -189,7 +189,7 @@ def command_frame(
     Args:
         command: jambonz's name, such as ``"redirect"``.
         data: JSON; empty leaves the member out (only tts:flush, tts:clear and llm:tool-output may).
-        call_sid: The leg; goes out as ``callSid``, the only spelling jambonz reads (P12).
+        call_sid: The leg; goes out as ``callSid``, the only spelling jambonz reads (pitfall 12).
         queue: ``queueCommand``; ``None`` leaves it out.
         tool_call_id: Top-level member of llm:tool-output.
     """

@@ -86,7 +86,7 @@ COMMANDS: Final[dict[str, CommandFact]] = {
 }
 """All commands by name."""
 
-# Verbs that 0.9 refuses as "invalid instruction": the whole application is refused with them (PROTOCOL.md 11, P21).
+# Verbs that 0.9 refuses as "invalid instruction", and the whole application with them (PROTOCOL.md 11, pitfall 21).
 COMMERCIAL_VERBS: Final = frozenset({"agent", "transfer", "gptlive_s2s", "qwen_s2s", "room"})
 # Properties that 0.9 refuses as "unknown property" (PROTOCOL.md 11).
 COMMERCIAL_PROPERTIES: Final[Mapping[str, frozenset[str]]] = {
@@ -139,7 +139,7 @@ def check_verbs(verbs: Iterable[Mapping[str, Any]], target: Target | None) -> No
             raise Unsupported("verb", name, target)
         properties = verb if "verb" in verb else verb.get(name) or {}
         if name == "config" and "synthesizer" in (properties.get("ttsStream") or {}):
-            # Ignored without a word: the synthesizer of the config itself counts (P44).
+            # Ignored without a word: the synthesizer of the config itself counts (pitfall 44).
             raise Unsupported("property", "config.ttsStream.synthesizer", target)
         for unknown in sorted(COMMERCIAL_PROPERTIES.get(name, frozenset()).intersection(properties)):
             raise Unsupported("property", f"{name}.{unknown}", target)

@@ -1,6 +1,6 @@
 """Commands in the shapes that jambonz really accepts. Pure. Source: PROTOCOL.md 3.1 to 3.3.
 
-jambonz answers a bad command with silence (PROTOCOL.md P18), so what can be checked is checked here.
+jambonz answers a bad command with silence (pitfall 18), so what can be checked is checked here.
 ``callSid`` is always sent: without it commands on some sockets reach the wrong leg (PROTOCOL.md 3.1).
 """
 
@@ -26,7 +26,7 @@ AGENT_UPDATES: Final = ("update_instructions", "inject_context", "update_tools",
 RECORD_KINDS: Final = ("siprec", "cloud")
 # What a dub needs besides its track: dub.js passes the member on as it is.
 _DUB_NEEDS: Final[Mapping[str, str]] = {"playOnTrack": "play", "sayOnTrack": "say"}
-# More at once is always "full" (PROTOCOL.md 4.3, P23).
+# More at once is always "full" (PROTOCOL.md 4.3, pitfall 23).
 MAX_TOKENS_CHARS: Final = 1000
 # Of any other text jambonz makes 0 dB (feature-server lib/utils/parse-decibels.js).
 _DECIBELS: Final = re.compile(r"[+-]?\d+(\.\d+)?\s*dB", re.IGNORECASE)
@@ -43,10 +43,10 @@ def command(name: str, data: object = None, *, leg: str, tool_call_id: str = "",
     if not name:
         raise ValueError("a command needs a name")
     if not data and not isinstance(data, list | tuple | Mapping) and name not in COMMANDS_WITHOUT_DATA:
-        # PROTOCOL.md 3.1, P19: an InvalidMessage error and an alert in the account.
+        # PROTOCOL.md 3.1, pitfall 19: an InvalidMessage error and an alert in the account.
         raise ValueError(f"command {name!r} needs data: jambonz refuses null, 0, false and empty text")
     if name == "redirect" and isinstance(data, Mapping) and "child_call" in data:
-        # PROTOCOL.md 3.2, P43.
+        # PROTOCOL.md 3.2, pitfall 43.
         raise ValueError("jambonz cannot take verbs for the child of a dial: use redirect_hook(child_call_hook=...)")
     body = b"" if data is None else dump(data, f"command {name!r}")
     frame = command_frame(name, body, call_sid=leg, queue=queue, tool_call_id=tool_call_id)
@@ -117,7 +117,7 @@ def dtmf(digit: str, duration_ms: int | None, *, leg: str) -> bytes:
     inner: dict[str, Any] = {"digit": digit}
     if duration_ms is not None:
         inner["duration"] = duration_ms
-    # Must be wrapped: a flat {"digit": ...} is ignored (PROTOCOL.md P26).
+    # Must be wrapped: a flat {"digit": ...} is ignored (pitfall 26).
     return command("dtmf", {"dtmf": inner}, leg=leg)
 
 
@@ -244,7 +244,7 @@ def sip_request(method: str, options: Mapping[str, object], *, leg: str) -> byte
     if not method:
         raise ValueError("sip_request needs a method, such as INFO or MESSAGE")
     given = {name: value for name, value in options.items() if value is not None}
-    # Must be wrapped (PROTOCOL.md P26).
+    # Must be wrapped (pitfall 26).
     return command("sip:request", {"sip_request": {"method": method, **given}}, leg=leg)
 
 
@@ -260,7 +260,7 @@ def tool_output(tool_call_id: str, data: object, *, leg: str) -> bytes:
 
 
 def tts_tokens(tokens: str, token_id: int | None, *, leg: str) -> bytes:
-    """Return the command that offers text to the TTS stream; without an id jambonz sends no result (P23).
+    """Return the command that offers text to the TTS stream; without an id jambonz sends no result (pitfall 23).
 
     Raises:
         TypeError: If it is no text: jambonz says nothing of it (PROTOCOL.md 4.2).

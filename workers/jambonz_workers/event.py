@@ -44,7 +44,7 @@ class Event:
 
     @property
     def customer_data(self) -> Mapping[str, Any]:
-        """What a ``tag`` set, or createCall; under whichever of its two names it came (PROTOCOL.md 2.1, P29)."""
+        """What a ``tag`` set, or createCall; under whichever of its two names it came (PROTOCOL.md 2.1, pitfall 29)."""
         found = self.data.get("customerData", self.data.get("customerdata"))
         return found if isinstance(found, dict) else {}
 

@@ -1,9 +1,9 @@
 """What jambonz would ignore at this moment, as far as a call's own messages tell. Pure.
 
-Source: PROTOCOL.md 2.10, 2.11, 3.2. jambonz ignores a command that comes at the wrong time without a word (P18). What
-is surely in vain is refused, where its author can see it. But no refusal may be wrong (ADR 0015): only what there is
-no way back from counts. Whatever else jambonz told may have changed by the time a command arrives: that is a doubt,
-and no more. Only messages of the first websocket count for it, which come in order.
+Source: PROTOCOL.md 2.10, 2.11, 3.2. jambonz ignores a command that comes at the wrong time without a word (pitfall
+18). What is surely in vain is refused, where its author can see it. But no refusal may be wrong (ADR 0015): only what
+there is no way back from counts. Whatever else jambonz told may have changed by the time a command arrives: that is a
+doubt, and no more. Only messages of the first websocket count for it, which come in order.
 """
 
 from collections.abc import Mapping
@@ -109,7 +109,7 @@ class Phase:
     def hear(self, envelope: Envelope) -> None:
         """Take in an event of a kind ``HEARD``, when it arrives."""
         if envelope.epoch > 1 or envelope.kind in _BREAKS:
-            # What jambonz kept during a gap comes in any order (P34), and what happened in it nobody knows.
+            # What jambonz kept during a gap comes in any order (pitfall 34), and what happened in it nobody knows.
             self._is_in_order = False
             self.change()
         if envelope.kind == "call:status":

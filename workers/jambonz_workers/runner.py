@@ -173,7 +173,7 @@ class Runner:
         if not verbs and is_inbound_start(event):
             self._warn_once(f"empty {call.path}", "an inbound call gets no verbs; held, or jambonz rejects it", event)
         if kind == "dial:confirm" and any(verb_name(verb) == "play" for verb in verbs):
-            # PROTOCOL.md P42: it is pruned without a word.
+            # Pitfall 42: it is pruned without a word.
             self._warn_once(f"play {event.hook}", "jambonz leaves out `play` in the answer to dial:confirm", event)
         return verbs
 
@@ -255,7 +255,7 @@ class Runner:
             raise RuntimeError("what the handler awaited was cancelled") from error
 
     def _warn_once(self, key: str, text: str, event: Event, **more: str) -> None:
-        # Hooks may carry ids (PROTOCOL.md P47), so what is remembered needs a limit.
+        # Hooks may carry ids (pitfall 47), so what is remembered needs a limit.
         if key in self._warned or len(self._warned) >= _WARNED_LIMIT:
             return
         self._warned.add(key)

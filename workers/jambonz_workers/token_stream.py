@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-# jambonz buffers 1,000 characters and refuses a token that does not fit (PROTOCOL.md 4.3, P23); half of that always
-# fits once the buffer has been drained to its low-water mark.
+# jambonz buffers 1,000 characters and refuses a token that does not fit (PROTOCOL.md 4.3, pitfall 23); half of that
+# always fits once the buffer has been drained to its low-water mark.
 PIECE_CHARS: Final = 500
 # The result of a token comes after the media server's answer, within milliseconds (PROTOCOL.md 4.5).
 RESULT_S: Final = 5.0
@@ -19,7 +19,7 @@ RESULT_S: Final = 5.0
 RECONNECT_S: Final = 1.0
 # So long new text waits for the fate of a token that crossed an interruption; its result takes milliseconds.
 STRAY_S: Final = 0.5
-# ``stream_resumed`` is not sent after a flush, a clear or an interruption (P22), so a paused stream is asked again.
+# ``stream_resumed`` is not sent after a flush, a clear or an interruption (pitfall 22); a paused stream is asked again.
 PROBES_S: Final = (1.0, 2.0, 4.0, 5.0)
 
 # What jambonz speaks without waiting for more (PROTOCOL.md 4.3); behind it there is nothing left to flush.

@@ -109,7 +109,7 @@ class SimulatedCall:
         return self._digest(now_s)
 
     def frames_received(self, connection: int, payloads: Iterable[str | bytes], now_s: float) -> list[Effect]:
-        """Messages came in one read: commands are done on the way, what acks say only afterwards (PROTOCOL.md P49)."""
+        """Messages came in one read: commands are done on the way, what acks say only afterwards (pitfall 49)."""
         self.world.run(now_s)
         for payload in payloads:
             for requestor in self._owners(connection):
@@ -285,7 +285,7 @@ class SimulatedCall:
         session.has_closed = True
 
     def _take_outbound_app(self, reply: Reply) -> None:
-        """An ack that brings no verbs leaves the call up in silence (PROTOCOL.md 2.4, P40)."""
+        """An ack that brings no verbs leaves the call up in silence (PROTOCOL.md 2.4, pitfall 40)."""
         match reply:
             case ReplyAcked(data) if isinstance(data, list):
                 verbs = self.session.read(data)
@@ -316,14 +316,14 @@ class SimulatedCall:
 
     def _reconnect_failed(self, session: Session) -> None:
         """session:reconnect got no ack: the call is hung up (PROTOCOL.md 2.6.2)."""
-        self.world.anomaly(0, "reconnect_failed", "session:reconnect was not acked: hung up (P9)")
+        self.world.anomaly(0, "reconnect_failed", "session:reconnect was not acked: hung up (pitfall 9)")
         if session is self.session and self._outcome is None:
             self._outcome = Outcome("reconnect_failed", 200, "session:reconnect was not acked")
         session.end("jambonz")
 
     def _crash(self) -> None:
-        """The feature server exits: all sockets are lost, no status is sent (PROTOCOL.md P1)."""
-        self._outcome = Outcome("crashed", 0, "an oversize frame in the closing phase (P1)")
+        """The feature server exits: all sockets are lost, no status is sent (pitfall 1)."""
+        self._outcome = Outcome("crashed", 0, "an oversize frame in the closing phase (pitfall 1)")
         for requestor in self._requestors:
             for connection in requestor.sockets():
                 self.world.do(AbortSocket(connection))

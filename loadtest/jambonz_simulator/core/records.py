@@ -107,7 +107,7 @@ class Outcome:
             ``failed``: no socket could be opened.
             ``reconnect_failed``: session:reconnect was not acked. ``deaf``: the server closed
             with 1000 while the call lived. ``zombie``: hooks could not be sent to the end
-            (PROTOCOL.md 2.6.3). ``crashed``: the feature server died (PROTOCOL.md P1).
+            (PROTOCOL.md 2.6.3). ``crashed``: the feature server died (pitfall 1).
         sip_status: SIP status that the caller saw last.
         reason: Words for people.
     """
@@ -165,7 +165,7 @@ class CallResult:
 
     def left_unreaped(self) -> "CallResult":
         """Give the result of a call whose server has not closed a socket that jambonz never closes."""
-        anomaly = Anomaly(self.duration_s, 0, "orphan_not_reaped", "a socket that only jambonz left (P31)")
+        anomaly = Anomaly(self.duration_s, 0, "orphan_not_reaped", "a socket that only jambonz left (pitfall 31)")
         return replace(self, anomalies=(*self.anomalies, anomaly))
 
 

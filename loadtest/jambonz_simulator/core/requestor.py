@@ -52,7 +52,7 @@ class Requestor:
         on_command: Takes the commands of the server; while it is ``None`` they are lost, as the
             call session does not exist yet (PROTOCOL.md 2.4).
         on_reconnect_error: Called when session:reconnect got no ack: the call is hung up.
-        on_crash: Called when the server killed the feature server (PROTOCOL.md P1).
+        on_crash: Called when the server killed the feature server (pitfall 1).
         is_needed: False when a redirect verb has left it for another; nobody minds then if it is closed for good.
         is_left: A redirect verb has left it: it connects again only to tell a status (call-session.js, handover).
     """
@@ -368,7 +368,7 @@ class Requestor:
             detail = f"{size_bytes} bytes after the close frame of jambonz, not read"
             self._world.anomaly(connection, "frame_after_close", detail)
             return
-        detail = f"{size_bytes} bytes, oversize or no UTF-8, in the closing phase: process.exit(1) (PROTOCOL.md P1)"
+        detail = f"{size_bytes} bytes, oversize or no UTF-8, in the closing phase: process.exit(1) (pitfall 1)"
         self._world.anomaly(connection, "feature_server_crashed", detail)
         self.on_crash()
 

@@ -75,7 +75,7 @@ def is_usable(url: str) -> bool:
 
 
 def _max_sockets(text: str) -> int:
-    """``min(abs(parseInt(rc) or 5), 5)``: 0 and nonsense give 5 (PROTOCOL.md 1.5, P45)."""
+    """``min(abs(parseInt(rc) or 5), 5)``: 0 and nonsense give 5 (PROTOCOL.md 1.5, pitfall 45)."""
     digits = re.match(r"\s*[+-]?(\d+)", text)
     return min(int(digits[1]) if digits else 0, MAX_SOCKETS) or MAX_SOCKETS
 

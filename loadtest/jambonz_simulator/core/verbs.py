@@ -51,7 +51,7 @@ ALIASES: Final[dict[str, tuple[str, str | None]]] = {
     "ultravox_s2s": ("llm", "ultravox"),
 }
 
-# Properties that newer releases know and 0.9.8 refuses (PROTOCOL.md 11, P21).
+# Properties that newer releases know and 0.9.8 refuses (PROTOCOL.md 11, pitfall 21).
 NEWER_PROPERTIES: Final[dict[str, frozenset[str]]] = {
     "conference": frozenset({"stream"}),
     "dial": frozenset({"codecs"}),

@@ -69,7 +69,7 @@ class World:
         self.ledger.commands.append(record)
 
     def lost_command(self, connection: int, frame: CommandFrame) -> None:
-        """Write down a command that came while no call session existed (PROTOCOL.md 2.4, P11)."""
+        """Write down a command that came while no call session existed (PROTOCOL.md 2.4, pitfall 11)."""
         self.command(connection, frame, "lost", "the call session does not exist yet")
         self.anomaly(connection, "command_lost", str(frame.command))
 

@@ -144,7 +144,7 @@ async def test_any_process_commands_a_call_until_it_ends(cluster: ClusterFactory
 async def test_long_verb_list_is_split_and_a_verb_too_big_is_refused_but_acked(
     cluster: ClusterFactory, redis_url: str
 ) -> None:
-    """Above 24,576 bytes jambonz closes the socket (PROTOCOL.md P2), so no message comes near."""
+    """Above 24,576 bytes jambonz closes the socket (pitfall 2), so no message comes near."""
     running = await cluster("examples.conformance:app")
     async with live_call(f"{running.url}/conformance", Script(), FAST) as call:
         await call.wait_for_verb("gather")
@@ -184,7 +184,7 @@ async def test_dispatch_stream_of_an_app_without_calls_is_empty(cluster: Cluster
 async def test_call_that_ended_while_a_hook_opened_a_socket_leaves_nothing(
     cluster: ClusterFactory, redis_url: str
 ) -> None:
-    """P8, P31: the caller presses a key while the socket is lost, and hangs up before the next one is open."""
+    """P8, pitfall 31: the caller presses a key while the socket is lost, and hangs up before the next one is open."""
     running = await cluster("examples.ivr:app", settings={"JAMBONZ_CLUSTER_CALL_GRACE": "15s"})
     # Not faster: jambonz would give the handshake up after 75 ms, which a busy machine needs now and then.
     async with live_call(f"{running.url}/ivr", options=CallOptions(speed=4)) as call:

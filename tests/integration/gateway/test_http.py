@@ -38,13 +38,13 @@ def basic(user_and_password: str) -> dict[str, str]:
 
 
 async def test_subprotocol_is_echoed_at_any_path_before_a_manifest_is_known(redis_url: str) -> None:
-    """A fresh cluster takes calls: jambonz aborts without it (PROTOCOL.md P4), and does not try again after a 404."""
+    """A fresh cluster takes calls: jambonz aborts without it (pitfall 4), and does not try again after a 404."""
     async with gateway(redis_url) as running, caller(running.url + "/whatever/path?x=1", "call-1") as jambonz:
         assert jambonz.socket.subprotocol == "ws.jambonz.org"
 
 
 async def test_handshake_takes_a_fraction_of_what_jambonz_allows(redis_url: str) -> None:
-    """1.5 s are the limit, without a second try (PROTOCOL.md P5); ten times the expected 10 ms are a fraction of it."""
+    """1.5 s are the limit, without a second try (pitfall 5); ten times the expected 10 ms are a fraction of it."""
     async with gateway(redis_url) as running:
         loop = asyncio.get_running_loop()
         times_s = []
@@ -56,7 +56,7 @@ async def test_handshake_takes_a_fraction_of_what_jambonz_allows(redis_url: str)
 
 
 async def test_manifest_decides_which_paths_exist(redis_url: str, worker: Worker) -> None:
-    """Unknown paths are 404 in the handshake; adulting sockets are not unknown (P36)."""
+    """Unknown paths are 404 in the handshake; adulting sockets are not unknown (pitfall 36)."""
     await publish_manifest(worker.redis)
     async with (
         gateway(redis_url) as running,

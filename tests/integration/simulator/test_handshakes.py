@@ -22,7 +22,7 @@ from tests.integration.simulator.paces import QUICK, SWIFT, raw_server
 
 
 async def test_server_without_the_subprotocol_is_refused_at_once() -> None:
-    """PROTOCOL.md 1.1, P4."""
+    """PROTOCOL.md 1.1, pitfall 4."""
     async with Application().running(subprotocol="other") as app:
         result = await simulate_call(app.url, "hello", QUICK)
     assert (result.outcome.kind, result.outcome.reason) == ("failed", "no subprotocol")
@@ -66,7 +66,7 @@ async def test_host_that_does_not_exist_fails_at_once() -> None:
 
 
 async def test_server_that_does_not_answer_in_time_is_given_up() -> None:
-    """PROTOCOL.md 1.1, P5: 1.5 s, here scaled to 0.15 s."""
+    """PROTOCOL.md 1.1, pitfall 5: 1.5 s, here scaled to 0.15 s."""
     done = asyncio.Event()
 
     async def be_silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

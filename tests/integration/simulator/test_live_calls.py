@@ -129,7 +129,7 @@ async def test_back_off_is_kept_in_real_time() -> None:
 
 
 async def test_503_with_connection_close_stops_reconnects() -> None:
-    """PROTOCOL.md 1.4, P6."""
+    """PROTOCOL.md 1.4, pitfall 6."""
     async with Application().running() as app, live_call(app.url, options=QUICK) as call:
         await call.wait_for_verb("gather")
         app.refusal = lambda _: http_answer(503, Connection="close")
@@ -152,7 +152,7 @@ async def test_oversize_message_is_closed_with_1009() -> None:
 
 
 async def test_oversize_message_in_the_closing_phase_crashes_the_feature_server() -> None:
-    """P1: the server answers the final status with a huge frame."""
+    """Pitfall 1: the server answers the final status with a huge frame."""
 
     async def answer(app: Application, socket: ServerConnection, frame: dict[str, Any]) -> None:
         if frame["type"] == "session:new":
@@ -172,7 +172,7 @@ async def test_oversize_message_in_the_closing_phase_crashes_the_feature_server(
 
 
 async def test_socket_that_jambonz_never_closes_is_an_anomaly_unless_reaped() -> None:
-    """P31."""
+    """Pitfall 31."""
     script = Script(steps=(WaitForVerb("gather"), SendHook("/drop"), HangUp()))
 
     async def answer(app: Application, socket: ServerConnection, frame: dict[str, Any]) -> None:

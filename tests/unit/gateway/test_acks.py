@@ -62,7 +62,7 @@ def test_second_ack_of_the_same_hook_is_refused() -> None:
 
 
 def test_ack_of_an_unknown_hook_is_refused() -> None:
-    """A stray ack would clear jambonz's marker of the unanswered session:new (P15), so it is not sent."""
+    """A stray ack would clear jambonz's marker of the unanswered session:new (pitfall 15), so it is not sent."""
     bench = running_call()
     effects = bench.batch(2, ack("d1", "never-heard-of"))
     assert sent(effects) == []
@@ -94,7 +94,7 @@ def test_hook_is_not_answered_a_moment_before_its_deadline() -> None:
 
 
 def test_hook_nobody_answers_is_acked_at_its_deadline() -> None:
-    """P1: jambonz gives up after 5 s, and some verbs end the call then (PROTOCOL.md 2.8, P7)."""
+    """P1: jambonz gives up after 5 s, and some verbs end the call then (PROTOCOL.md 2.8, pitfall 7)."""
     bench = running_call()
     bench.hears(hook("m1"))
     effects = bench.later(4.0)
@@ -124,7 +124,7 @@ def test_deadline_can_be_set_shorter() -> None:
 
 
 def test_late_answer_becomes_a_redirect() -> None:
-    """Jambonz drops a late ack (P7); as a command its verbs still reach the caller."""
+    """Jambonz drops a late ack (pitfall 7); as a command its verbs still reach the caller."""
     bench = running_call()
     bench.hears(hook("m1"))
     bench.later(4.0)
@@ -191,7 +191,7 @@ def test_late_answer_that_makes_no_sense_as_a_command_is_dropped(frame: bytes) -
     ],
 )
 def test_fallback_fits_the_kind_of_hook(frame: bytes, data: Any) -> None:
-    """What is harmless for one hook ends the call or the music for another (PROTOCOL.md section 12, P17, P41)."""
+    """What is harmless for one hook ends the call or the music for another (PROTOCOL.md 12, pitfalls 17 and 41)."""
     bench = running_call()
     bench.hears(frame)
     assert acks(bench.later(4.0)) == {"m": data}
@@ -257,7 +257,7 @@ def test_event_acked_by_the_gateway_tells_the_worker(frame: bytes) -> None:
 
 
 def test_notice_is_never_answered() -> None:
-    """A stray ack clears jambonz's marker of the unanswered session:new (P15)."""
+    """A stray ack clears jambonz's marker of the unanswered session:new (pitfall 15)."""
     bench = running_call()
     effects = bench.hears(message("verb:status", "m1", sid=None, event="finished"))
     assert sent(effects) == []
@@ -302,7 +302,7 @@ def test_ack_over_the_limit_is_refused_and_the_hook_is_still_owed() -> None:
 
 
 def test_fallback_is_found_however_the_hook_is_written() -> None:
-    """A hook may carry a query, a host or an id; the app declared a path (PROTOCOL.md 1.6, P47)."""
+    """A hook may carry a query, a host or an id; the app declared a path (PROTOCOL.md 1.6, pitfall 47)."""
     bench = running_call(fallbacks=Fallbacks.of({"/menu": b"[1]", "/h/{nonce}/done": b"[2]"}))
     for number, path in enumerate(("/menu?x=1", "menu", "ws://host/menu/", "/h/n-17/done", "/h//done", "/menu/more")):
         bench.hears(hook(f"m{number}", path))

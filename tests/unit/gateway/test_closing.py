@@ -39,7 +39,7 @@ def test_close_code_of_the_end_ends_the_call(code: int) -> None:
 
 @pytest.mark.parametrize("code", [1005, 1006, 1009, 1011, 1012])
 def test_other_close_codes_leave_the_call_its_grace(code: int) -> None:
-    """A drop is not an end: jambonz reconnects (P32). The worker learns that nobody is there for now."""
+    """A drop is not an end: jambonz reconnects (pitfall 32). The worker learns that nobody is there for now."""
     bench = running_call()
     assert bench.session.closed(code) == [Detach(CALL, 1)]
     assert kinds_published(bench.session.detached(CALL, 0, START_MS)) == ["cluster:detached"]
@@ -189,7 +189,7 @@ def test_close_with_1001_by_ourselves_is_not_the_end() -> None:
 
 
 def test_close_with_1000_by_ourselves_is_the_end() -> None:
-    """Jambonz discards every later message (P3): an application that closes so ends its part."""
+    """Jambonz discards every later message (pitfall 3): an application that closes so ends its part."""
     bench = running_call()
     bench.session.closed(1000, by_us=True)
     assert kinds_published(bench.session.detached(CALL, 0, START_MS)) == ["cluster:ended"]

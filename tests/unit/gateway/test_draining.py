@@ -86,7 +86,7 @@ def test_draining_socket_waits_for_the_ack_of_a_reconnect() -> None:
 
 
 def test_draining_socket_waits_for_its_first_message() -> None:
-    """Its session:new is on the way; dropped before the ack, the call would be deaf (P10)."""
+    """Its session:new is on the way; dropped before the ack, the call would be deaf (pitfall 10)."""
     bench = Bench()
     assert close_codes(bench.session.drain(bench.now_s)) == []
     assert close_codes(bench.hears(session_new())) == []

@@ -50,7 +50,7 @@ def test_hook_after_the_last_status_is_still_answered() -> None:
 
 
 def test_socket_is_reaped_after_the_last_status() -> None:
-    """Jambonz never closes a socket it opened only to say `completed` (P31)."""
+    """Jambonz never closes a socket it opened only to say `completed` (pitfall 31)."""
     bench = running_call()
     bench.hears(status("completed"))
     assert bench.session.is_over

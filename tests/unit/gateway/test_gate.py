@@ -1,4 +1,4 @@
-"""Commands wait behind the ack of an inbound session:new: jambonz would lose them (PROTOCOL.md 2.4, P11)."""
+"""Commands wait behind the ack of an inbound session:new: jambonz would lose them (PROTOCOL.md 2.4, pitfall 11)."""
 
 from jambonz_gateway.effects import Delivered
 from jambonz_gateway.policy import NEVER, SessionPolicy
@@ -64,7 +64,7 @@ def test_gate_opens_a_quarter_second_behind_the_pong() -> None:
 
 
 def test_gate_opens_by_itself_after_a_quarter_second() -> None:
-    """A call without a call_status_hook says nothing at its start (P38)."""
+    """A call without a call_status_hook says nothing at its start (pitfall 38)."""
     bench = attached_call()
     bench.batch(1, START, command("c1"))
     assert bench.session.wake_at_s == bench.now_s + 0.25

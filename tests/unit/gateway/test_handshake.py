@@ -138,7 +138,7 @@ def test_plain_request_is_told_to_upgrade() -> None:
 
 @pytest.mark.parametrize("offered", ["", "other", "ws.jambonz.org.evil"])
 def test_client_without_the_subprotocol_is_refused(offered: str) -> None:
-    """It is not jambonz, which aborts without it (PROTOCOL.md 1.1, P4)."""
+    """It is not jambonz, which aborts without it (PROTOCOL.md 1.1, pitfall 4)."""
     assert status_of(asked(sec_websocket_protocol=offered)) == 400
 
 

@@ -142,7 +142,7 @@ def test_batch_nobody_can_read_is_skipped_and_counted() -> None:
 
 
 def test_command_over_the_limit_is_refused() -> None:
-    """P10: jambonz closes the socket on a bigger message, near the end of a call it even dies (P1 of section 10)."""
+    """P10: jambonz closes the socket on a bigger message, near the end of a call it even dies (pitfall 1)."""
     bench = running_call()
     big = Command("c1", b'{"type":"command"' + b" " * MAX_MESSAGE_BYTES + b"}", WORKER)
     effects = bench.batch(2, big, command("c2"))

@@ -256,7 +256,7 @@ def test_message_without_a_call_belongs_to_the_primary_one() -> None:
 
 
 def test_outbound_call_is_known_by_its_statuses_before_session_new() -> None:
-    """Statuses before the answer have no call_sid at the top (P13, P14)."""
+    """Statuses before the answer have no call_sid at the top (pitfalls 13 and 14)."""
     bench = Bench()
     assert bench.hears(status("trying", top=None)) == [Attach(CALL, "main", is_reconnect=False)]
     bench.attached()

@@ -51,7 +51,7 @@ def inheriting_call() -> Bench:
 
 
 def test_reconnect_is_acked_as_soon_as_the_call_is_known() -> None:
-    """Without an ack within 5 s jambonz hangs up (P9); no worker is asked."""
+    """Without an ack within 5 s jambonz hangs up (pitfall 9); no worker is asked."""
     bench, effects = reconnected_call()
     assert acks(effects) == {"r": []}
     assert bench.session.owed_count == 0
@@ -118,7 +118,7 @@ def test_commands_of_the_gap_are_delivered() -> None:
 
 
 def test_answer_to_a_hook_that_died_with_its_socket_becomes_a_redirect() -> None:
-    """Jambonz discards acks for msgids of the old socket (P8)."""
+    """Jambonz discards acks for msgids of the old socket (pitfall 8)."""
     bench, _ = reconnected_call()
     effects = bench.log((1, [ack("d1", "m-old", epoch=1)]))
     assert acks(effects) == {}
@@ -128,7 +128,7 @@ def test_answer_to_a_hook_that_died_with_its_socket_becomes_a_redirect() -> None
 
 
 def test_reconnect_before_session_new_was_acked_waits_for_the_application() -> None:
-    """An empty ack would be taken as the application: the caller would hear nothing (P10)."""
+    """An empty ack would be taken as the application: the caller would hear nothing (pitfall 10)."""
     bench = inheriting_call()
     assert bench.session.owed_count == 1
     effects = bench.batch(1, ack("d1", "new", epoch=1))
@@ -275,7 +275,7 @@ def test_hook_after_a_reconnect_is_answered_by_its_new_epoch() -> None:
 
 
 def test_silent_anonymous_reconnect_keeps_its_socket() -> None:
-    """A ringing callee says nothing for minutes; each close would cost one of jambonz' four reconnects (P33)."""
+    """A ringing callee says nothing for minutes; each close would cost one of jambonz' four reconnects (pitfall 33)."""
     bench = Bench()
     bench.hears(message("session:reconnect", "r", sid=None, top=None))
     assert close_codes(bench.later(600.0)) == []

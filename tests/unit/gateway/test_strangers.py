@@ -45,7 +45,7 @@ def test_connection_that_has_named_its_call_may_be_silent() -> None:
     ],
 )
 def test_socket_of_a_call_that_ended_while_it_opened_is_reaped(frame: bytes) -> None:
-    """P8, P31: jambonz says only what it opened the socket for, without reconnecting, and never closes it."""
+    """P8, pitfall 31: jambonz says only what it opened the socket for, without reconnecting, and never closes it."""
     bench = Bench()
     bench.hears(frame)
     bench.attached(epoch=2, is_acked=True, existed=True)

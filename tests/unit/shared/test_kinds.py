@@ -9,7 +9,7 @@ from tests.recordings import TRANSCRIPTS
 
 
 def test_hooks_are_those_of_the_protocol() -> None:
-    """PROTOCOL.md 2.2: acking one too many or one too few costs a call (P15, P16)."""
+    """PROTOCOL.md 2.2: acking one too many or one too few costs a call (pitfalls 15 and 16)."""
     assert {name for name, kind in KINDS.items() if kind.is_hook} == {
         "session:new",
         "session:reconnect",
@@ -43,12 +43,12 @@ def test_recorded_answers_fit_the_table() -> None:
 
 
 def test_deadline_leaves_room_for_the_wire() -> None:
-    """Jambonz gives up after 5 s (PROTOCOL.md 2.3, P7)."""
+    """Jambonz gives up after 5 s (PROTOCOL.md 2.3, pitfall 7)."""
     assert ACK_DEADLINE_S < 5.0
 
 
 def test_unknown_type_is_a_notice() -> None:
-    """A stray ack would do harm, no ack to a notice does none (PROTOCOL.md 2.12, P15)."""
+    """A stray ack would do harm, no ack to a notice does none (PROTOCOL.md 2.12, pitfall 15)."""
     kind = kind_of("agent:not-invented-yet")
     assert kind.name == "agent:not-invented-yet"
     assert kind.fallback is Fallback.NONE

@@ -232,7 +232,7 @@ def test_ack_carries_data_or_none() -> None:
 
 
 def test_command_has_only_the_members_it_needs() -> None:
-    """Jambonz reads camelCase callSid only (P12); tts:flush has no data (PROTOCOL.md 3.1)."""
+    """Jambonz reads camelCase callSid only (pitfall 12); tts:flush has no data (PROTOCOL.md 3.1)."""
     assert command_frame("tts:flush") == b'{"type":"command","command":"tts:flush"}'
     assert orjson.loads(command_frame("dtmf", b'{"dtmf":{"digit":"1"}}', call_sid="a")) == {
         "type": "command",

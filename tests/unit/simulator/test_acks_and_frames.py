@@ -35,7 +35,7 @@ def test_unknown_msgid_is_discarded(msgid: Any) -> None:
 
 
 def test_ack_of_a_notice_is_an_anomaly() -> None:
-    """P15."""
+    """Pitfall 15."""
     stage = running(PAUSE)
     stage.ack(stage.last("call:status"))
     assert stage.anomalies() == ["ack_of_notice"]
@@ -111,7 +111,7 @@ def test_message_of_24576_bytes_is_taken() -> None:
 
 
 def test_oversize_message_closes_1009_and_reconnects() -> None:
-    """Sections 1.1, P2: the message is lost, pending hooks are abandoned, session:reconnect follows."""
+    """Sections 1.1, pitfall 2: the message is lost, pending hooks are abandoned, session:reconnect follows."""
     stage = running(PAUSE).do(SendHook("/count")).receive("x" * 24_577)
     assert stage.closed == [(1, 1009)]
     assert stage.anomalies() == ["oversize"]
@@ -154,7 +154,7 @@ def test_message_in_the_closing_phase_is_not_read() -> None:
 
 
 def test_oversize_message_in_the_closing_phase_kills_the_feature_server() -> None:
-    """P1: the process exits, all its calls die, no status is sent."""
+    """Pitfall 1: the process exits, all its calls die, no status is sent."""
     stage = running(PAUSE)
     stage.answers_close = False
     stage.hang_up().advance(0.02)
@@ -194,7 +194,7 @@ def test_injected_hook_carries_call_info_and_arguments_verbatim() -> None:
 
 @pytest.mark.parametrize("queues", [True, False], ids=["appended", "replaced"])
 def test_command_in_one_read_with_an_ack_is_done_before_it(queues: bool) -> None:
-    """PROTOCOL.md P49: what was appended goes with the old verbs, and the older answer replaces a newer redirect."""
+    """Pitfall 49: what was appended goes with the old verbs, and the older answer replaces a newer redirect."""
     say, gather = {"verb": "say", "text": "Hello"}, {"verb": "gather", "actionHook": "/menu", "timeout": 60}
     redirect = {"type": "command", "command": "redirect", "data": [gather], "queueCommand": queues}
     together = running([{"verb": "gather", "actionHook": "/name", "timeout": 1}]).advance(2)

@@ -104,7 +104,7 @@ def test_command_in_the_right_state_is_followed(verbs: Any, command: str, data: 
 def test_command_that_jambonz_ignores_is_written_down_with_the_reason(
     verbs: Any, command: str, data: Any, reason: str
 ) -> None:
-    """Sections 3.1 and 3.4, P18: jambonz itself says nothing."""
+    """Sections 3.1 and 3.4, pitfall 18: jambonz itself says nothing."""
     stage = in_state(verbs)
     sent = len(stage.sent("jambonz:error"))
     stage.command(command, data)
@@ -124,7 +124,7 @@ def test_command_name_that_is_no_text_is_unknown() -> None:
 
 
 def test_call_sid_of_a_command_is_its_camel_case_member() -> None:
-    """Section 3.1, P12: `call_sid` is ignored."""
+    """Section 3.1, pitfall 12: `call_sid` is ignored."""
     stage = running(PAUSE).command("redirect", [], callSid="leg", call_sid="other", tool_call_id="t")
     record = stage.call.world.ledger.commands[-1]
     assert (record.call_sid, record.tool_call_id, record.queue_command) == ("leg", "t", False)

@@ -195,7 +195,7 @@ def test_empty_confirm_means_accept(data: Any) -> None:
     ],
 )
 def test_confirm_that_fails_declines_the_callee(verbs: Any) -> None:
-    """Section 2.9, P41. Nobody was connected, so nothing is ``completed``."""
+    """Section 2.9, pitfall 41. Nobody was connected, so nothing is ``completed``."""
     stage = dialled(confirmHook="/screen")
     if verbs is not None:
         stage.ack(stage.last("dial:confirm"), verbs)
@@ -319,7 +319,7 @@ def test_child_call_hook_gives_the_leg_a_socket_and_session_of_its_own() -> None
 
 
 def test_adulting_suffix_grows_with_each_adulting() -> None:
-    """Section 2.7: the object of the URL is shared, P36."""
+    """Section 2.7: the object of the URL is shared, pitfall 36."""
     stage = running([DIAL, DIAL], Script(dials=(Dial(talk_s=None),)))
     for _ in range(2):
         stage.advance(1.1).command("redirect", {"child_call_hook": "/child"}, connection=1)
@@ -412,7 +412,7 @@ def test_wait_hook_of_a_queue_is_asked_again_at_once_after_its_verbs() -> None:
 
 @pytest.mark.parametrize("verbs", [None, [], [{"verb": "gather"}], [{"verb": "nonsense"}]])
 def test_wait_hook_without_a_usable_answer_is_never_asked_again(verbs: Any) -> None:
-    """P17: silence."""
+    """Pitfall 17: silence."""
     stage = running([ENQUEUE], Script(queue_s=None))
     if verbs is None:
         stage.advance(5)
@@ -462,7 +462,7 @@ CONFERENCE: dict[str, Any] = {"verb": "conference", "name": "room7", "actionHook
 
 
 def test_conference_hooks_carry_the_raw_tag_key() -> None:
-    """Sections 2.1 and 6.4, P29: `customerdata` in hooks built from the raw info."""
+    """Sections 2.1 and 6.4, pitfall 29: `customerdata` in hooks built from the raw info."""
     verb = {**CONFERENCE, "waitHook": "/wait", "enterHook": "/enter"}
     stage = running([{"verb": "tag", "data": {"orderNo": 1}}, verb])
     enter = stage.last("verb:hook", "/enter")

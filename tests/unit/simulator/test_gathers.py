@@ -9,7 +9,7 @@ from tests.unit.simulator.stage import GATHER, PAUSE, running
 
 @pytest.mark.parametrize("verbs", [[{"verb": "nonsense"}], None], ids=["invalid", "late"])
 def test_gather_reports_a_late_or_invalid_ack_and_goes_on(verbs: Any) -> None:
-    """Section 2.8: jambonz:error and call:status with error; P7."""
+    """Section 2.8: jambonz:error and call:status with error; pitfall 7."""
     stage = running([{**GATHER[0], "id": "g"}, *PAUSE])
     stage.press("2")
     if verbs is None:

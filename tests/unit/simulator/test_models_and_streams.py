@@ -112,7 +112,7 @@ def test_end_without_a_hook_goes_on() -> None:
 
 @pytest.mark.parametrize("verbs", [None, [7]], ids=["late", "invalid"])
 def test_llm_hook_without_a_usable_ack_ends_the_call(verbs: Any) -> None:
-    """Section 2.8, P7."""
+    """Section 2.8, pitfall 7."""
     stage = with_model(ends=True)
     if verbs is None:
         stage.advance(5)
@@ -221,12 +221,12 @@ def test_chunk_that_leaves_more_than_200_characters_does_not_resume() -> None:
 
 
 def test_token_over_1000_characters_is_always_full() -> None:
-    """P23."""
+    """Pitfall 23."""
     assert tokens(streaming(), "x" * 1001)["reason"] == "full"
 
 
 def test_flush_is_late_and_never_resumes() -> None:
-    """Sections 4.3 and 4.4, P22 and P24."""
+    """Sections 4.3 and 4.4, pitfalls 22 and 24."""
     stage = streaming()
     tokens(stage, "x" * 999)
     tokens(stage, "yyy", 2)
@@ -263,7 +263,7 @@ def test_clear_drops_all_without_resuming() -> None:
 
 
 def test_results_without_an_id_are_not_sent() -> None:
-    """Section 4.2, P23."""
+    """Section 4.2, pitfall 23."""
     stage = streaming().command("tts:tokens", {"tokens": "x"})
     assert stage.sent("tts:tokens-result") == []
 
@@ -284,7 +284,7 @@ def test_odd_tokens_have_their_own_results(text: Any, result: dict[str, Any]) ->
 
 
 def test_switching_off_is_told_but_the_end_of_the_call_is_not() -> None:
-    """Section 4.4, P25."""
+    """Section 4.4, pitfall 25."""
     stage = streaming().command("config", {"ttsStream": {"enable": False}})
     assert stage.last("tts:streaming-event")["data"] == {"event_type": "stream_closed"}
     assert tokens(stage, "x") == {"id": 1}

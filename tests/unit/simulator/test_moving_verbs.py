@@ -23,7 +23,7 @@ def test_redirect_verb_without_verbs_goes_on() -> None:
 
 @pytest.mark.parametrize("verbs", [None, [{"verb": "nonsense"}]], ids=["late", "invalid"])
 def test_redirect_verb_without_a_usable_ack_ends_the_call(verbs: Any) -> None:
-    """Section 2.5, P7."""
+    """Section 2.5, pitfall 7."""
     stage = running([{"verb": "answer"}, {"verb": "redirect", "actionHook": "/next"}])
     if verbs is None:
         stage.advance(5)

@@ -85,7 +85,7 @@ def test_rc_limits_the_sockets_of_a_call(rc: int, sockets: int) -> None:
 
 
 def test_session_reconnect_repeats_the_data_of_session_new() -> None:
-    """Section 2.6.1, P35: not the current state, no hook, no b3."""
+    """Section 2.6.1, pitfall 35: not the current state, no hook, no b3."""
     stage = running(PAUSE).server_closes(1006).advance(0.5)
     reconnect, new = stage.last("session:reconnect"), stage.last("session:new")
     assert reconnect["data"] == new["data"]
@@ -96,7 +96,7 @@ def test_session_reconnect_repeats_the_data_of_session_new() -> None:
 
 
 def test_pending_hook_dies_at_the_drop_and_its_ack_on_the_new_socket_is_late() -> None:
-    """Sections 2.3 and 2.6.2, P8: gather goes on without the answer."""
+    """Sections 2.3 and 2.6.2, pitfall 8: gather goes on without the answer."""
     stage = running([*GATHER, *PAUSE])
     stage.press("1")
     hook = stage.last("verb:hook")
@@ -111,7 +111,7 @@ def test_pending_hook_dies_at_the_drop_and_its_ack_on_the_new_socket_is_late() -
 
 
 def test_messages_of_the_gap_follow_the_reconnect_ack_hooks_first() -> None:
-    """Section 2.6.2, P34: the order is not preserved."""
+    """Section 2.6.2, pitfall 34: the order is not preserved."""
     stage = running(PAUSE).server_closes(1006)
     stage.do(SendNotice("llm:event", {"n": 1}, "/e"))
     assert stage.last()["type"] == "session:reconnect", "a message to send connects at once (1.4)"
@@ -123,7 +123,7 @@ def test_messages_of_the_gap_follow_the_reconnect_ack_hooks_first() -> None:
 
 
 def test_reconnect_without_an_ack_for_5_s_hangs_up() -> None:
-    """Section 2.6.2, P9: queued hooks are rejected."""
+    """Section 2.6.2, pitfall 9: queued hooks are rejected."""
     stage = running(PAUSE).server_closes(1006).advance(0.5).do(SendHook("/count")).advance(5.1)
     assert stage.outcome == "reconnect_failed"
     assert stage.anomalies() == ["deadline_missed", "reconnect_failed"]
@@ -153,7 +153,7 @@ def test_drop_before_the_first_ack_lets_session_reconnect_inherit_it() -> None:
 
 
 def test_call_that_was_dropped_before_its_first_ack_is_a_zombie() -> None:
-    """Section 2.6.3, P10: no message comes any more, commands still work."""
+    """Section 2.6.3, pitfall 10: no message comes any more, commands still work."""
     stage = Stage().start().server_closes(1006).advance(0.5)
     stage.ack(stage.last("session:reconnect"), GATHER).advance(0.01)
     stage.command("redirect", PAUSE).do(SendHook("/count")).advance(60)
@@ -234,7 +234,7 @@ def test_failed_reconnects_are_repeated_and_do_not_count(kind: str) -> None:
 
 
 def test_http_answer_with_connection_close_ends_automatic_reconnects() -> None:
-    """Section 1.4, P6: a load balancer's 503."""
+    """Section 1.4, pitfall 6: a load balancer's 503."""
     stage = running(PAUSE)
     stage.failure = Failure("http", 503, keeps_alive=False)
     stage.server_closes(1006).advance(600)
@@ -272,7 +272,7 @@ def test_hook_pending_when_the_limit_is_reached_waits_its_5_s() -> None:
 
 
 def test_call_that_ends_while_disconnected_sends_just_its_status_and_leaves_the_socket_open() -> None:
-    """Section 1.4, P31: no session:reconnect, and jambonz never closes it."""
+    """Section 1.4, pitfall 31: no session:reconnect, and jambonz never closes it."""
     stage = running(PAUSE).server_closes(1006).hang_up().advance(60)
     assert stage.frames[-1][0] == 2
     assert [frame["type"] for number, frame in stage.frames if number == 2] == ["call:status"]

@@ -76,7 +76,7 @@ def test_first_ack_after_5_s_is_too_late() -> None:
 
 
 def test_command_right_behind_the_first_ack_is_lost() -> None:
-    """Section 2.4, P11: the call session, which listens for commands, is built after the ack."""
+    """Section 2.4, pitfall 11: the call session, which listens for commands, is built after the ack."""
     stage = Stage().start()
     stage.ack(stage.last(), HELLO).command("redirect", GATHER)
     stage.advance(1)
@@ -129,7 +129,7 @@ def test_outbound_call_without_an_app_stays_up_and_waits_for_commands(data: Any)
 
 
 def test_outbound_first_ack_that_never_comes_leaves_the_call_up_in_silence() -> None:
-    """P40."""
+    """Pitfall 40."""
     stage = Stage(Script(direction="outbound")).start().advance(60)
     assert stage.result is None
     assert stage.anomalies() == ["deadline_missed"]

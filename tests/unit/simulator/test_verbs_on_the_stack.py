@@ -10,7 +10,7 @@ from tests.unit.simulator.stage import GATHER, HELLO, PAUSE, Stage, running
 
 
 def test_verbs_run_one_after_the_other_then_jambonz_waits_for_commands_without_limit() -> None:
-    """Section 2.8, P48: an empty stack does not end the call."""
+    """Section 2.8, pitfall 48: an empty stack does not end the call."""
     stage = running([{"verb": "pause", "length": 2}, *HELLO])
     assert stage.verb == "pause"
     assert stage.advance(2).verb == "say"
@@ -87,7 +87,7 @@ def test_empty_redirect_clears_the_stack_and_waits() -> None:
 
 
 def test_redirect_with_invalid_verbs_is_ignored_without_an_answer() -> None:
-    """Section 3.1, P18."""
+    """Section 3.1, pitfall 18."""
     stage = running(PAUSE).command("redirect", [{"verb": "nonsense"}])
     assert (stage.verb, stage.verdicts(), stage.reason()) == ("pause", [("redirect", "ignored")], "invalid verbs")
     assert stage.sent("jambonz:error") == []
@@ -218,7 +218,7 @@ def test_verbs_whose_events_come_from_the_test_run_until_killed(verb: dict[str, 
 
 
 def test_tag_sets_customer_data_of_all_later_messages() -> None:
-    """Section 2.1: the key stays `customerData`, P29."""
+    """Section 2.1: the key stays `customerData`, pitfall 29."""
     stage = running([{"verb": "tag", "data": {"orderNo": "A-7"}}, *GATHER])
     stage.press("1")
     assert stage.last("verb:hook")["data"]["customerData"] == {"orderNo": "A-7"}
@@ -230,7 +230,7 @@ def test_tag_that_is_no_object_clears_customer_data() -> None:
 
 
 def test_verb_status_comes_only_when_asked_for_and_in_two_shapes() -> None:
-    """Section 2.11, P30."""
+    """Section 2.11, pitfall 30."""
     stage = running([{"verb": "config", "notifyEvents": True}, {**HELLO[0], "id": "s"}, *PAUSE]).advance(1)
     events = [frame["data"] for frame in stage.sent("verb:status")]
     assert {"event": "starting", "id": "s", "name": "say"} in events

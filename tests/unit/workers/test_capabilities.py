@@ -110,7 +110,7 @@ async def test_without_a_target_everything_is_sent_and_the_unknown_is_logged_onc
 
 
 def test_properties_the_target_lacks_are_refused() -> None:
-    """0.9 refuses the whole application with them (P21)."""
+    """0.9 refuses the whole application with them (pitfall 21)."""
     with pytest.raises(Unsupported, match=r"property 'dial\.codecs'"):
         check_verbs([{"verb": "dial", "codecs": ["PCMU"]}], "0.9")
     with pytest.raises(Unsupported, match=r"property 'dial\.codecs'"):
@@ -126,7 +126,7 @@ def test_a_target_must_exist() -> None:
 
 
 def test_a_synthesizer_that_would_be_ignored_is_refused() -> None:
-    """0.9 takes that of the config itself (P44)."""
+    """0.9 takes that of the config itself (pitfall 44)."""
     config = {"verb": "config", "ttsStream": {"enable": True, "synthesizer": {"vendor": "x"}}}
     with pytest.raises(Unsupported, match="synthesizer"):
         check_verbs([config], "0.9")
@@ -135,7 +135,7 @@ def test_a_synthesizer_that_would_be_ignored_is_refused() -> None:
 
 
 async def test_a_play_that_would_be_left_out_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """The callee would hear nothing (P42)."""
+    """The callee would hear nothing (pitfall 42)."""
     app = App()
 
     @app.hook("/screen")

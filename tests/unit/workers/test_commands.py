@@ -175,7 +175,7 @@ def test_a_long_redirect_goes_on_in_appends() -> None:
 
 @pytest.mark.parametrize("data", [None, 0, "", False], ids=["none", "zero", "empty_text", "false"])
 def test_data_that_jambonz_takes_for_missing_is_refused(data: object) -> None:
-    """It would answer with InvalidMessage and alert the account (PROTOCOL.md P19)."""
+    """It would answer with InvalidMessage and alert the account (pitfall 19)."""
     with pytest.raises(ValueError, match="needs data"):
         commands.command("boostAudioSignal", data, leg="c1")
 
@@ -223,7 +223,7 @@ def test_data_that_jambonz_takes_for_missing_is_refused(data: object) -> None:
     ],
 )
 def test_a_command_jambonz_would_ignore_is_refused(build: Callable[[], object], text: str) -> None:
-    """It never says so itself (PROTOCOL.md P18)."""
+    """It never says so itself (pitfall 18)."""
     with pytest.raises(ValueError, match=text):
         build()
 
@@ -255,7 +255,7 @@ def test_as_much_text_as_jambonz_takes_at_once_is_sent() -> None:
 
 
 def test_a_command_over_the_limit_is_an_error_with_both_numbers() -> None:
-    """A feature server would close the websocket (PROTOCOL.md P2)."""
+    """A feature server would close the websocket (pitfall 2)."""
     with pytest.raises(MessageTooBig) as caught:
         commands.command("llm:update", {"text": "x" * 24_000}, leg="c1")
     assert caught.value.size_bytes > caught.value.limit_bytes

@@ -58,7 +58,7 @@ def test_a_hook_is_matched_by_its_path(hook: str, path: str) -> None:
     ],
 )
 def test_a_session_is_found_under_its_paths(path: str, candidates: list[str]) -> None:
-    """It appends /adulting (PROTOCOL.md P36); the first segment may name the app."""
+    """It appends /adulting (pitfall 36); the first segment may name the app."""
     assert session_paths(path, "shop") == candidates
 
 

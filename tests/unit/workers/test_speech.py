@@ -271,7 +271,7 @@ async def test_clear_drops_what_others_write() -> None:
 
 
 async def test_text_before_the_first_answer_is_a_mistake() -> None:
-    """jambonz loses commands before it has the answer to session:new (P11)."""
+    """jambonz loses commands before it has the answer to session:new (pitfall 11)."""
     app = App()
 
     @app.session("/ivr")

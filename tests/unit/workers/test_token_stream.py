@@ -51,7 +51,7 @@ def test_a_result_nobody_waits_for_changes_nothing() -> None:
 
 
 def test_full_keeps_the_text_and_probes_ever_more_slowly() -> None:
-    """P22: jambonz does not always say that it has room again."""
+    """Pitfall 22: jambonz does not always say that it has room again."""
     stream = open_stream()
     writing, _ = stream.write("Hello", 0.0)
     assert stream.event("stream_paused", 0.0) == []
@@ -211,7 +211,7 @@ def test_clear_drops_here_and_there() -> None:
 
 
 def test_a_closed_stream_drops_what_waits() -> None:
-    """It does not come at the end of a call (P25)."""
+    """It does not come at the end of a call (pitfall 25)."""
     stream = open_stream()
     writing, _ = stream.write("Hello", 0.0)
     assert stream.event("stream_closed", 0.0) == [Dropped(writing, Why.CLOSED)]
@@ -229,7 +229,7 @@ def test_a_closed_stream_drops_what_waits() -> None:
     ],
 )
 def test_a_flush_is_nudged_when_something_is_held_back(text: str, nudge: bool) -> None:
-    """P24: otherwise it is one or two seconds late."""
+    """Pitfall 24: otherwise it is one or two seconds late."""
     stream = open_stream()
     if text:
         stream.write(text, 0.0)

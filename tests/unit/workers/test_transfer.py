@@ -106,7 +106,7 @@ async def test_a_leg_without_a_socket_cannot_be_transferred() -> None:
 
 
 def test_url_keeps_its_login_query_and_hash_options() -> None:
-    """The login is the only one jambonz sends there (P37); ids of the application stay, too."""
+    """The login is the only one jambonz sends there (pitfall 37); ids of the application stay, too."""
     url = "wss://u:p@voice.example.net:3000/sales?x=1&y=%20#rc=3"
     assert redirect_verb(url, "c1")["actionHook"] == (
         "wss://u:p@voice.example.net:3000/sales?x=1&y=%20&call_sid=c1#rc=3"

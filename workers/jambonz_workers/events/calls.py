@@ -170,7 +170,7 @@ class SipResult(Event):
 
 
 class VerbStatus(Event):
-    """``verb:status``; comes after a ``config`` with ``notifyEvents`` only (P30)."""
+    """``verb:status``; comes after a ``config`` with ``notifyEvents`` only (pitfall 30)."""
 
     __slots__ = ()
 

@@ -68,7 +68,7 @@ class ModelEvent(Event):
 
 
 class ModelResult(Event):
-    """``actionHook`` of an llm, s2s or agent verb. Must be answered within 5 s, or the call ends (PROTOCOL.md P7)."""
+    """``actionHook`` of an llm, s2s or agent verb. Must be answered within 5 s, or the call ends (pitfall 7)."""
 
     __slots__ = ()
 

@@ -5,7 +5,7 @@ from jambonz_workers.events.members import number_in, text_in, whole
 
 
 class QueueWait(Event):
-    """``waitHook`` of an enqueue. Answer it with verbs, in time: otherwise the caller waits in silence (P17)."""
+    """``waitHook`` of an enqueue. Answer it with verbs, in time: otherwise the caller waits in silence (pitfall 17)."""
 
     __slots__ = ()
 

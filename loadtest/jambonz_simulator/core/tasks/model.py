@@ -30,7 +30,7 @@ _UPDATE_TYPES: Final[dict[str, list[str]]] = {
 
 
 def llm(session: Session, verb: Verb) -> Steps[VerbEnd]:
-    """Play the model's script, then stay until killed; a failed actionHook ends the call (PROTOCOL.md P7)."""
+    """Play the model's script, then stay until killed; a failed actionHook ends the call (pitfall 7)."""
     results = {"completion_reason": "normal conversation end"}
     outputs: dict[str, Promise[None]] = {}
 

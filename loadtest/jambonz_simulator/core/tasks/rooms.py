@@ -37,7 +37,7 @@ def enqueue(session: Session, verb: Verb) -> Steps[VerbEnd]:
 
 
 def _queue_loop(session: Session, verb: Verb, queue_sid: str, since_s: float, left: Promise[str]) -> Steps[None]:
-    """An empty, late or invalid answer ends the loop: silence from then on (P17)."""
+    """An empty, late or invalid answer ends the loop: silence from then on (pitfall 17)."""
     hook = hook_path(verb.get("waitHook"))
     while hook is not None:
         data: dict[str, Any] = {
@@ -109,7 +109,7 @@ def conference(session: Session, verb: Verb) -> Steps[VerbEnd]:
 
 
 def conference_loop(session: Session, hook: str | None) -> Steps[None]:
-    """Ask the waitHook, play what it says, ask again; stops for ever at an empty answer (P17)."""
+    """Ask the waitHook, play what it says, ask again; stops for ever at an empty answer (pitfall 17)."""
     while hook is not None:
         reply = yield session.requestor.request("verb:hook", hook, session.info.to_raw_data())
         verbs = _wait_verbs(session, reply, CONFERENCE_WAIT_VERBS)
