@@ -14,13 +14,14 @@ from jambonz_gateway.effects import Effect, ReadLog
 from jambonz_gateway.frames import HEADER_BYTES, Unread, frame_length, ping_frame, pong_in, text_frame, text_of
 from jambonz_gateway.handshake import Answer, Welcome
 from jambonz_gateway.policy import NEVER
-from jambonz_gateway.route import Attachment, Known
+from jambonz_gateway.route import Known
 from jambonz_gateway.session import Session
 from jambonz_gateway.switchboard import Cut, Switchboard
 from jambonz_gateway.upgrade import Asked, split_head, switching, usual_upgrade
 from jambonz_gateway.wheel import in_company
 from jambonz_shared.directive import ChannelMessage
 from jambonz_shared.envelope import Envelope
+from jambonz_shared.redis.scripts import Attached
 
 
 # An asyncio.Protocol in all but name, since compiled classes that inherit from others are slow (ADR 0013).
@@ -179,7 +180,7 @@ class Connection:
         """True when the socket is closed."""
         return self._transport is None
 
-    def attached(self, call_sid: str, attachment: Attachment) -> None:
+    def attached(self, call_sid: str, attachment: Attached) -> None:
         """See ``Session.attached``."""
         if self.session:
             self._perform(self.session.attached(call_sid, attachment))

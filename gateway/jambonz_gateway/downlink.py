@@ -14,7 +14,6 @@ from jambonz_gateway.bucket import Bucket
 from jambonz_gateway.effects import Attach, Detach, MarkAcked, ReadLog, Report
 from jambonz_gateway.metrics import Metrics
 from jambonz_gateway.places import Followed, Holder, Place
-from jambonz_gateway.route import Attachment
 from jambonz_shared import kinds
 from jambonz_shared.directive import AppChanged, ConnectionLeft, decode_channel_message
 from jambonz_shared.envelope import Envelope
@@ -229,19 +228,7 @@ class Downlink:
                 place.belongs_to(attached.app)
                 if attached.former_owner:
                     self._tell_transferred(call_sid, attached)
-                place.holder.attached(
-                    call_sid,
-                    Attachment(
-                        attached.epoch,
-                        attached.owner,
-                        attached.fence,
-                        attached.seq,
-                        attached.acked,
-                        attached.existed,
-                        frozenset(attached.live_epochs),
-                        attached.is_passed_over,
-                    ),
-                )
+                place.holder.attached(call_sid, attached)
                 if is_outdated:
                     self._attach_again(place)
 

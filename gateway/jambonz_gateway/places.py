@@ -3,9 +3,9 @@
 from typing import Final, Protocol
 
 from jambonz_gateway.effects import Attach, Detach, ReadLog
-from jambonz_gateway.route import Attachment, Known
+from jambonz_gateway.route import Known
 from jambonz_shared.directive import ChannelMessage
-from jambonz_shared.redis.scripts import CallKeys
+from jambonz_shared.redis.scripts import Attached, CallKeys
 
 
 class Holder(Protocol):
@@ -18,7 +18,7 @@ class Holder(Protocol):
     def has_left(self) -> bool:
         """True when its socket is closed."""
 
-    def attached(self, call_sid: str, attachment: Attachment) -> None:
+    def attached(self, call_sid: str, attachment: Attached) -> None:
         """Redis has attached the Connection."""
 
     def known(self, call_sid: str) -> Known:

@@ -8,8 +8,8 @@ from jambonz_gateway.delivery import Delivery
 from jambonz_gateway.effects import Effect, MarkAcked, Send
 from jambonz_gateway.owed import Fallbacks, OwedAck, fallback_count, fallback_data
 from jambonz_gateway.policy import NEVER, SessionPolicy
-from jambonz_gateway.route import Attachment
 from jambonz_shared import kinds, wire
+from jambonz_shared.redis.scripts import Attached
 
 
 class Reconnection:
@@ -44,7 +44,7 @@ class Reconnection:
         else:
             yield Send(wire.ack_frame(owed.msgid, b"[]"))
 
-    def attached(self, attachment: Attachment) -> Iterator[Effect]:
+    def attached(self, attachment: Attached) -> Iterator[Effect]:
         """Answer, now that Redis has told whether ``session:new`` was acked.
 
         Of a Call that Redis does not know nobody can tell: Redis may have lost it, or the gateway of its first socket

@@ -9,54 +9,10 @@ from jambonz_gateway.holding import Stock
 from jambonz_shared import kinds
 from jambonz_shared.directive import ConnectionAttached, ConnectionLeft
 from jambonz_shared.envelope import Envelope
+from jambonz_shared.redis.scripts import Attached
 
 HELD_MAX: Final = 2048
 """So many events of one call wait for an owner, however small: each further one looks through them for a Notice."""
-
-
-@dataclass(init=False, slots=True)
-class Attachment:
-    """What Redis answered to ``Attach``.
-
-    Attributes:
-        epoch: Number of this Connection among those of the Call.
-        owner: Worker that owns the Call, or empty.
-        fence: Rises with each claim; tells which owner notice is newer.
-        seq: Newest batch of the Call.
-        is_acked: Its ``session:new`` has been acked before.
-        existed: The Call was known before, so its log may hold batches.
-        live_epochs: Connections attached now, this one included.
-        is_passed_over: jambonz takes commands on another line (PROTOCOL.md 2.5).
-    """
-
-    epoch: int
-    owner: str = ""
-    fence: int = 0
-    seq: int = 0
-    is_acked: bool = False
-    existed: bool = False
-    live_epochs: frozenset[int] = frozenset()
-    is_passed_over: bool = False
-
-    def __init__(  # noqa: PLR0913, PLR0917 as its fields
-        self,
-        epoch: int,
-        owner: str = "",
-        fence: int = 0,
-        seq: int = 0,
-        is_acked: bool = False,
-        existed: bool = False,
-        live_epochs: frozenset[int] = frozenset(),
-        is_passed_over: bool = False,
-    ) -> None:
-        self.epoch = epoch
-        self.owner = owner
-        self.fence = fence
-        self.seq = seq
-        self.is_acked = is_acked
-        self.existed = existed
-        self.live_epochs = live_epochs
-        self.is_passed_over = is_passed_over
 
 
 @dataclass(init=False, slots=True)
@@ -173,7 +129,7 @@ class Route:
             effects.append(self.drop_oldest())
         return effects
 
-    def attached(self, attachment: Attachment, gateway_id: str, *, may_begin: bool = False) -> Iterator[Effect]:
+    def attached(self, attachment: Attached, gateway_id: str, *, may_begin: bool = False) -> Iterator[Effect]:
         """Begin to publish: the Call has given this Connection its epoch.
 
         With ``may_begin`` a Call that Redis does not know begins with a ``session:reconnect`` that is not acked.

@@ -17,7 +17,7 @@ from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks
 from jambonz_gateway.policy import NEVER, SessionPolicy
 from jambonz_gateway.reaping import GOING_AWAY, Reaping
 from jambonz_gateway.reconnection import Reconnection
-from jambonz_gateway.route import Attachment, Event, Known, Route, shrink
+from jambonz_gateway.route import Event, Known, Route, shrink
 from jambonz_gateway.unbound import Unbound
 from jambonz_shared import kinds, wire
 from jambonz_shared.directive import (
@@ -31,6 +31,7 @@ from jambonz_shared.directive import (
 )
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFrame
+from jambonz_shared.redis.scripts import Attached
 
 _DRAIN_CODE: Final = 1012
 # A peer that keeps sending what jambonz never sends is not jambonz.
@@ -169,7 +170,7 @@ class Session:
             effects.append(self._close(1008, reason))
         return effects
 
-    def attached(self, call_sid: str, attachment: Attachment) -> list[Effect]:
+    def attached(self, call_sid: str, attachment: Attached) -> list[Effect]:
         """Take Redis' answer to ``Attach``; may come again after Redis has lost its data."""
         route = self._routes.get(call_sid)
         if route is None:

@@ -7,10 +7,10 @@ from typing import Final
 import pytest
 
 from jambonz_gateway.effects import Attach, Effect, Publish
-from jambonz_gateway.route import Attachment
 from jambonz_gateway.session import Session
 from jambonz_shared import kinds, wire
 from jambonz_shared.envelope import Envelope
+from jambonz_shared.redis.scripts import Attached
 from jambonz_simulator.recording import RecordedFrame, Recording, load_recording
 from jambonz_simulator.replay import ReplayResult, replay
 from tests.cluster_fixture import ClusterFactory
@@ -64,7 +64,7 @@ def test_every_recorded_message_reaches_the_stream_byte_by_byte() -> None:
             for effect in effects:
                 match effect:
                     case Attach(call_sid):
-                        attachment = Attachment(epoch=1, owner="w1", fence=1, live_epochs=frozenset({1}))
+                        attachment = Attached(epoch=1, owner="w1", fence=1, live_epochs=(1,))
                         carry_out(session, session.attached(call_sid, attachment))
                     case Publish(_, envelope):
                         published.append(Envelope.decode(envelope.encode()).body)

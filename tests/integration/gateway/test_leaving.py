@@ -11,14 +11,14 @@ from jambonz_gateway.downlink import HELD_TTL_S, Downlink, Identity
 from jambonz_gateway.effects import Attach, Detach, ReadLog
 from jambonz_gateway.leftovers import Leftovers
 from jambonz_gateway.metrics import Metrics
-from jambonz_gateway.route import Attachment, Known
+from jambonz_gateway.route import Known
 from jambonz_shared.directive import CallEnded, ChannelMessage, Close, ConnectionLeft
 from jambonz_shared.kinds import DETACHED
 from jambonz_shared.redis import script, scripts
 from jambonz_shared.redis.channels import Channels
 from jambonz_shared.redis.endpoint import UrlEndpoint
 from jambonz_shared.redis.link import Link
-from jambonz_shared.redis.scripts import CallKeys
+from jambonz_shared.redis.scripts import Attached, CallKeys
 from tests.conditions import until
 from tests.integration.gateway.gateways import (
     KEYS,
@@ -48,7 +48,7 @@ class Holder:
         self.heard: list[ChannelMessage] = []
         self.has_left = False
 
-    def attached(self, call_sid: str, attachment: Attachment) -> None:
+    def attached(self, call_sid: str, attachment: Attached) -> None:
         self.epochs.append(attachment.epoch)
 
     def detached(self, call_sid: str, connections_left: int) -> None:

@@ -17,7 +17,7 @@ async def desk(link: Link, client: redis.asyncio.Redis) -> Desk:
 
 async def test_first_attach_makes_the_call(desk: Desk) -> None:
     """A Call begins with the first message of its socket."""
-    assert await desk.attach() == Attached(1, "", 0, 0, acked=False, existed=False, live_epochs=(1,), app="ivr")
+    assert await desk.attach() == Attached(1, "", 0, 0, is_acked=False, existed=False, live_epochs=(1,), app="ivr")
     claimed = await desk.claim()
     assert isinstance(claimed, Claimed)
     record = claimed.record
@@ -86,7 +86,7 @@ async def test_attach_tells_owner_fence_seq_and_acked(desk: Desk) -> None:
     await desk.commit(ownership, 1, 1, b"batch")
     assert await desk.acked()
     assert await desk.attach(is_reconnect=True) == Attached(
-        2, "w1", ownership.fence, 1, acked=True, existed=True, live_epochs=(2,), app="ivr"
+        2, "w1", ownership.fence, 1, is_acked=True, existed=True, live_epochs=(2,), app="ivr"
     )
 
 
@@ -175,7 +175,7 @@ async def test_refill_never_lowers_a_number(desk: Desk) -> None:
     await desk.attach(gateway_id="g2", path="/new", line="side", epoch_known=3, seq_known=1 << 50)
     late = await desk.attach(gateway_id="g1", path="/old", epoch_known=2, seq_known=11)
     assert late == Attached(
-        2, "", 0, 1 << 50, acked=False, existed=True, live_epochs=(2, 3), app="ivr", is_passed_over=True
+        2, "", 0, 1 << 50, is_acked=False, existed=True, live_epochs=(2, 3), app="ivr", is_passed_over=True
     )
     assert (await desk.field("epoch"), await desk.field("gateway"), await desk.field("path")) == (b"3", b"g2", b"/new")
     third = await desk.attach()

@@ -204,7 +204,7 @@ async def test_gateway_tells_a_redis_that_lost_the_call_who_owned_it(desk: Desk)
         epoch_known=1, seq_known=3, owner_known="w1", fence_known=owner.fence, is_acked_known=True
     )
     assert isinstance(refilled, Attached)
-    assert (refilled.owner, refilled.fence, refilled.acked, refilled.existed) == ("w1", owner.fence, True, False)
+    assert (refilled.owner, refilled.fence, refilled.is_acked, refilled.existed) == ("w1", owner.fence, True, False)
     assert await desk.commit(owner, 1, 1, b"batch") == Committed(refilled.seq + 1)
 
 
@@ -226,14 +226,14 @@ async def test_gateway_adds_what_the_owner_did_not_restore(desk: Desk) -> None:
     await restore(desk, owner)
     refilled = await desk.attach(epoch_known=1, owner_known="w1", fence_known=owner.fence, is_acked_known=True)
     assert isinstance(refilled, Attached)
-    assert (refilled.acked, refilled.owner, refilled.live_epochs) == (True, "w1", (1,))
+    assert (refilled.is_acked, refilled.owner, refilled.live_epochs) == (True, "w1", (1,))
 
 
 async def test_new_connection_knows_no_owner_but_what_it_has_acked(desk: Desk) -> None:
     """What a new socket says of owners is not asked for. It may have acked the call while Redis was away."""
     attached = await desk.attach(owner_known="thief", fence_known=1 << 52, is_acked_known=True)
     assert isinstance(attached, Attached)
-    assert (attached.owner, attached.fence, attached.acked) == ("", 0, True)
+    assert (attached.owner, attached.fence, attached.is_acked) == ("", 0, True)
 
 
 async def test_connections_of_a_dead_gateway_leave_the_call(desk: Desk) -> None:

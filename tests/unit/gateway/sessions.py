@@ -10,7 +10,6 @@ from jambonz_gateway.effects import CloseSocket, Count, Effect, Ping, Publish, R
 from jambonz_gateway.holding import Pools
 from jambonz_gateway.owed import Fallbacks
 from jambonz_gateway.policy import SessionPolicy
-from jambonz_gateway.route import Attachment
 from jambonz_gateway.session import Session
 from jambonz_shared.directive import (
     Ack,
@@ -23,6 +22,7 @@ from jambonz_shared.directive import (
     OwnerChanged,
     encode_batch,
 )
+from jambonz_shared.redis.scripts import Attached
 from jambonz_shared.wire import redirect_frame
 
 CALL: Final = "call-a"
@@ -130,9 +130,9 @@ class Bench:
         is_passed_over: bool = False,
     ) -> list[Effect]:
         """Let Redis confirm the attachment."""
-        epochs = frozenset(live) or frozenset({epoch})
-        attachment = Attachment(epoch, owner, fence, seq, is_acked, existed, epochs, is_passed_over)
-        return self.session.attached(call_sid, attachment)
+        epochs = tuple(live) or (epoch,)
+        attached = Attached(epoch, owner, fence, seq, is_acked, existed, epochs, is_passed_over=is_passed_over)
+        return self.session.attached(call_sid, attached)
 
     def channel(self, said: ChannelMessage, call_sid: str = CALL) -> list[Effect]:
         """Let a message of the call channel arrive."""

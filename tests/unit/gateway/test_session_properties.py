@@ -11,7 +11,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from jambonz_gateway.effects import Attach, CloseSocket, Delivered, Detach, Effect, Publish, ReadLog, Send
 from jambonz_gateway.holding import Pools
 from jambonz_gateway.policy import SessionPolicy
-from jambonz_gateway.route import Attachment
 from jambonz_gateway.session import Session
 from jambonz_shared.directive import (
     Ack,
@@ -26,6 +25,7 @@ from jambonz_shared.directive import (
     encode_batch,
 )
 from jambonz_shared.envelope import Envelope
+from jambonz_shared.redis.scripts import Attached
 from tests.unit.gateway.sessions import ALL_PINGS, CALL, GATEWAY, LEG, SAY, START_MS, message
 
 POLICY: Final = SessionPolicy(max_held_bytes=700)
@@ -159,10 +159,9 @@ class Weather(RuleBasedStateMachine):
         call_sid = self.attaching.pop(0).call_sid
         self.epochs[call_sid] += 1
         epoch = self.epochs[call_sid]
-        attachment = Attachment(
-            epoch, owner, self.fences[call_sid], self.seqs[call_sid], acked, existed, frozenset({epoch} | others)
-        )
-        self.carry_out(self.session.attached(call_sid, attachment))
+        epochs = tuple(sorted({epoch} | others))
+        attached = Attached(epoch, owner, self.fences[call_sid], self.seqs[call_sid], acked, existed, epochs)
+        self.carry_out(self.session.attached(call_sid, attached))
 
     @precondition(lambda self: any(route.epoch for route in self.session.routes.values()))
     @rule(owner=WORKERS, existed=st.booleans())
@@ -172,8 +171,8 @@ class Weather(RuleBasedStateMachine):
         for call_sid, route in list(self.session.routes.items()):
             if route.epoch:
                 seq = self.seqs[call_sid]
-                attachment = Attachment(route.epoch, owner, self.fences[call_sid], seq, True, existed, frozenset())
-                self.carry_out(self.session.attached(call_sid, attachment))
+                attached = Attached(route.epoch, owner, self.fences[call_sid], seq, is_acked=True, existed=existed)
+                self.carry_out(self.session.attached(call_sid, attached))
 
     @rule(call_sid=st.sampled_from([CALL, LEG]), is_due=SELDOM)
     def refuses(self, call_sid: str, *, is_due: bool) -> None:

@@ -67,24 +67,25 @@ class Attached:
     """The Connection belongs to the Call.
 
     Attributes:
+        epoch: Number of this Connection among those of the Call.
         owner: Worker that owns the Call; empty if nobody does.
         fence: Fence of the last claim; 0 before the first, and after Redis has lost its data.
         seq: Highest seq of the Call.
-        acked: Whether its first hook was acked.
-        existed: Whether the Call was known before; then its log may hold batches.
+        is_acked: Its ``session:new`` has been acked, here or on an earlier Connection.
+        existed: The Call was known before, so its log may hold batches.
         live_epochs: Epochs of all Connections of the Call, this one among them, rising.
         app: App of the Call, which may have been taken from that of this Connection.
-        is_passed_over: jambonz takes commands on another line.
+        is_passed_over: jambonz takes commands on another line (PROTOCOL.md 2.5).
         former_owner: Worker that owned the Call until this Connection took it to its own app; else empty.
     """
 
     epoch: int
-    owner: str
-    fence: int
-    seq: int
-    acked: bool
-    existed: bool
-    live_epochs: tuple[int, ...]
+    owner: str = ""
+    fence: int = 0
+    seq: int = 0
+    is_acked: bool = False
+    existed: bool = False
+    live_epochs: tuple[int, ...] = ()
     app: str = ""
     is_passed_over: bool = False
     former_owner: str = ""
@@ -92,12 +93,12 @@ class Attached:
     def __init__(  # noqa: PLR0913, PLR0917 as its fields
         self,
         epoch: int,
-        owner: str,
-        fence: int,
-        seq: int,
-        acked: bool,
-        existed: bool,
-        live_epochs: tuple[int, ...],
+        owner: str = "",
+        fence: int = 0,
+        seq: int = 0,
+        is_acked: bool = False,
+        existed: bool = False,
+        live_epochs: tuple[int, ...] = (),
         app: str = "",
         is_passed_over: bool = False,
         former_owner: str = "",
@@ -106,7 +107,7 @@ class Attached:
         self.owner = owner
         self.fence = fence
         self.seq = seq
-        self.acked = acked
+        self.is_acked = is_acked
         self.existed = existed
         self.live_epochs = live_epochs
         self.app = app

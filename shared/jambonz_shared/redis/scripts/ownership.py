@@ -13,7 +13,7 @@ class CallRecord:
 
     Attributes:
         epoch: Newest epoch.
-        acked: Whether the first hook was acked.
+        is_acked: Whether its ``session:new`` was acked.
         committed: Highest committed n by epoch.
         live: Gateway and line of each live Connection by epoch.
         facts: JSON object, what workers keep of ``session:new``; empty before the first.
@@ -28,7 +28,7 @@ class CallRecord:
     owner: str = ""
     fence: int = 0
     seq: int = 0
-    acked: bool = False
+    is_acked: bool = False
     facts: bytes = b""
     status: str = ""
     committed: Mapping[int, int] = field(default_factory=dict)
@@ -105,7 +105,7 @@ def call_record(fields: Sequence[Any]) -> CallRecord:
         owner=text(b"owner"),
         fence=number(b"fence"),
         seq=number(b"seq"),
-        acked=number(b"acked") == 1,
+        is_acked=number(b"acked") == 1,
         facts=plain.get(b"facts", b""),
         status=text(b"status"),
         committed=committed,

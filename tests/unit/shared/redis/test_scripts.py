@@ -129,7 +129,7 @@ def test_record_is_read_from_all_kinds_of_fields() -> None:
         owner="w1",
         fence=9,
         seq=4,
-        acked=True,
+        is_acked=True,
         facts=b"{}",
         status="ringing",
         committed={1: 10, 2: 3},
