@@ -15,6 +15,7 @@ from jambonz_cluster.options import EXIT_USAGE, redis_problems
 from jambonz_shared.config import (
     BadSettings,
     GatewaySettings,
+    ProcessSettings,
     SettingReference,
     WorkerSettings,
     load_settings,
@@ -24,7 +25,7 @@ from jambonz_shared.credentials import ANY_APP, SALT_BYTES, Credential, SecretHa
 from jambonz_shared.environment import origins, text_of, unknown_variables
 from jambonz_shared.redis.connect import backend_of
 
-ROLES: Final[Mapping[str, type[GatewaySettings] | type[WorkerSettings]]] = {
+ROLES: Final[Mapping[str, type[ProcessSettings]]] = {
     "gateway": GatewaySettings,
     "worker": WorkerSettings,
 }
@@ -85,7 +86,7 @@ def show(role: str | None, flags: Mapping[str, str | None], *, as_json: bool) ->
 
 
 def effective(
-    model: type[GatewaySettings] | type[WorkerSettings], flags: Mapping[str, str | None], environ: Mapping[str, str]
+    model: type[ProcessSettings], flags: Mapping[str, str | None], environ: Mapping[str, str]
 ) -> Iterator[Effective]:
     """Yield every setting of a class as a process with these flags and this environment would see it.
 

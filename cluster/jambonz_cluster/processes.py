@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from jambonz_cluster.options import EXIT_FAILED
-from jambonz_shared.config import GatewaySettings, WorkerSettings
+from jambonz_shared.config import GatewaySettings, ProcessSettings
 from jambonz_shared.environment import flag_of
 from jambonz_shared.redis.errors import ResponseError
 from jambonz_shared.runtime.loop import run_in_loop
@@ -20,9 +20,7 @@ log = logging.getLogger(__name__)
 Serve = Callable[[int], Coroutine[Any, Any, None]]
 
 
-def run_processes(
-    settings: GatewaySettings | WorkerSettings, serve: Serve, process_index: int | None, arguments: Sequence[str]
-) -> int:
+def run_processes(settings: ProcessSettings, serve: Serve, process_index: int | None, arguments: Sequence[str]) -> int:
     """Run the processes that the settings ask for to their end and return the exit code.
 
     With one process, or as one of several (``process_index``), it runs here. Otherwise children run ``arguments``
@@ -40,7 +38,7 @@ def child_argv(arguments: Sequence[str], process_index: int) -> list[str]:
     return [sys.executable, "-m", "jambonz_cluster", *arguments, "--process-index", str(process_index)]
 
 
-def _run_here(settings: GatewaySettings | WorkerSettings, serve: Serve, process_index: int) -> int:
+def _run_here(settings: ProcessSettings, serve: Serve, process_index: int) -> int:
     # SIGHUP asks to read files again; a process that has none, or is not that far, must not die of it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -60,7 +58,7 @@ def _run_here(settings: GatewaySettings | WorkerSettings, serve: Serve, process_
     return 0
 
 
-def _cure_of(error: OSError, settings: GatewaySettings | WorkerSettings) -> str:
+def _cure_of(error: OSError, settings: ProcessSettings) -> str:
     """Return which option gives another port, if one is taken; asyncio and uvloop name the address alike."""
     if error.errno != errno.EADDRINUSE:
         return ""

@@ -39,6 +39,7 @@ __all__ = [
     "BadSettings",
     "CommonSettings",
     "GatewaySettings",
+    "ProcessSettings",
     "SettingReference",
     "WorkerSettings",
     "load_settings",
@@ -47,6 +48,10 @@ __all__ = [
 
 Seconds = Annotated[float, Unit("duration"), BeforeValidator(parse_duration_s)]
 ByteCount = Annotated[int, Unit("size"), BeforeValidator(parse_size_bytes)]
+InternalPort = Annotated[
+    int,
+    Field(ge=0, le=65535, description="Port of /healthz, /readyz and /metrics; 0 is off. Process i adds i."),
+]
 
 
 def _require_user_and_password(secret: SecretStr) -> SecretStr:
@@ -121,18 +126,31 @@ class CommonSettings(BaseModel):
             yield "lease_s", "at least twice JAMBONZ_CLUSTER_HEARTBEAT"
 
 
-class GatewaySettings(CommonSettings):
+class ProcessSettings(CommonSettings):
+    """What a gateway and a worker have in common as processes that serve."""
+
+    host: str
+    internal_port: InternalPort
+    processes: int
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """Yield the fields that do not fit the others, with what was expected."""
+        yield from super().contradictions()
+        if self.internal_port and self.internal_port + self.processes - 1 > 65535:
+            yield "internal_port", f"a port that leaves room for {self.processes} processes below 65536"
+
+    def internal_port_of(self, process_index: int) -> int:
+        """Return the internal port of one of the processes, 0 if it is off."""
+        return self.internal_port + process_index if self.internal_port else 0
+
+
+class GatewaySettings(ProcessSettings):
     """Settings of a gateway process."""
 
     # Jambonz is on another host: a gateway that listened on loopback only would be of no use.
     host: str = Field("0.0.0.0", min_length=1, description="Address the websockets listen on.")  # noqa: S104
     port: int = Field(3000, ge=0, le=65535, description="Port of the websockets; 0 takes a free one.")
-    internal_port: int = Field(
-        8081,
-        ge=0,
-        le=65535,
-        description="Port of /healthz, /readyz and /metrics; 0 is off. Process i adds i.",
-    )
+    internal_port: InternalPort = 8081
     processes: int = Field(1, ge=1, le=256, description="Processes that share the port, under one supervisor.")
     basic_auth: Annotated[SecretStr, AfterValidator(_require_user_and_password)] | None = Field(
         None,
@@ -226,24 +244,14 @@ class GatewaySettings(CommonSettings):
         if problem := _problem_in_file(self.credentials_file):
             yield "credentials_file", f"a file with {CREDENTIALS_EXPECTED} ({problem})"
         yield from super().contradictions()
-        yield from _port_contradictions(self.internal_port, self.processes)
-
-    def internal_port_of(self, process_index: int) -> int:
-        """Return the internal port of one of the processes, 0 if it is off."""
-        return self.internal_port + process_index if self.internal_port else 0
 
 
-class WorkerSettings(CommonSettings):
+class WorkerSettings(ProcessSettings):
     """Settings of a worker process."""
 
     # Probes and scrapers are on other hosts, too.
     host: str = Field("0.0.0.0", min_length=1, description="Address /healthz, /readyz and /metrics listen on.")  # noqa: S104
-    internal_port: int = Field(
-        8082,
-        ge=0,
-        le=65535,
-        description="Port of /healthz, /readyz and /metrics; 0 is off. Process i adds i.",
-    )
+    internal_port: InternalPort = 8082
     processes: int = Field(1, ge=1, le=256, description="Worker processes under one supervisor.")
     max_calls: int = Field(1000, ge=1, description="Calls at which the process stops pulling new ones (its credits).")
     handler_threads: int = Field(
@@ -261,15 +269,6 @@ class WorkerSettings(CommonSettings):
         "off",
         description="Check verbs against jambonz's JSON Schemas before they are sent (extra sdk); on in `dev`.",
     )
-
-    def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield the fields that do not fit the others, with what was expected."""
-        yield from super().contradictions()
-        yield from _port_contradictions(self.internal_port, self.processes)
-
-    def internal_port_of(self, process_index: int) -> int:
-        """Return the internal port of one of the processes, 0 if it is off."""
-        return self.internal_port + process_index if self.internal_port else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,8 +314,3 @@ def _problem_in_file(path: str) -> str:
         return problem_in(Path(path).read_text(encoding="utf-8")) if path else ""
     except (OSError, UnicodeDecodeError):
         return "it cannot be read"
-
-
-def _port_contradictions(internal_port: int, processes: int) -> Iterator[tuple[str, str]]:
-    if internal_port and internal_port + processes - 1 > 65535:
-        yield "internal_port", f"a port that leaves room for {processes} processes below 65536"

@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from typing import Final
 
-from jambonz_shared.config import GatewaySettings, WorkerSettings
+from jambonz_shared.config import GatewaySettings, ProcessSettings, WorkerSettings
 
 REPO: Final = Path(__file__).resolve().parents[3]
-SETTINGS: Final[dict[str, type[GatewaySettings | WorkerSettings]]] = {
+SETTINGS: Final[dict[str, type[ProcessSettings]]] = {
     "gateway": GatewaySettings,
     "worker": WorkerSettings,
 }
