@@ -132,7 +132,7 @@ class Session:
             return []
         try:
             head = wire.read_head(frame)
-            if head.kind.startswith(kinds.CLUSTER_PREFIX):
+            if kinds.is_ours(head.kind):
                 raise BadFrame(f"expected a type of jambonz, got one of the reserved {kinds.CLUSTER_PREFIX!r} types")
         except BadFrame as error:
             return self.bad_frame(str(error))

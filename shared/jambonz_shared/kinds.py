@@ -8,7 +8,7 @@ from typing import Final
 # We answer 1 s earlier, so that a Redis fail-over's worth of delay on our side still fits.
 ACK_DEADLINE_S: Final = 4.0
 
-# Kinds of our own travel in the same streams; jambonz can never send one (Session drops them).
+# Kinds of our own travel in the same streams; a Session takes none of them for a message of jambonz.
 CLUSTER_PREFIX: Final = "cluster:"
 ENDED: Final = "cluster:ended"
 TAKEOVER: Final = "cluster:takeover"
@@ -89,6 +89,11 @@ KINDS: Final[dict[str, Kind]] = {
 
 HOOKS: Final = frozenset(kind.name for kind in KINDS.values() if kind.is_hook)
 """Names of the kinds jambonz waits for."""
+
+
+def is_ours(name: str) -> bool:
+    """Tell whether a kind is one of the cluster's own, which jambonz can never send."""
+    return name.startswith(CLUSTER_PREFIX)
 
 
 def kind_of(name: str) -> Kind:

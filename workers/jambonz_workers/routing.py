@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from jambonz_shared.keys import APP_NAME
-from jambonz_shared.kinds import CLUSTER_PREFIX
+from jambonz_shared.kinds import is_ours
 from jambonz_workers.annotations import event_class, function_name
 from jambonz_workers.event import Event
 
@@ -156,7 +156,7 @@ def checked_kind(kind: object) -> str:
         raise TypeError(
             f"expected a kind such as 'call:status', got {type(kind).__name__}; write @app.on('call:status')"
         )
-    if not re.fullmatch(r"[a-z][a-z:_-]*", kind) or kind.startswith(CLUSTER_PREFIX):
+    if not re.fullmatch(r"[a-z][a-z:_-]*", kind) or is_ours(kind):
         raise ValueError(f"kind {kind!r}: expected jambonz's own type, such as 'call:status'")
     return kind
 

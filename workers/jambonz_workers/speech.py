@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, assert_never
 
+from jambonz_shared import kinds
 from jambonz_shared.errors import CallGone, ClusterError
-from jambonz_shared.kinds import DETACHED, ENDED, FINAL_STATUSES
+from jambonz_shared.kinds import FINAL_STATUSES
 from jambonz_workers import commands
 from jambonz_workers.event import Event
 from jambonz_workers.threads import running_loop
@@ -26,7 +27,7 @@ SendNow = Callable[[Sequence[bytes]], "asyncio.Future[Any]"]
 """Sends command frames at once, whatever handler runs; the future fails when the call is over or lost."""
 
 OVERHEARD: Final = frozenset(
-    {"tts:tokens-result", "tts:streaming-event", "call:status", "session:reconnect", DETACHED, ENDED}
+    {"tts:tokens-result", "tts:streaming-event", "call:status", "session:reconnect", kinds.DETACHED, kinds.ENDED}
 )
 """Kinds that a running speech must hear at once, before their turn in the mailbox."""
 
@@ -209,10 +210,10 @@ class Voice:
                 self._hear_event(data.get("event_type"), now_s)
             case "session:reconnect":
                 self._carry_out(self._stream.reconnected(now_s))
-            case "cluster:detached":
+            case kinds.DETACHED:
                 self._stream.detached()
                 self._carry_out([])
-            case "cluster:ended":
+            case kinds.ENDED:
                 self.stop(CallGone(self.call_sid))
             case "call:status" if data.get("call_sid") == self.call_sid and data.get("call_status") in FINAL_STATUSES:
                 self.stop(CallGone(self.call_sid))

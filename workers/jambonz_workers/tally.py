@@ -6,7 +6,7 @@ as decoding the event.
 
 from typing import Final
 
-from jambonz_shared.kinds import CLUSTER_PREFIX, KINDS
+from jambonz_shared.kinds import KINDS, is_ours
 
 # A hook must be answered in 4 s (kinds.ACK_DEADLINE_S); what matters lies below.
 BUCKETS_S: Final[tuple[float, ...]] = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 4.0, 10.0)
@@ -14,7 +14,7 @@ BUCKETS_S: Final[tuple[float, ...]] = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 4
 
 def kind_label(kind: str) -> str:
     """Return the kind, or ``other`` for one we do not know: labels have few values."""
-    return kind if kind in KINDS or kind.startswith(CLUSTER_PREFIX) else "other"
+    return kind if kind in KINDS or is_ours(kind) else "other"
 
 
 class Tally:

@@ -4,7 +4,18 @@ import json
 
 import pytest
 
-from jambonz_shared.kinds import ACK_DEADLINE_S, CLUSTER_PREFIX, DETACHED, ENDED, KINDS, TAKEOVER, Fallback, kind_of
+from jambonz_shared.kinds import (
+    ACK_DEADLINE_S,
+    DETACHED,
+    ENDED,
+    KINDS,
+    TAKEOVER,
+    TIMER,
+    TRANSFERRED,
+    Fallback,
+    is_ours,
+    kind_of,
+)
 from tests.recordings import TRANSCRIPTS
 
 
@@ -55,8 +66,13 @@ def test_unknown_type_is_a_notice() -> None:
     assert not kind.is_hook
 
 
-@pytest.mark.parametrize("name", [ENDED, TAKEOVER, DETACHED])
+@pytest.mark.parametrize("name", [ENDED, TAKEOVER, DETACHED, TRANSFERRED, TIMER])
 def test_kinds_of_our_own_cannot_be_jambonz_s(name: str) -> None:
     """They travel in the same streams (P9)."""
-    assert name.startswith(CLUSTER_PREFIX)
+    assert is_ours(name)
     assert name not in KINDS
+
+
+def test_no_kind_of_jambonz_is_taken_for_ours() -> None:
+    """A gateway would drop it."""
+    assert [name for name in KINDS if is_ours(name)] == []
