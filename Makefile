@@ -178,10 +178,24 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# Without the hosts of registries, which are everybody's own.
+PIN := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-annotate --no-header --upgrade
+LOCKS := deploy/requirements
+PEER_LOCKS := tests/bench/requirements
+
+# What shares an environment with the project, or with another lock, is held to the versions that those pin.
 .PHONY: lock
-lock: ## Pin the newest versions that pyproject.toml allows into requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--no-annotate --no-header --upgrade --extra dev pyproject.toml --output-file requirements.lock
+lock: venv ## Pin the newest versions that pyproject.toml and the .in files allow, in every lock file
+	$(PIN) --extra dev pyproject.toml --output-file requirements.lock
+	$(PIN) $(LOCKS)/build.in --output-file $(LOCKS)/build.lock
+	$(PIN) --constraints requirements.lock pyproject.toml $(LOCKS)/image.in --output-file $(LOCKS)/image.lock
+	$(PIN) --constraints requirements.lock pyproject.toml $(LOCKS)/image.in $(LOCKS)/load.in --output-file $(LOCKS)/load.lock
+	$(PIN) --constraints $(LOCKS)/load.lock $(LOCKS)/manifests.in --output-file $(LOCKS)/manifests.lock
+	$(PIN) --no-deps $(LOCKS)/kubectl.in --output-file $(LOCKS)/kubectl.lock
+	$(PIN) $(LOCKS)/checkov.in --output-file $(LOCKS)/checkov.lock
+	$(PIN) $(PEER_LOCKS)/channels.in --output-file $(PEER_LOCKS)/channels.lock
+	$(PIN) $(PEER_LOCKS)/node.in --output-file $(PEER_LOCKS)/node.lock
 
 .PHONY: clean
 clean: ## Remove what the tools leave behind, .venv included

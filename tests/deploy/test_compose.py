@@ -2,6 +2,7 @@
 
 import math
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,21 @@ def test_every_metric_of_the_alerts_exists() -> None:
     named = set(re.findall(r"jambonz_[a-z_0-9]+", rules + dashboards))
     assert named <= shown
     assert set(re.findall(r'event=\\?"([a-z_]+)\\?"', rules + dashboards)) <= set(SESSION_EVENTS)
+
+
+def test_every_lock_file_is_written_by_one_command() -> None:
+    """One that is left out stays at the versions of its first day, mistakes that are mended elsewhere included."""
+    shown = subprocess.run(["make", "--dry-run", "lock"], cwd=REPO, capture_output=True, text=True, check=True).stdout
+    written = set(re.findall(r"--output-file (\S+)", shown))
+    folders = (REPO, REPO / "deploy" / "requirements", REPO / "tests" / "bench" / "requirements")
+    there = {str(lock.relative_to(REPO)) for folder in folders for lock in folder.glob("*.lock")}
+    assert written == there
+
+
+def test_lock_files_name_no_registry() -> None:
+    """Everybody has another one; whoever wrote it last would decide where all others download from."""
+    locks = (REPO / "requirements.lock", *(REPO / "deploy" / "requirements").glob("*.lock"))
+    assert [lock.name for lock in locks if "://" in lock.read_text() or "--index" in lock.read_text()] == []
 
 
 def test_images_are_built_from_versions_of_the_lock_file() -> None:
