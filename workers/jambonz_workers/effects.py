@@ -17,7 +17,7 @@ NewId = Callable[[], str]
 # An inbound call refuses an empty application (PROTOCOL.md 2.4), so a handler that returns nothing holds the
 # caller while its commands take over, for as long as PROTOCOL.md section 12 gives a fallback ...
 HOLD: Final = ({"verb": "pause", "length": 30},)
-# ... and one that failed, or that does not exist, lets the caller hear so at once instead of silence.
+# ... and one that failed, or that does not exist, lets the caller hear so at once instead of silence (ADR 0005).
 DECLINE_FAILED: Final = ({"verb": "sip:decline", "status": 500},)
 DECLINE_UNKNOWN: Final = ({"verb": "sip:decline", "status": 404},)
 

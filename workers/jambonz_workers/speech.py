@@ -29,7 +29,7 @@ SendNow = Callable[[Sequence[bytes]], "asyncio.Future[Any]"]
 OVERHEARD: Final = frozenset(
     {"tts:tokens-result", "tts:streaming-event", "call:status", "session:reconnect", kinds.DETACHED, kinds.ENDED}
 )
-"""Kinds that a running speech must hear at once, before their turn in the mailbox."""
+"""Kinds that a running speech must hear at once, before their turn in the mailbox (ADR 0007)."""
 
 
 class Interrupted(ClusterError):

@@ -3,7 +3,7 @@
 A name server that does not answer keeps ``getaddrinfo`` for 5 s and more (resolv.conf(5), ``timeout``). Docker's is
 silent about a container that is down when nobody answers its own question; that of Kubernetes, when a packet is lost.
 uvloop asks in a pool where two such look-ups keep all later ones waiting (libuv runs slow work in half of its four
-threads), so that a Redis which is back after a second is found after five: all the time that a hook has.
+threads), so that a Redis which is back after a second is found after five: all the time that a hook has (ADR 0018).
 """
 
 import asyncio
