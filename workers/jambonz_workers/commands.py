@@ -7,7 +7,7 @@ jambonz answers a bad command with silence (pitfall 18), so what can be checked 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from jambonz_shared.wire import check_size, command_frame, redirect_frame
 from jambonz_workers.verbs import Verbs, dump, verb_arrays, verb_name
@@ -15,15 +15,17 @@ from jambonz_workers.verbs import Verbs, dump, verb_arrays, verb_name
 # The only commands jambonz takes without data (PROTOCOL.md 3.1).
 COMMANDS_WITHOUT_DATA: Final = frozenset({"llm:tool-output", "tts:flush", "tts:clear"})
 
+# PROTOCOL.md 3.2, 3.4. Type checkers refuse all else where an application is written, ``_check_one_of`` where it runs.
 RecordAction = Literal["start", "stop", "pause", "resume"]
-_RECORD_ACTIONS: Final = ("start", "stop", "pause", "resume")
+RecordKind = Literal["siprec", "cloud"]
+# ``kick`` works over the websocket only.
+ParticipantAction = Literal["tag", "untag", "coach", "uncoach", "hold", "unhold", "mute", "unmute", "kick"]
+DubAction = Literal["addTrack", "removeTrack", "silenceTrack", "playOnTrack", "sayOnTrack"]
+MediaPath = Literal["no-media", "partial-media", "full-media"]
+AgentUpdate = Literal["update_instructions", "inject_context", "update_tools", "generate_reply"]
+Isolation = Literal["enable", "disable"]
+Flow = Literal["pause", "resume"]
 
-# PROTOCOL.md 3.2; ``kick`` works over the websocket only.
-PARTICIPANT_ACTIONS: Final = ("tag", "untag", "coach", "uncoach", "hold", "unhold", "mute", "unmute", "kick")
-DUB_ACTIONS: Final = ("addTrack", "removeTrack", "silenceTrack", "playOnTrack", "sayOnTrack")
-MEDIA_PATHS: Final = ("no-media", "partial-media", "full-media")
-AGENT_UPDATES: Final = ("update_instructions", "inject_context", "update_tools", "generate_reply")
-RECORD_KINDS: Final = ("siprec", "cloud")
 # What a dub needs besides its track: dub.js passes the member on as it is.
 _DUB_NEEDS: Final[Mapping[str, str]] = {"playOnTrack": "play", "sayOnTrack": "say"}
 # More at once is always "full" (PROTOCOL.md 4.3, pitfall 23).
@@ -32,7 +34,7 @@ MAX_TOKENS_CHARS: Final = 1000
 _DECIBELS: Final = re.compile(r"[+-]?\d+(\.\d+)?\s*dB", re.IGNORECASE)
 
 
-def command(name: str, data: object = None, *, leg: str, tool_call_id: str = "", queue: bool | None = None) -> bytes:
+def command(name: str, data: object = None, *, leg: str, tool_call_id: str = "") -> bytes:
     """Return the frame of any command; ``data`` goes out exactly as given.
 
     Raises:
@@ -49,7 +51,7 @@ def command(name: str, data: object = None, *, leg: str, tool_call_id: str = "",
         # PROTOCOL.md 3.2, pitfall 43.
         raise ValueError("jambonz cannot take verbs for the child of a dial: use redirect_hook(child_call_hook=...)")
     body = b"" if data is None else dump(data, f"command {name!r}")
-    frame = command_frame(name, body, call_sid=leg, queue=queue, tool_call_id=tool_call_id)
+    frame = command_frame(name, body, call_sid=leg, tool_call_id=tool_call_id)
     return check_size(f"command {name!r}", frame)
 
 
@@ -127,15 +129,11 @@ def record(action: RecordAction, options: Mapping[str, object], *, leg: str) -> 
     Raises:
         ValueError: If the action, or the kind of recording, is unknown.
     """
-    if action not in _RECORD_ACTIONS:
-        raise ValueError(f"expected a record action of {', '.join(_RECORD_ACTIONS)}, got {action!r}")
-    if options.get("type") not in (None, *RECORD_KINDS):
-        raise ValueError(f"expected a recording's kind of {', '.join(RECORD_KINDS)}, got {options['type']!r}")
+    _check_one_of(get_args(RecordAction), action, "a record action")
     given = {name: value for name, value in options.items() if value is not None}
+    if "type" in given:
+        _check_one_of(get_args(RecordKind), given["type"], "a recording's kind")
     return command("record", {"action": f"{action}CallRecording", **given}, leg=leg)
-
-
-Flow = Literal["pause", "resume"]
 
 
 def flow(what: Literal["listen", "stream", "transcribe"], status: Flow, *, leg: str) -> bytes:
@@ -155,8 +153,7 @@ def participant(action: str, tag: str | None, wait_hook: str | None, *, leg: str
     Raises:
         ValueError: If the action is unknown, or it needs a tag.
     """
-    if action not in PARTICIPANT_ACTIONS:
-        raise ValueError(f"expected a participant action of {', '.join(PARTICIPANT_ACTIONS)}, got {action!r}")
+    _check_one_of(get_args(ParticipantAction), action, "a participant action")
     if action in ("tag", "coach") and not tag:
         raise ValueError(f"participant action {action!r} needs a tag")
     options = {"tag": tag, "wait_hook": wait_hook}
@@ -181,8 +178,9 @@ def dub(action: str, track: str, options: Mapping[str, object], *, leg: str) -> 
     Raises:
         ValueError: If the action is unknown, the track has no name, or there is nothing to be played or said on it.
     """
-    if action not in DUB_ACTIONS or not track:
-        raise ValueError(f"dub needs a track and an action of {', '.join(DUB_ACTIONS)}, got {action!r}")
+    _check_one_of(get_args(DubAction), action, "a dub action")
+    if not track:
+        raise ValueError("dub needs a track")
     given = {name: value for name, value in options.items() if value is not None}
     if (need := _DUB_NEEDS.get(action)) and not given.get(need):
         raise ValueError(f"dub action {action!r} needs {need}=...")
@@ -207,8 +205,7 @@ def media_path(path: str, *, leg: str) -> bytes:
     Raises:
         ValueError: If there is no such path.
     """
-    if path not in MEDIA_PATHS:
-        raise ValueError(f"expected a media path of {', '.join(MEDIA_PATHS)}, got {path!r}")
+    _check_one_of(get_args(MediaPath), path, "a media path")
     return command("media:path", path, leg=leg)
 
 
@@ -218,19 +215,17 @@ def agent_update(kind: str, data: Mapping[str, object], *, leg: str) -> bytes:
     Raises:
         ValueError: If there is no such kind of update.
     """
-    if kind not in AGENT_UPDATES:
-        raise ValueError(f"expected an agent update of {', '.join(AGENT_UPDATES)}, got {kind!r}")
+    _check_one_of(get_args(AgentUpdate), kind, "an agent update")
     return command("agent:update", {"type": kind, **data}, leg=leg)
 
 
-def noise_isolation(status: Literal["enable", "disable"], options: Mapping[str, object], *, leg: str) -> bytes:
+def noise_isolation(status: Isolation, options: Mapping[str, object], *, leg: str) -> bytes:
     """Return the command that switches noise isolation (PROTOCOL.md 3.4).
 
     Raises:
         ValueError: If it is neither to be on nor off.
     """
-    if status not in ("enable", "disable"):
-        raise ValueError(f"expected noise isolation to be enable or disable, got {status!r}")
+    _check_one_of(get_args(Isolation), status, "noise isolation")
     given = {name: value for name, value in options.items() if value is not None}
     return command("noiseIsolation:status", {"noise_isolation_status": status, **given}, leg=leg)
 
@@ -293,3 +288,8 @@ def stt_reconfigure(language_hints: Sequence[str], *, leg: str) -> bytes:
     if isinstance(language_hints, str) or not all(isinstance(it, str) for it in hints):
         raise TypeError(f"stt_reconfigure expects a list of languages such as ['en-US'], got {language_hints!r}")
     return command("stt:reconfigure", {"languageHints": hints}, leg=leg)
+
+
+def _check_one_of(known: tuple[str, ...], given: object, what: str) -> None:
+    if given not in known:
+        raise ValueError(f"expected {what} of {', '.join(known)}, got {given!r}")

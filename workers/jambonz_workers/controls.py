@@ -9,7 +9,7 @@ from jambonz_shared.outcome import Outcome
 from jambonz_workers import commands
 from jambonz_workers.call_facts import CallFacts
 from jambonz_workers.capabilities import Target, check_command, check_verbs
-from jambonz_workers.commands import RecordAction
+from jambonz_workers.commands import AgentUpdate, DubAction, Isolation, MediaPath, ParticipantAction, RecordAction
 from jambonz_workers.phase import WouldEndParent, WrongState
 from jambonz_workers.verbs import verb_list
 
@@ -17,10 +17,6 @@ log = logging.getLogger(__name__)
 
 # jambonz takes 1000 as "done, never reconnect" (PROTOCOL.md 1.3).
 NORMAL_CLOSURE = 1000
-
-ParticipantAction = Literal["tag", "untag", "coach", "uncoach", "hold", "unhold", "mute", "unmute", "kick"]
-DubAction = Literal["addTrack", "removeTrack", "silenceTrack", "playOnTrack", "sayOnTrack"]
-AgentUpdate = Literal["update_instructions", "inject_context", "update_tools", "generate_reply"]
 
 # An application would have each of its calls warned of the same thing; names of unknown commands it may make up.
 _WARNED_LIMIT: Final = 100
@@ -193,7 +189,7 @@ class Controls(CallFacts):
         verbs = self._checked(verbs)
         return self._issue("whisper", commands.whisper(verbs, leg=leg or self.sid), leg)
 
-    def media_path(self, path: Literal["no-media", "partial-media", "full-media"]) -> Sending:
+    def media_path(self, path: MediaPath) -> Sending:
         """Take the media of a running dial through jambonz, or past it."""
         return self._issue("media:path", commands.media_path(path, leg=self.sid))
 
@@ -316,7 +312,7 @@ class Controls(CallFacts):
         """Drop what the TTS stream still holds."""
         return self._issue("tts:clear", commands.command("tts:clear", leg=self.sid))
 
-    def noise_isolation(self, status: Literal["enable", "disable"], **options: object) -> Sending:
+    def noise_isolation(self, status: Isolation, **options: object) -> Sending:
         """Switch noise isolation; ``options``: ``vendor``, ``level``, ``model``. Commercial line only."""
         return self._issue("noiseIsolation:status", commands.noise_isolation(status, options, leg=self.sid))
 

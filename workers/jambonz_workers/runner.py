@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, Final
 
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFrame
@@ -27,6 +27,9 @@ from jambonz_workers.work import Work
 
 log = logging.getLogger(__name__)
 
+# Hooks may carry ids (pitfall 47), so what is remembered needs a limit.
+_WARNED_LIMIT: Final = 1000
+
 
 class Runner:
     """Runs handlers of one app. A failing handler is the app's ``on_error``'s business, never the caller's."""
@@ -36,7 +39,6 @@ class Runner:
         self._metrics = metrics
         self._threads = threads
         app.toolbox.in_thread = threads.run
-        self._toolbox = app.toolbox
         self._concurrent = app.concurrent
         self._warned: set[str] = set()
 
@@ -255,14 +257,10 @@ class Runner:
             raise RuntimeError("what the handler awaited was cancelled") from error
 
     def _warn_once(self, key: str, text: str, event: Event, **more: str) -> None:
-        # Hooks may carry ids (pitfall 47), so what is remembered needs a limit.
         if key in self._warned or len(self._warned) >= _WARNED_LIMIT:
             return
         self._warned.add(key)
         log.warning(text, extra={"kind": event.kind, "hook": event.hook, **more})
-
-
-_WARNED_LIMIT = 1000
 
 
 def overheard_by(app: App) -> frozenset[str]:
