@@ -16,7 +16,7 @@ from jambonz_gateway.metrics import Metrics
 from jambonz_gateway.places import Followed, Holder, Place
 from jambonz_shared import kinds
 from jambonz_shared.directive import AppChanged, ConnectionLeft, decode_channel_message
-from jambonz_shared.envelope import Envelope
+from jambonz_shared.envelope import notice
 from jambonz_shared.errors import BadFormat
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script, scripts
@@ -237,9 +237,7 @@ class Downlink:
         log.info("call transferred", extra={"call_sid": call_sid, "app": attached.app})
         body = orjson.dumps({"app": attached.app, "fence": attached.fence})
         now_ms = time.time_ns() // 1_000_000
-        envelope = Envelope(
-            call_sid, 0, 0, kinds.TRANSFERRED, "", now_ms, self._identity.gateway_id, is_acked=True, body=body
-        )
+        envelope = notice(call_sid, kinds.TRANSFERRED, now_ms, gateway_id=self._identity.gateway_id, body=body)
         inbox = self._identity.keys.inbox(attached.former_owner)
         self._link.send(_ignore, b"XADD", inbox, b"NOMKSTREAM", b"*", b"e", envelope.encode())
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from jambonz_gateway.downlink import Identity
 from jambonz_shared import kinds
-from jambonz_shared.envelope import Envelope
+from jambonz_shared.envelope import notice
 from jambonz_shared.redis import script
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import Abandoned, CallKeys, abandon_args, abandon_reply
@@ -57,9 +57,9 @@ class Leftovers:
         left = abandon_reply(reply)
         if isinstance(left, Abandoned) and left.owner and not left.left:
             now_ms = time.time_ns() // 1_000_000
-            notice = Envelope(call_sid, 0, 0, kinds.DETACHED, "", now_ms, "", is_acked=True, body=b"{}")
+            detached = notice(call_sid, kinds.DETACHED, now_ms)
             inbox = self._identity.keys.inbox(left.owner)
-            self._link.send(_ignore, b"XADD", inbox, b"NOMKSTREAM", b"*", b"e", notice.encode())
+            self._link.send(_ignore, b"XADD", inbox, b"NOMKSTREAM", b"*", b"e", detached.encode())
 
 
 def _ignore(reply: Reply) -> None:

@@ -103,3 +103,10 @@ class Envelope:
         except ValueError as error:
             raise BadFormat(f"envelope header has a bad field: {error}") from None
         return envelope
+
+
+def notice(
+    call_sid: str, kind: str, now_ms: int, *, msgid: str = "", gateway_id: str = "", body: bytes = b"{}"
+) -> Envelope:
+    """Return an Envelope of our own making, outside of the numbers of any epoch; ``now_ms`` is Unix time."""
+    return Envelope(call_sid, 0, 0, kind, msgid, now_ms, gateway_id, is_acked=True, body=body)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from jambonz_shared import kinds
-from jambonz_shared.envelope import Envelope
+from jambonz_shared.envelope import Envelope, notice
 from jambonz_shared.keys import GROUP, Keys
 from jambonz_shared.redis import script
 from jambonz_shared.redis.errors import ResponseError
@@ -32,7 +32,7 @@ from jambonz_shared.redis.scripts import (
 )
 from jambonz_shared.redis.wire import Reply
 from jambonz_workers.estate import PART_BYTES, Part, left_behind, pending_of
-from jambonz_workers.redelivery import Place, Redelivery, notice, redelivery, undone
+from jambonz_workers.redelivery import Place, Redelivery, redelivery, undone
 
 log = logging.getLogger(__name__)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+from jambonz_shared.envelope import notice
 from jambonz_shared.kinds import TAKEOVER
 from jambonz_shared.redis import script
 from jambonz_shared.redis.scripts import (
@@ -26,7 +27,6 @@ from jambonz_shared.redis.scripts import (
 from jambonz_workers.outbox import Outbox
 from jambonz_workers.presence import OWNED_TTL_MS
 from jambonz_workers.recovery import Recovery
-from jambonz_workers.redelivery import notice
 from jambonz_workers.terms import Terms
 
 # After Redis was away its gateways may need so long to tell it of a call.

@@ -10,7 +10,7 @@ from typing import Any, Final, assert_never
 
 import orjson
 
-from jambonz_shared.envelope import Envelope
+from jambonz_shared.envelope import Envelope, notice
 from jambonz_shared.errors import BadFrame, CallGone, CallLost, CallTransferred, ClusterError
 from jambonz_shared.kinds import DETACHED, ENDED, FINAL_STATUSES, TAKEOVER, TRANSFERRED
 from jambonz_shared.redis.scripts import (
@@ -39,7 +39,6 @@ from jambonz_workers.incoming import event_of
 from jambonz_workers.live import LiveCall, started
 from jambonz_workers.outbox import Outbox
 from jambonz_workers.recovery import Recovery
-from jambonz_workers.redelivery import notice
 from jambonz_workers.runner import Runner
 from jambonz_workers.suspects import Suspects
 from jambonz_workers.sweeper import Sweeper

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from jambonz_shared.envelope import Envelope
+from jambonz_shared.envelope import Envelope, notice
 from jambonz_shared.kinds import HOOKS, TAKEOVER, TRANSFERRED
 
 # A handler that has killed this many workers is not run again for the same event.
@@ -80,11 +80,6 @@ def redelivery(
 def mark_of(envelope: Envelope) -> str:
     """Return what a worker writes down before it runs a suspect."""
     return f"{envelope.call_sid}:{envelope.epoch}:{envelope.n}"
-
-
-def notice(call_sid: str, kind: str, now_ms: int) -> Envelope:
-    """Return an Envelope of ours: outside of the numbers of any epoch."""
-    return Envelope(call_sid, 0, 0, kind, "", now_ms, "", is_acked=True, body=b"{}")
 
 
 def _waits_since_ms(call: Sequence[Envelope]) -> float:

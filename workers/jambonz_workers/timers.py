@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from jambonz_shared.envelope import Envelope
+from jambonz_shared.envelope import Envelope, notice
 from jambonz_shared.kinds import TIMER
 from jambonz_workers.state import CallState
 from jambonz_workers.verbs import dump
@@ -80,4 +80,4 @@ class Timers:
 def envelope_of(call_sid: str, timer_id: str, path: str, data: Mapping[str, Any]) -> Envelope:
     """Return the event of a timer: its id is the msgid, its path the hook."""
     body = orjson.dumps({"hook": path, "data": data})
-    return Envelope(call_sid, 0, 0, TIMER, timer_id, time.time_ns() // 1_000_000, "", is_acked=True, body=body)
+    return notice(call_sid, TIMER, time.time_ns() // 1_000_000, msgid=timer_id, body=body)

@@ -7,11 +7,11 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
+from jambonz_shared.envelope import notice
 from jambonz_shared.kinds import TAKEOVER
 from jambonz_shared.redis import script
 from jambonz_shared.redis.scripts import CallKeys, claim_args
 from jambonz_workers import App, Call, CallGone, CallLost, Event
-from jambonz_workers.redelivery import notice
 from tests.conditions import until
 from tests.integration.worker.conftest import Start
 from tests.integration.worker.gateway_double import GatewayDouble, Line

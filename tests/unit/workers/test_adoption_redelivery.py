@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from jambonz_shared.envelope import Envelope
+from jambonz_shared.envelope import Envelope, notice
 from jambonz_shared.kinds import TAKEOVER, TRANSFERRED
-from jambonz_workers.redelivery import DEATHS_MAX, mark_of, notice, redelivery, undone
+from jambonz_workers.redelivery import DEATHS_MAX, mark_of, redelivery, undone
 
 
 def hook(sid: str, n: int, *, deaths: int = 0) -> Envelope:
