@@ -8,14 +8,11 @@ from typing import Final, Protocol
 from jambonz_gateway.holding import Pool
 from jambonz_gateway.metrics import Metrics
 from jambonz_shared import kinds
-from jambonz_shared.envelope import Envelope
+from jambonz_shared.envelope import ENTRY_BYTES, ENTRY_EVENTS, Envelope
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.wire import Reply
 
-# One stream entry holds so many events at most: a worker reads whole entries, and must not choke on one.
-_ENTRY_EVENTS: Final = 64
-_ENTRY_BYTES: Final = 256 * 1024
 # Redis refuses writes for a while when it is out of memory; asking more often would not help it.
 _RETRY_S: Final = 0.2
 
@@ -98,13 +95,13 @@ class Uplink:
             if not worker_id:
                 self.apps.add(app)
             # Calls that come together must not all go to the one worker that reads first.
-            entry_events = _ENTRY_EVENTS if worker_id else 1
+            entry_events = ENTRY_EVENTS if worker_id else 1
             entry: list[Item] = []
             size_bytes = 0
             for item in items:
                 entry.append(item)
                 size_bytes += len(item[2].body)
-                if len(entry) >= entry_events or size_bytes > _ENTRY_BYTES:
+                if len(entry) >= entry_events or size_bytes > ENTRY_BYTES:
                     self._append(key, entry)
                     entry, size_bytes = [], 0
             if entry:

@@ -9,6 +9,10 @@ _VERSION: Final = "1"
 _SEPARATOR: Final = "\x1f"
 _FIELDS: Final = 9
 
+# One stream entry holds so many Envelopes at most: a worker reads whole entries, and must not choke on one.
+ENTRY_EVENTS: Final = 64
+ENTRY_BYTES: Final = 256 * 1024
+
 
 @dataclass(init=False, slots=True)
 class Envelope:

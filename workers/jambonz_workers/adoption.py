@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from jambonz_shared import kinds
-from jambonz_shared.envelope import Envelope, notice
+from jambonz_shared.envelope import ENTRY_BYTES, ENTRY_EVENTS, Envelope, notice
 from jambonz_shared.keys import GROUP, Keys
 from jambonz_shared.redis import script
 from jambonz_shared.redis.errors import ResponseError
@@ -46,9 +46,6 @@ _TOMBSTONE_MS: Final = 3_600_000
 _QUARANTINE_LENGTH: Final = 1_000
 # Entries read at one go; Redis handles each command alone, and others are waiting.
 _PAGE: Final = 500
-# As gateways do it (uplink.py): a worker reads whole entries.
-_ENTRY_EVENTS: Final = 64
-_ENTRY_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +283,7 @@ def _entries_for(calls: Iterable[Sequence[Envelope]]) -> Iterable[list[bytes]]:
         entry: list[bytes] = []
         for envelope in call:
             entry.append(envelope.encode())
-            if len(entry) >= _ENTRY_EVENTS or sum(map(len, entry)) >= _ENTRY_BYTES:
+            if len(entry) >= ENTRY_EVENTS or sum(map(len, entry)) >= ENTRY_BYTES:
                 yield entry
                 entry = []
         if entry:

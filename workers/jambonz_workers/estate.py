@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 # What is handed on at one go: a Link takes 32 MiB (link.py) of everybody together, and while it is under way Redis
 # holds it twice. What an ordinary worker leaves behind is less.
 PART_BYTES: Final = 4 * 1024 * 1024
-# Entries read at one go. How large they are shows itself: at the limit of gateways (uplink.py) the first page is 8 MiB.
+# Entries read at one go. How large they are shows itself: at the limit (envelope.ENTRY_BYTES) the first page is 8 MiB.
 _FIRST_PAGE: Final = 32
 _PAGE_MAX: Final = 500
 
