@@ -13,6 +13,7 @@ from jambonz_cluster.options import EXIT_FAILED
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.registry import heartbeats
 
 READ_LIMIT_S: Final = 2.0
 
@@ -100,19 +101,12 @@ async def _processes(
     link: Link, registry: str, key_of: Callable[[str], str], lease_s: float
 ) -> tuple[int, tuple[Process, ...]]:
     """Return the clock that the heartbeats were taken by, and the processes that live."""
-    clock: Any
-    pairs: Any
-    clock, pairs = await asyncio.gather(
-        link.node_of(registry).call(b"TIME"), link.call(b"ZRANGE", registry, 0, -1, b"WITHSCORES")
-    )
-    now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
-    ids = [raw.decode() for raw in pairs[::2]]
-    hashes: Any = await asyncio.gather(*(link.call(b"HGETALL", key_of(process_id)) for process_id in ids))
-    beats = [int(float(score)) for score in pairs[1::2]]
+    now_ms, beats = await heartbeats(link, registry)
+    hashes: Any = await asyncio.gather(*(link.call(b"HGETALL", key_of(process_id)) for process_id in beats))
     # The dead stay in the registry until a worker has adopted their calls, and a worker's hash stays for as long.
     found = [
         _process(process_id, dict(zip(fields[::2], fields[1::2], strict=True)), now_ms - beat_ms)
-        for process_id, beat_ms, fields in zip(ids, beats, hashes, strict=True)
+        for (process_id, beat_ms), fields in zip(beats.items(), hashes, strict=True)
         if fields and now_ms - beat_ms <= lease_s * 1000
     ]
     return now_ms, tuple(sorted(found, key=lambda process: process.id))

@@ -8,6 +8,7 @@ from typing import Any, Final
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis.errors import LinkError, ResponseError
 from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.registry import heartbeats
 from jambonz_workers.adoption import Adopted, Adopter
 from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.watch import Watch
@@ -71,7 +72,7 @@ class Vigil:
 
     async def _look_at_heartbeats(self) -> None:
         (now_ms, beats), (gateways_now_ms, gateways) = await asyncio.gather(
-            self._beats(self._keys.workers), self._beats(self._keys.gateways)
+            heartbeats(self._link, self._keys.workers), heartbeats(self._link, self._keys.gateways)
         )
         for watch in (self._workers, self._gateways):
             watch.own_heartbeat(self._loop.time(), now_ms, beats.get(watch.me))
@@ -80,14 +81,6 @@ class Vigil:
         self._peers = list(beats)
         await self._bury(self._workers, self._workers.overdue(now_ms, beats), self._adopter.adopt_worker)
         await self._bury(self._gateways, self._gateways.overdue(gateways_now_ms, gateways), self._adopter.adopt_gateway)
-
-    async def _beats(self, registry: str) -> tuple[int, dict[str, int]]:
-        """Return the heartbeats, and what time it is on the clock they were taken by."""
-        time, beats = await asyncio.gather(
-            self._link.node_of(registry).call(b"TIME"), self._link.call(b"ZRANGE", registry, 0, -1, b"WITHSCORES")
-        )
-        assert isinstance(time, list)
-        return int(time[0]) * 1000 + int(time[1]) // 1000, _scores(beats)
 
     async def _look_at_subscriptions(self) -> None:
         neighbours = self._workers.neighbours(self._peers)
@@ -122,8 +115,3 @@ class Vigil:
     def _link_down(self) -> None:
         for watch in (self._workers, self._gateways):
             watch.link_down()
-
-
-def _scores(reply: Any) -> dict[str, int]:
-    assert isinstance(reply, list)
-    return {member.decode(): int(float(score)) for member, score in zip(reply[::2], reply[1::2], strict=True)}
