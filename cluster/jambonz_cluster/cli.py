@@ -69,7 +69,7 @@ def worker(application: str, process_index: int | None, **flags: str | None) -> 
     manifest = app.manifest()
     if process_index is None and not (manifest.paths or manifest.is_open):
         click.echo("warning: the app has no session handler: every call gets 404", err=True)
-    if settings.validate_verbs == "on" if app.validate_verbs is None else app.validate_verbs:
+    if app.validates(default=settings.validate_verbs == "on"):
         _load_schemas_or_exit(app)
     from jambonz_cluster.processes import run_processes
 

@@ -278,6 +278,10 @@ class App(Router):
             handler = self.toolbox.handler
         return (handler, {}) if handler else None
 
+    def validates(self, *, default: bool) -> bool:
+        """Tell whether its verbs are checked against the schemas; ``default`` is what the worker's setting says."""
+        return default if self.validate_verbs is None else self.validate_verbs
+
     def validate_fallbacks(self) -> None:
         """Check the fallbacks against jambonz's schemas, where the worker's setting and not the app asks for it.
 

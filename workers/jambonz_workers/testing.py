@@ -59,7 +59,7 @@ class AppClient:
         self.process_id = "test"
         self.target = app.target
         self.environment: Declared = app.env
-        self.validates_verbs = bool(app.validate_verbs)
+        self.validates_verbs = app.validates(default=False)
         self.commands: list[dict[str, Any]] = []
         self.closed: list[int] = []
         self.call = Call(call_sid, self, ClaimedCall(fence=1, app=app.name, path=path))

@@ -139,7 +139,7 @@ class Worker:
             self._room_made,
             app.target,
             app.env,
-            settings.validate_verbs == "on" if app.validate_verbs is None else app.validate_verbs,
+            app.validates(default=settings.validate_verbs == "on"),
         )
 
     def _adopter(self) -> Adopter:
