@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import click
-import orjson
 
 from jambonz_cluster.connected import CONNECT_LIMIT_S, no_answer, run_command
 from jambonz_cluster.options import EXIT_FAILED, EXIT_USAGE
+from jambonz_cluster.output import failed, json_text
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.errors import ClusterError, MessageTooBig
 from jambonz_shared.outcome import Outcome, OutcomeKind
@@ -89,11 +89,6 @@ def _shown(text: str) -> str:
     return field_text(text) if text else ""
 
 
-def json_text(value: object) -> str:
-    """Return a value as JSON on one line."""
-    return orjson.dumps(value).decode()
-
-
 def _with_calls(settings: CommonSettings, ask: Callable[[Calls], Awaitable[_T]], show: Callable[[_T], int]) -> int:
     """Ask, then show what came; an error is one sentence on standard error and an exit code."""
 
@@ -105,16 +100,11 @@ def _with_calls(settings: CommonSettings, ask: Callable[[Calls], Awaitable[_T]],
     try:
         answer = run_command(main())
     except TimeoutError:
-        return _failed(no_answer(settings), EXIT_FAILED)
+        return failed(no_answer(settings))
     except MessageTooBig as error:
-        return _failed(str(error), EXIT_USAGE)
+        return failed(str(error), EXIT_USAGE)
     except (ClusterError, OSError) as error:
-        return _failed(str(error), EXIT_FAILED)
+        return failed(str(error))
     except (ValueError, TypeError) as error:
-        return _failed(str(error), EXIT_USAGE)
+        return failed(str(error), EXIT_USAGE)
     return show(answer)
-
-
-def _failed(text: str, exit_code: int) -> int:
-    click.echo(f"error: {text}", err=True)
-    return exit_code

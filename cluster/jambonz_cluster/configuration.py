@@ -10,8 +10,8 @@ from typing import Final
 import click
 from pydantic import BaseModel
 
-from jambonz_cluster.calls import json_text
 from jambonz_cluster.options import EXIT_USAGE, redis_problems
+from jambonz_cluster.output import json_text
 from jambonz_shared.config import (
     BadSettings,
     GatewaySettings,

@@ -6,9 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
-import click
-
-from jambonz_cluster.options import EXIT_FAILED
+from jambonz_cluster.output import failed
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis.admin import trouble_of, why_unreachable
@@ -59,7 +57,5 @@ def with_link(settings: CommonSettings, ask: Callable[[Link, Keys], Awaitable[_T
     try:
         answer = run_command(main())
     except (TimeoutError, LinkError, ResponseError, OSError) as error:
-        text = no_answer(settings) if isinstance(error, TimeoutError) else str(error)
-        click.echo(f"error: {text}", err=True)
-        return EXIT_FAILED
+        return failed(no_answer(settings) if isinstance(error, TimeoutError) else str(error))
     return show(answer)

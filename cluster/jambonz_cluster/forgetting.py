@@ -5,7 +5,7 @@ import asyncio
 import click
 
 from jambonz_cluster.connected import with_link
-from jambonz_cluster.options import EXIT_FAILED
+from jambonz_cluster.output import failed
 from jambonz_cluster.status import read_status
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.keys import Keys
@@ -19,21 +19,23 @@ def forget_app(settings: CommonSettings, name: str) -> int:
     again.
     """
 
-    async def ask(link: Link, keys: Keys) -> tuple[str, int]:
+    async def ask(link: Link, keys: Keys) -> tuple[str, bool]:
         status = await read_status(link, keys, settings.lease_s)
         app = next((app for app in status.apps if app.name == name), None)
         if app is None:
-            return f"no app {name!r} is known; `status` names them", EXIT_FAILED
+            return f"no app {name!r} is known; `status` names them", False
         if app.workers:
-            return f"{app.workers} workers of the app {name!r} live; stop them first", EXIT_FAILED
+            return f"{app.workers} workers of the app {name!r} live; stop them first", False
         await link.call(b"SREM", keys.apps, name)
         await asyncio.gather(link.call(b"DEL", keys.app(name)), link.call(b"DEL", keys.dispatch(name)))
         await link.call(b"PUBLISH", keys.apps_changed, name)
-        return f"forgot {name}, and {app.waiting} events that waited for its workers", 0
+        return f"forgot {name}, and {app.waiting} events that waited for its workers", True
 
-    def show(told: tuple[str, int]) -> int:
-        text, code = told
-        click.echo(f"error: {text}" if code else text, err=bool(code))
-        return code
+    def show(told: tuple[str, bool]) -> int:
+        text, is_forgotten = told
+        if not is_forgotten:
+            return failed(text)
+        click.echo(text)
+        return 0
 
     return with_link(settings, ask, show)

@@ -6,9 +6,8 @@ from typing import Any, Final
 
 import click
 
-from jambonz_cluster.calls import json_text
 from jambonz_cluster.connected import with_link
-from jambonz_cluster.options import EXIT_FAILED
+from jambonz_cluster.output import failed, json_text
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.keys import Keys
@@ -114,7 +113,6 @@ def _read(entry: Any) -> Quarantined:
 
 def _told(event: Quarantined | None, event_id: str, what: str) -> int:
     if event is None:
-        click.echo(f"error: no event {event_id!r} is in quarantine; `quarantine list` names them", err=True)
-        return EXIT_FAILED
+        return failed(f"no event {event_id!r} is in quarantine; `quarantine list` names them")
     click.echo(f"{what} {event.id}: {event.envelope.kind} of call {event.envelope.call_sid}")
     return 0

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import click
 
-from jambonz_cluster.calls import json_text
 from jambonz_cluster.connected import with_link
 from jambonz_cluster.options import EXIT_FAILED
+from jambonz_cluster.output import json_text
 from jambonz_shared.config import CommonSettings
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis.link import Link

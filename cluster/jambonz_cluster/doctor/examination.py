@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import click
 
-from jambonz_cluster.calls import json_text
 from jambonz_cluster.connected import CONNECT_LIMIT_S, connected
 from jambonz_cluster.doctor.call_checks import Target, call_findings, ready_finding
 from jambonz_cluster.doctor.findings import Finding, fail, is_well, ok, report_text, warn
 from jambonz_cluster.doctor.machine_checks import machine_findings
 from jambonz_cluster.doctor.redis_checks import redis_findings
 from jambonz_cluster.options import EXIT_FAILED
+from jambonz_cluster.output import json_text
 from jambonz_cluster.status import Status, read_status
 from jambonz_shared.build import build_text
 from jambonz_shared.config import GatewaySettings
