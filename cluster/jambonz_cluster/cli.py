@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _calls_options(command: _Command) -> _Command:
-    """Add the options that every command about calls has."""
-    json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON instead of text.")
-    return json_option(setting_options(CommonSettings, "redis_url", "key_prefix")(command))
+_json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON instead of text.")
+_redis_options = setting_options(CommonSettings, "redis_url", "key_prefix")
+
+
+def _answer_options(command: _Command) -> _Command:
+    """Add the options of every command that asks Redis and shows the answer."""
+    return _json_option(_redis_options(command))
 
 
 def _json(text: str) -> Any:
@@ -118,7 +121,7 @@ def demo() -> None:
 @click.option("--rate", type=click.FloatRange(min=0.001), default=10.0, show_default=True, help="New calls per second.")
 @click.option("--concurrency", type=click.IntRange(min=1), default=None, help="Calls at the same time, at most.")
 @click.option("--speed", type=click.FloatRange(min=0.001), default=1.0, show_default=True, help="Times real time.")
-@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of text.")
+@_json_option
 def simulate(url: str, **options: Any) -> None:
     """Play calls against URL as jambonz would, and tell what was said.
 
@@ -136,7 +139,7 @@ def calls() -> None:
 
 @calls.command("list")
 @click.option("--app", default=None, help="Only calls of this app.")
-@_calls_options
+@_answer_options
 def list_calls(app: str | None, *, as_json: bool, **flags: str | None) -> None:
     """List live calls."""
     from jambonz_cluster import calls
@@ -146,7 +149,7 @@ def list_calls(app: str | None, *, as_json: bool, **flags: str | None) -> None:
 
 @calls.command("show")
 @click.argument("call_sid")
-@_calls_options
+@_answer_options
 def show_call(call_sid: str, *, as_json: bool, **flags: str | None) -> None:
     """Show what is known of a live call: facts, state, owner."""
     from jambonz_cluster import calls
@@ -158,7 +161,7 @@ def show_call(call_sid: str, *, as_json: bool, **flags: str | None) -> None:
 @click.argument("call_sid")
 @click.argument("name")
 @click.argument("data", metavar="[JSON]", required=False, type=_json)
-@_calls_options
+@_answer_options
 def command_call(call_sid: str, name: str, data: Any, *, as_json: bool, **flags: str | None) -> None:
     """Send the command NAME with JSON as its data to a live call, and tell what became of it."""
     from jambonz_cluster import calls
@@ -169,7 +172,7 @@ def command_call(call_sid: str, name: str, data: Any, *, as_json: bool, **flags:
 
 @calls.command("hangup")
 @click.argument("call_sid")
-@_calls_options
+@_answer_options
 def hangup_call(call_sid: str, *, as_json: bool, **flags: str | None) -> None:
     """Hang up a live call."""
     from jambonz_cluster import calls
@@ -180,7 +183,7 @@ def hangup_call(call_sid: str, *, as_json: bool, **flags: str | None) -> None:
 
 @main.command()
 @click.argument("app")
-@setting_options(CommonSettings, "redis_url", "key_prefix")
+@_redis_options
 def forget(app: str, **flags: str | None) -> None:
     """Forget APP, whose workers were taken out of service for good: its paths get 404 from then on."""
     from jambonz_cluster.forgetting import forget_app
@@ -194,7 +197,7 @@ def quarantine() -> None:
 
 
 @quarantine.command("list")
-@_calls_options
+@_answer_options
 def list_quarantine(*, as_json: bool, **flags: str | None) -> None:
     """List the events in quarantine."""
     from jambonz_cluster.quarantine import list_events
@@ -204,7 +207,7 @@ def list_quarantine(*, as_json: bool, **flags: str | None) -> None:
 
 @quarantine.command("replay")
 @click.argument("event_id")
-@setting_options(CommonSettings, "redis_url", "key_prefix")
+@_redis_options
 def replay_quarantine(event_id: str, **flags: str | None) -> None:
     """Give EVENT_ID to the workers again; verbs they return go out as a redirect."""
     from jambonz_cluster.quarantine import replay_event
@@ -214,7 +217,7 @@ def replay_quarantine(event_id: str, **flags: str | None) -> None:
 
 @quarantine.command("drop")
 @click.argument("event_id")
-@setting_options(CommonSettings, "redis_url", "key_prefix")
+@_redis_options
 def drop_quarantine(event_id: str, **flags: str | None) -> None:
     """Delete EVENT_ID."""
     from jambonz_cluster.quarantine import drop_event
@@ -246,7 +249,7 @@ def check_config(role: str | None, **flags: str | None) -> None:
 
 @config.command("print")
 @_role_option
-@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of text.")
+@_json_option
 @_every_setting
 def print_config(role: str | None, *, as_json: bool, **flags: str | None) -> None:
     """Show the value of every setting and where it comes from; secrets are left out."""
@@ -283,7 +286,7 @@ def hash_secret(apps: str, user: str, *, generate: bool) -> None:
 @main.command()
 @click.option("--serve", "port", type=click.IntRange(0, 65535), default=None, help="Serve a page and JSON on PORT.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address the page is served on.")
-@_calls_options
+@_answer_options
 def status(port: int | None, host: str, *, as_json: bool, **flags: str | None) -> None:
     """Tell which gateways and workers live, their calls, and what waits for them.
 
@@ -303,7 +306,7 @@ def status(port: int | None, host: str, *, as_json: bool, **flags: str | None) -
 @click.argument("application", metavar="[MODULE:APP]", required=False)
 @click.option("--url", default="", help="Play the test call against this URL, as it stands in jambonz.")
 @click.option("--call/--no-call", "plays_call", default=True, help="Play a test call; it runs the first handler.")
-@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of text.")
+@_json_option
 @setting_options(GatewaySettings, "host", "port", "internal_port", "redis_url", "key_prefix")
 def doctor(application: str | None, url: str, *, plays_call: bool, as_json: bool, **flags: str | None) -> None:
     """Look for what is wrong with a cluster, and tell the cure: this machine, Redis, gateways, workers, a call.
