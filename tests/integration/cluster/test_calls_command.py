@@ -1,32 +1,21 @@
 """`jambonz-cluster calls`, against a real gateway, worker and call."""
 
-import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
 
 import pytest
 
 from jambonz_simulator.client import LiveCall, live_call
 from jambonz_simulator.core.script import Script
-from tests.cluster_fixture import REPO, ClusterFactory
+from tests.cluster_fixture import ClusterFactory
+from tests.command_line import run_command
 from tests.conditions import until
 
 pytestmark = pytest.mark.lasting_clusters
 
 
 async def run(*arguments: str, redis_url: str) -> tuple[int, str, str]:
-    """Run the command in a process of its own and return its exit code and what it wrote."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "jambonz_cluster", "calls", *arguments, "--redis-url", redis_url),
-        cwd=REPO,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    return await run_command("calls", *arguments, "--redis-url", redis_url)
 
 
 @pytest.fixture

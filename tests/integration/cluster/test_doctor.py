@@ -1,8 +1,6 @@
 """`jambonz-cluster doctor` against real clusters: one that is well, and what people get wrong."""
 
 import asyncio
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,8 @@ from jambonz_cluster.embedded_redis import EmbeddedRedis
 from jambonz_shared.config import CommonSettings, GatewaySettings
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis.admin import why_unreachable
-from tests.cluster_fixture import REPO, Cluster, ClusterFactory
+from tests.cluster_fixture import Cluster, ClusterFactory
+from tests.command_line import run_command
 from tests.redis_cluster import RedisCluster
 from tests.redis_servers import available
 
@@ -31,20 +30,13 @@ async def doctor(running: Cluster, *arguments: str, **environ: str) -> tuple[int
     """Run it and return its exit code and its findings by check."""
     gateway = running.gateways[0]
     ports = ["--host", "127.0.0.1", "--port", str(gateway.port), "--internal-port", str(gateway.internal_port)]
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "jambonz_cluster", "doctor", "--json", *ports, *arguments),
-        cwd=REPO,
-        env=os.environ | {"JAMBONZ_CLUSTER_REDIS_URL": running.redis_url} | environ,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert out, err.decode()
+    url = {"JAMBONZ_CLUSTER_REDIS_URL": running.redis_url}
+    code, out, err = await run_command("doctor", "--json", *ports, *arguments, **(url | environ))
+    assert out, err
     found: dict[str, list[dict[str, Any]]] = {}
     for finding in orjson.loads(out):
         found.setdefault(finding["check"], []).append(finding)
-    assert process.returncode is not None
-    return process.returncode, found
+    return code, found
 
 
 def levels(found: dict[str, list[dict[str, Any]]], check: str) -> list[str]:

@@ -1,29 +1,19 @@
 """`jambonz-cluster forget`, against real processes."""
 
-import asyncio
-import sys
-
 import websockets
 from redis.asyncio import Redis
 
 from jambonz_shared.keys import Keys
 from jambonz_shared.manifest import Manifest
-from tests.cluster_fixture import REPO, ClusterFactory
+from tests.cluster_fixture import ClusterFactory
+from tests.command_line import run_command
 from tests.conditions import until
 
 KEYS = Keys()
 
 
 async def forget(app: str, redis_url: str) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "jambonz_cluster", "forget", app, "--redis-url", redis_url),
-        cwd=REPO,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    return await run_command("forget", app, "--redis-url", redis_url)
 
 
 async def answers(url: str) -> int:

@@ -1,8 +1,6 @@
 """`jambonz-cluster quarantine`, against a real cluster."""
 
-import asyncio
 import json
-import sys
 from typing import Final
 
 import orjson
@@ -13,23 +11,14 @@ from jambonz_shared.envelope import Envelope
 from jambonz_shared.keys import Keys
 from jambonz_simulator.client import live_call
 from jambonz_simulator.core.script import Script
-from tests.cluster_fixture import REPO, ClusterFactory
+from tests.cluster_fixture import ClusterFactory
+from tests.command_line import run_command
 
 KEYS: Final = Keys()
 
 
-async def run(*arguments: str, redis_url: str) -> tuple[int, str, str]:
-    """Run the command in a process of its own and return its exit code and what it wrote."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "jambonz_cluster", "quarantine", arguments[0], "--redis-url", redis_url, *arguments[1:]),
-        cwd=REPO,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+async def run(what: str, *arguments: str, redis_url: str) -> tuple[int, str, str]:
+    return await run_command("quarantine", what, "--redis-url", redis_url, *arguments)
 
 
 async def quarantine(redis_url: str, call_sid: str) -> str:

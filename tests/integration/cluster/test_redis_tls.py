@@ -1,8 +1,5 @@
 """A Redis that speaks TLS and knows users: every connection of gateways, workers and tools goes over it."""
 
-import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
@@ -12,7 +9,8 @@ from redis.asyncio import Redis
 
 from jambonz_simulator import CallOptions, simulate_call
 from tests.certificates import make_certificate
-from tests.cluster_fixture import REPO, ClusterFactory
+from tests.cluster_fixture import ClusterFactory
+from tests.command_line import run_command
 from tests.ports import free_row
 
 
@@ -41,27 +39,16 @@ async def test_whole_call_over_redis_with_tls_and_a_user(tls_url: str, cluster: 
     running = await cluster("examples.ivr:app", settings={"JAMBONZ_CLUSTER_REDIS_URL": tls_url})
     result = await simulate_call(f"{running.url}/ivr", "ivr", CallOptions(speed=20))
     assert result.is_good, result
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "jambonz_cluster", "doctor", "--url", f"{running.url}/ivr", "--no-call"),
-        cwd=REPO,
-        env=os.environ | {"JAMBONZ_CLUSTER_REDIS_URL": tls_url, "JAMBONZ_CLUSTER_INTERNAL_PORT": "0"},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    out, _ = await process.communicate()
-    assert process.returncode == 0, out
-    assert b"ok    redis rights" in out
-    assert b"s3cret" not in out
+    environ = {"JAMBONZ_CLUSTER_REDIS_URL": tls_url, "JAMBONZ_CLUSTER_INTERNAL_PORT": "0"}
+    code, out, _ = await run_command("doctor", "--url", f"{running.url}/ivr", "--no-call", **environ)
+    assert code == 0, out
+    assert "ok    redis rights" in out
+    assert "s3cret" not in out
 
 
 async def test_doctor_says_why_a_redis_that_nobody_trusts_cannot_be_reached(tls_url: str) -> None:
     """The certificate, not the network, is what has to be looked at."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "jambonz_cluster", "doctor", "--no-call"),
-        cwd=REPO,
-        env=os.environ | {"JAMBONZ_CLUSTER_REDIS_URL": tls_url.partition("?")[0]},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    out, _ = await process.communicate()
-    assert process.returncode == 1
-    assert b"CERTIFICATE_VERIFY_FAILED" in out
-    assert b"s3cret" not in out
+    code, out, _ = await run_command("doctor", "--no-call", JAMBONZ_CLUSTER_REDIS_URL=tls_url.partition("?")[0])
+    assert code == 1
+    assert "CERTIFICATE_VERIFY_FAILED" in out
+    assert "s3cret" not in out

@@ -14,6 +14,7 @@ from jambonz_shared.keys import Keys
 from jambonz_simulator.client import live_call
 from jambonz_simulator.core.script import Script
 from tests.cluster_fixture import REPO, ClusterFactory
+from tests.command_line import run_command
 from tests.conditions import until
 from tests.integration.redis.desk import execute
 from tests.ports import free_row
@@ -22,16 +23,7 @@ KEYS = Keys()
 
 
 async def run(*arguments: str) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "jambonz_cluster", "status", *arguments),
-        cwd=REPO,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    return await run_command("status", *arguments)
 
 
 async def test_status_counts_processes_and_calls(cluster: ClusterFactory, redis_url: str) -> None:
