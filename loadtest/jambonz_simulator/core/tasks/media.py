@@ -47,6 +47,12 @@ def say(session: Session, verb: Verb) -> Steps[VerbEnd]:
         yield from _say_stream(session, verb)
         return "next"
     session.notify_playback(verb, "synthesized-audio", vendor="google", language="en-US", served_from_cache=False)
+    yield from _heard(session, verb)
+    return "next"
+
+
+def _heard(session: Session, verb: Verb) -> Steps[None]:
+    """Let the caller hear the verb, and say how that begins and ends to an app that has asked for it."""
     session.notify_playback(verb, "start-playback")
     try:
         yield playing(session, verb)
@@ -54,7 +60,6 @@ def say(session: Session, verb: Verb) -> Steps[VerbEnd]:
     except GeneratorExit:
         session.notify_playback(verb, "kill-playback")
         raise
-    return "next"
 
 
 def _say_stream(session: Session, verb: Verb) -> Steps[None]:
@@ -80,13 +85,7 @@ def play(session: Session, verb: Verb) -> Steps[VerbEnd]:
         }
 
     session.last_words = LastWords(told)
-    session.notify_playback(verb, "start-playback")
-    try:
-        yield playing(session, verb)
-        session.notify_playback(verb, "stop-playback")
-    except GeneratorExit:
-        session.notify_playback(verb, "kill-playback")
-        raise
+    yield from _heard(session, verb)
     return "next"
 
 
