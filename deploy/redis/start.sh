@@ -11,8 +11,8 @@ password_sha256="$(printf %s "$REDIS_PASSWORD" | sha256sum | cut -d' ' -f1)"
     # Keys and channels of the cluster only, no administration, nothing that looks at other people's keys but SCAN.
     echo "user ${REDIS_USER} on #${password_sha256} ~${KEY_PREFIX}* &${KEY_PREFIX}* -@all" \
         "+ping +auth +hello +select +client|setname +client|unblock +client|kill +client|id +time +info +role" \
-        "+eval +evalsha +script|load +multi +exec +scan" \
-        "+get +mget +set +del +unlink +exists +rename +renamenx +expire +pexpire +pttl" \
+        "+evalsha +script|load +scan" \
+        "+get +set +del +unlink +exists +rename +renamenx +expire +pexpire +pttl" \
         "+hget +hmget +hgetall +hkeys +hlen +hset +hdel +hincrby +sadd +srem +smembers" \
         "+zadd +zrem +zrange +zscore" \
         "+xadd +xdel +xtrim +xack +xlen +xrange +xread +xreadgroup +xgroup +xpending +xinfo|stream +xinfo|groups" \

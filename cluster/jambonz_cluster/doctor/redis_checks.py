@@ -12,6 +12,7 @@ from jambonz_shared.keys import Keys
 from jambonz_shared.redis.admin import findings_of, parse_info
 from jambonz_shared.redis.errors import ResponseError
 from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.script import Script
 
 # Each hook takes two round trips at least; at 10 ms a token stream begins to stutter.
 _SLOW_MS: Final = 10.0
@@ -20,6 +21,7 @@ _ROUND_TRIPS: Final = 20
 _SKEW_S: Final = 1.0
 _FULL: Final = 0.8
 _PROBE_TTL_MS: Final = 60_000
+_SCRIPT: Final = Script.of("doctor", b"return 1")
 
 Command = tuple[str | int, ...]
 
@@ -127,7 +129,7 @@ def probes(probe: str) -> Sequence[Command]:
     return (
         ("PING",), ("TIME",), ("INFO", "server"), ("ROLE",), ("CLIENT", "ID"), ("CLIENT", "SETNAME", "doctor"),
         ("CLIENT", "UNBLOCK", 1 << 60), ("CLIENT", "KILL", "ID", 1 << 60), ("SCAN", 0, "MATCH", probe, "COUNT", 1),
-        ("SET", text, 1, "PX", _PROBE_TTL_MS), ("GET", text), ("MGET", text), ("EXISTS", text),
+        ("SET", text, 1, "PX", _PROBE_TTL_MS), ("GET", text), ("EXISTS", text),
         ("EXPIRE", text, _PROBE_TTL_MS // 1000), ("PTTL", text), ("RENAME", text, moved),
         ("RENAMENX", moved, text), ("DEL", text),
         ("HSET", fields, "n", 1), ("PEXPIRE", fields, _PROBE_TTL_MS), ("HGET", fields, "n"), ("HMGET", fields, "n"),
@@ -143,6 +145,6 @@ def probes(probe: str) -> Sequence[Command]:
         ("XPENDING", stream, "workers"), ("XACK", stream, "workers", "0-1"), ("XDEL", stream, "0-1"),
         ("XTRIM", stream, "MINID", 0),
         ("XINFO", "STREAM", stream), ("PUBLISH", probe, ""), ("PUBSUB", "NUMSUB", probe),
-        ("SCRIPT", "LOAD", "return 1"), ("EVAL", "return redis.call('EXISTS', KEYS[1])", 1, probe),
+        ("SCRIPT", "LOAD", _SCRIPT.source.decode()), ("EVALSHA", _SCRIPT.sha.decode(), 1, probe),
         ("UNLINK", text, moved, fields, members, scores, stream),
     )  # fmt: skip
