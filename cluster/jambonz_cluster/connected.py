@@ -14,6 +14,7 @@ from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.errors import LinkError, ResponseError
 from jambonz_shared.redis.link import Link
 from jambonz_shared.runtime.loop import run_in_loop
+from jambonz_shared.runtime.patience import end_tasks
 
 _T = TypeVar("_T")
 
@@ -29,8 +30,7 @@ async def connected(settings: CommonSettings) -> AsyncIterator[Link]:
     try:
         yield link
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        await end_tasks([task])
 
 
 def no_answer(settings: CommonSettings) -> str:

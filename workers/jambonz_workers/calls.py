@@ -21,6 +21,7 @@ from jambonz_shared.redis.channels import Channels
 from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import CallKeys, CallRecord, Full, Gone, Queued, call_record, send_args, send_reply
+from jambonz_shared.runtime.patience import end_tasks
 from jambonz_workers.capabilities import Target, checked_target
 from jambonz_workers.controls import NORMAL_CLOSURE, Controls, Sending
 from jambonz_workers.facts import decode_facts
@@ -94,9 +95,7 @@ class Calls:
                 raise TimeoutError(f"no answer from Redis at {name} within {connect_wait_s:g} s") from None
             yield calls
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await end_tasks(tasks)
 
     async def get(self, call_sid: str) -> "RemoteCall":
         """Return a live call.

@@ -13,6 +13,7 @@ from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.streams import Entry as StreamEntry
 from jambonz_shared.redis.streams import GroupMember, StreamReader
 from jambonz_shared.redis.streams import Source as StreamSource
+from jambonz_shared.runtime.patience import end_tasks
 from jambonz_workers.delivery import Delivery, Entry, Source
 from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.office import Office
@@ -79,5 +80,4 @@ class Consumer:
 async def stop_reader(reader: StreamReader, task: "asyncio.Task[None]") -> None:
     """Stop a reader and wait until it has handed on what it got."""
     await reader.stop()
-    task.cancel()
-    await asyncio.wait([task])
+    await end_tasks([task])

@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from jambonz_shared.redis.errors import LinkError, ResponseError
 from jambonz_shared.redis.readiness import redis_problem
 from jambonz_shared.runtime.garbage import tune_garbage_collection
 from jambonz_shared.runtime.http import Check, internal_http
+from jambonz_shared.runtime.patience import end_tasks
 from jambonz_shared.runtime.signals import Shutdown, shutdown_signals
 from jambonz_workers.adoption import Adopter
 from jambonz_workers.app import App
@@ -176,7 +177,7 @@ class Worker:
         finally:
             self._threads.stop()
             self._app.calls = None
-            await _cancelled(tasks)
+            await end_tasks(tasks)
 
     @asynccontextmanager
     async def reading(self, told: asyncio.Event) -> AsyncIterator[None]:
@@ -198,7 +199,7 @@ class Worker:
             yield
         finally:
             self._is_reading = False
-            await _cancelled([*self._reader_tasks, beats, vigil])
+            await end_tasks([*self._reader_tasks, beats, vigil])
             await self._leave()
 
     async def drain(self, shutdown: Shutdown) -> None:
@@ -257,7 +258,7 @@ class Worker:
                 # Looked at 20 times a second: nobody is in a hurry, and no call has to tell anybody that it ended.
                 await asyncio.wait([haste], timeout=0.05)
         finally:
-            await _cancelled([haste])
+            await end_tasks([haste])
 
     async def _hand_over(self) -> None:
         """Take the inbox away from the gateways, and give what is left in it to the others."""
@@ -307,13 +308,7 @@ async def _unless(told: asyncio.Event, start: Coroutine[Any, Any, None]) -> None
             raise ToldToEnd
         tasks[0].result()
     finally:
-        await _cancelled(tasks)
-
-
-async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
+        await end_tasks(tasks)
 
 
 def _ignore(_: object) -> None:

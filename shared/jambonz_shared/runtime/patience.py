@@ -1,7 +1,7 @@
-"""Waiting for something, but not for ever."""
+"""Waiting for something, but not for ever; ending what somebody waits in."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -31,3 +31,10 @@ async def within(limit_s: float, work: Coroutine[Any, Any, _T]) -> _T:
     if not task.done():
         raise TimeoutError
     return task.result()
+
+
+async def end_tasks(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, one at least, and return when all of them have ended; how they ended nobody asks."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
