@@ -367,8 +367,7 @@ class Connection:
             self._ask()
 
     def _flush(self) -> None:
-        transport = self._transport
-        if transport is None:
+        if (transport := self._transport) is None:
             self._ws.data_to_send()
             return
         for data in self._ws.data_to_send():
