@@ -203,7 +203,7 @@ async def test_refilled_call_is_known_to_be_acked(desk: Desk) -> None:
     await desk.attach(epoch_known=1, is_acked_known=True)
     again = await desk.attach(is_reconnect=True)
     assert isinstance(again, Attached)
-    assert again.acked
+    assert again.is_acked
 
 
 async def test_side_line_that_attaches_again_is_not_passed_over(desk: Desk) -> None:

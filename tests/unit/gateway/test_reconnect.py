@@ -295,7 +295,7 @@ def test_call_acked_blindly_before_its_application_is_bounced_when_redis_is_back
 
 
 def test_call_acked_blindly_that_had_its_application_is_not_bounced() -> None:
-    """It is not deaf, and has four reconnects in all (P33). Nor is its reconnect a new call to anybody."""
+    """It is not deaf, and has four reconnects in all (pitfall 33). Nor is its reconnect a new call to anybody."""
     bench = Bench()
     bench.hears(reconnect())
     bench.later(0.25)
