@@ -40,14 +40,12 @@ class Call(Durable):
         sid: jambonz's ``call_sid``.
         app: Name of the app.
         path: Path the call's websocket was opened at, when the call was claimed.
-        state: The application's own fields, kept in Redis, see ``CallState``.
         status: Newest call status, such as ``in-progress``; empty when unknown.
         companion: What a layer of ``contrib`` keeps with the call; it lives as long as this object.
     """
 
-    __slots__ = ("_answer", "_background_n", "_facts", "_office", "_seen_facts", "_seen_status", "_voice", "app",
-                 "companion", "fence", "handling", "over", "path", "phase", "state", "status", "timers",
-                 "works")  # fmt: skip
+    __slots__ = ("_answer", "_background_n", "_facts", "_office", "_seen_facts", "_seen_status", "_state", "_voice",
+                 "app", "companion", "fence", "handling", "over", "path", "phase", "status", "timers", "works")  # fmt: skip
 
     def __init__(self, sid: str, office: Office, claimed: ClaimedCall) -> None:
         super().__init__(sid)
@@ -55,7 +53,7 @@ class Call(Durable):
         self.path = claimed.path
         self.fence = claimed.fence
         self.status = claimed.status
-        self.state = CallState(claimed.state)
+        self._state = CallState(claimed.state)
         self.handling: Handling | None = None
         self.over: ClusterError | None = None
         self.companion: object = None
@@ -64,12 +62,11 @@ class Call(Durable):
         self.works = Works(sid, self._save_work)
         self.phase = Phase(claimed.status)
         self._voice: Voice | None = None
-        self.timers = Timers(sid, claimed.fence, self.state, office.tell)
+        self.timers = Timers(sid, claimed.fence, self._state, office.tell)
         self._background_n = 0
         self._answer: Ack | None = None
         # Facts and status that the next commit of an event saves.
-        self._seen_facts = b""
-        self._seen_status = ""
+        self._seen_facts, self._seen_status = b"", ""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -111,8 +108,6 @@ class Call(Durable):
     def env(self) -> Mapping[str, Any]:
         """Environment variables as ``App(env=...)`` declares them: typed, with their defaults."""
         return typed(self._office.environment, self.env_vars)
-
-    # What can be done to it.
 
     async def ack(self, verbs: object = None) -> None:
         """Answer the current hook now, and commit what the handler has done so far.
@@ -269,7 +264,7 @@ class Call(Durable):
             MessageTooBig: See ``effects.answer``. Nothing is committed.
         """
         event, office = handling.event, self._office
-        changes = self.state.changes()
+        changes = self._state.changes()
         directives, works = handling.directives, handling.works
         if event.is_hook and not handling.is_acked:
             is_apart = has_own_socket(self._facts)
@@ -300,7 +295,7 @@ class Call(Durable):
         commit = Commit(event.epoch, event.n, directives, self._seen_facts, self._seen_status, changes)
         self._seen_facts, self._seen_status = b"", ""
         if changes:
-            self.state.committed(changes)
+            self._state.committed(changes)
             on_committed = self._arming(changes, on_committed)
         self._office.commit(self, commit, on_committed)
 
@@ -323,7 +318,7 @@ class Call(Durable):
             work.cancel()
         handling.directives.clear()
         handling.works.clear()
-        self.state.rollback()
+        self._state.rollback()
         if handling.event.kind == TIMER:
             # It has had its run.
             self.timers.forget(handling.event.msgid)
@@ -358,7 +353,7 @@ class Call(Durable):
         """Save what background work that has ended did to the state."""
         if self.over or self.handling:
             return
-        if changes := savable(self.state, self.sid):
+        if changes := savable(self._state, self.sid):
             self._commit_aside([], ignore, changes)
 
     def _save_aside(self) -> None:
@@ -366,7 +361,7 @@ class Call(Durable):
             self._commit_aside([], ignore)
         elif self._current() is None:
             # Beside a handler, whose commit may come late, and whose failure must not take this back.
-            self._commit_aside([], ignore, self.state.own_changes())
+            self._commit_aside([], ignore, self._state.own_changes())
 
     def _expect_transfer(self) -> None:
         self._office.expect_transfer(self)
@@ -390,11 +385,11 @@ class Call(Durable):
         While a handler runs, the state is in its hands and is saved with its effects.
         """
         if changes is None:
-            changes = savable(self.state, self.sid) if self.handling is None else []
+            changes = savable(self._state, self.sid) if self.handling is None else []
         if self._answer is not None:
             self._answer = newest_answer(self._answer, None, directives)
         self._background_n += 1
-        self.state.committed(changes)
+        self._state.committed(changes)
         on_committed = self._arming(changes, on_committed)
         commit = Commit(-self.fence, self._background_n, directives, state=changes)
         self._office.commit(self, commit, on_committed)

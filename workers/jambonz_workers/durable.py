@@ -1,4 +1,4 @@
-"""What of a call outlives the worker that owns it: its timers, and its transfer to another app."""
+"""What of a call outlives the worker that owns it: its state, its timers, and its transfer to another app."""
 
 import time
 from abc import abstractmethod
@@ -23,8 +23,13 @@ class Durable(Controls):
     __slots__ = ()
 
     app: str
-    state: CallState
     timers: Timers
+    _state: CallState
+
+    @property
+    def state(self) -> CallState:
+        """The application's own fields, kept in Redis. They are set one by one; the mapping cannot be replaced."""
+        return self._state
 
     @abstractmethod
     def _current(self) -> Handling | None:

@@ -23,7 +23,7 @@ from jambonz_workers.speech import OVERHEARD
 from jambonz_workers.tally import kind_label
 from jambonz_workers.threads import Threads
 from jambonz_workers.verbs import Verbs, vendor_in, verb_list, verb_name
-from jambonz_workers.work import Work
+from jambonz_workers.work import Work, exits
 
 log = logging.getLogger(__name__)
 
@@ -244,15 +244,17 @@ class Runner:
 
         Raises:
             RuntimeError: If it awaits what somebody else has cancelled: as ``CancelledError`` that would end its call's
-                own task, and no event of the call would run any more.
+                own task, and no event of the call would run any more. If it ends the process: see ``exits``.
         """
         taken = arguments[: handler.arity]
-        if not handler.is_async:
-            return await self._threads.run(handler.function, *taken)
         try:
+            if not handler.is_async:
+                return await self._threads.run(handler.function, *taken)
             return await handler.function(*taken)
+        except SystemExit as error:
+            raise exits(error) from error
         except asyncio.CancelledError as error:
-            if is_told_to_end():
+            if not handler.is_async or is_told_to_end():
                 raise
             raise RuntimeError("what the handler awaited was cancelled") from error
 

@@ -169,7 +169,8 @@ class Toolbox:
                 raise
             log.exception("tool failed: what it awaited was cancelled", extra=extra)
             return _FAILED
-        except Exception:
+        except (Exception, SystemExit):
+            # Not even the end of the process, which has other calls.
             log.exception("tool failed", extra=extra)
             return _FAILED
         return told

@@ -47,8 +47,14 @@ class Work:
         if self._job is None:
             return
         job, self._job = self._job, None
-        self._task = asyncio.get_running_loop().create_task(job, name=self.name, context=context)
-        self._task.add_done_callback(lambda task: self._ended(task, call_sid, on_done))
+        self._task = asyncio.get_running_loop().create_task(_staying(job), name=self.name, context=context)
+
+        def ended(task: asyncio.Task[object]) -> None:
+            # Its first line has not run if it was cancelled before.
+            job.close()
+            self._ended(task, call_sid, on_done)
+
+        self._task.add_done_callback(ended)
 
     async def wait(self) -> None:
         """Return when it has ended; its own failure is logged, not raised."""
@@ -105,6 +111,18 @@ class Works:
     def _ended(self, work: Work) -> None:
         self.running.discard(work)
         self._on_ended()
+
+
+def exits(error: SystemExit) -> RuntimeError:
+    """Return what a function of the app is taken to have raised that ends the process: other calls are in it."""
+    return RuntimeError(f"sys.exit({error.code!r}) would end the worker with all its calls; raise an exception instead")
+
+
+async def _staying(job: Job) -> object:
+    try:
+        return await job
+    except SystemExit as error:
+        raise exits(error) from error
 
 
 def savable(state: CallState, call_sid: str) -> StateChanges:

@@ -1,6 +1,7 @@
 """Background work of a call: started, watched and cancelled with it. Through AppClient."""
 
 import asyncio
+import sys
 from typing import Any
 
 import pytest
@@ -34,6 +35,23 @@ async def test_background_work_starts_after_the_commit_and_acts_at_once() -> Non
         assert [frame["queueCommand"] for frame in await client.settle()] == [True]
         assert client.state == {"ticks": 1}
     assert order == ["handler", "work"]
+
+
+async def test_background_work_that_exits_is_work_that_failed(caplog: pytest.LogCaptureFixture) -> None:
+    """It ended the worker, with every other call that it had."""
+    app = App()
+
+    async def leave() -> None:
+        sys.exit("no more")
+
+    @app.hook("/a")
+    async def hook(call: Call) -> None:
+        call.spawn(leave())
+
+    async with AppClient(app) as client:
+        await client.hook("/a")
+        await client.settle()
+    assert "sys.exit('no more') would end the worker with all its calls" in caplog.text
 
 
 async def test_background_work_can_start_more_of_it() -> None:

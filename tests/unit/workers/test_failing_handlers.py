@@ -1,6 +1,8 @@
 """What becomes of a hook whose handler fails, or returns what cannot be sent. Through AppClient."""
 
 import asyncio
+import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -32,6 +34,42 @@ async def test_a_failed_handler_leaves_nothing_behind_but_an_ack(caplog: pytest.
     record = next(record for record in caplog.records if record.message == "handler failed")
     assert record.exc_info is not None
     assert record.__dict__["hook"] == "/crash"
+
+
+async def _exit(call: Call) -> None:
+    sys.exit(3)
+
+
+def _exit_in_a_thread(call: Call) -> None:
+    sys.exit(3)
+
+
+@pytest.mark.parametrize("handler", [_exit, _exit_in_a_thread])
+async def test_a_handler_that_exits_is_one_that_failed(
+    handler: Callable[[Call], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A library of the application may well do so; it ended the worker, with every other call that it had."""
+    app = App()
+    app.hook("/exit")(handler)
+    async with AppClient(app) as client:
+        assert await client.hook("/exit") == Reaction([])
+    assert "sys.exit(3) would end the worker with all its calls; raise an exception instead" in caplog.text
+
+
+async def _replace_state(call: Call) -> object:
+    call.state = {"tries": 1}  # type: ignore[misc, assignment]
+    return SAY
+
+
+async def test_the_state_cannot_be_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    """The call was mute from then on, since nothing of it could be saved; now the line that does it is in the log."""
+    app = App()
+    app.hook("/replace")(_replace_state)
+    app.hook("/next")(lambda _: SAY)
+    async with AppClient(app) as client:
+        assert await client.hook("/replace") == Reaction([])
+        assert await client.hook("/next") == Reaction([SAY])
+    assert "in the handler _replace_state" in caplog.text
 
 
 async def test_a_failed_start_declines_the_call() -> None:

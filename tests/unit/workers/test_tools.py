@@ -1,6 +1,7 @@
 """Tools of models: arguments checked, every call answered, in the shape that its vendor takes."""
 
 import asyncio
+import sys
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -30,6 +31,10 @@ def shop() -> App:
     @app.tool("fails")
     def fails() -> None:
         raise RuntimeError("secret of the house")
+
+    @app.tool("exits")
+    async def exits() -> None:
+        sys.exit(3)
 
     @app.tool("times_out_itself")
     async def times_out_itself() -> None:
@@ -185,6 +190,7 @@ async def test_google_gets_one_answer_for_all_its_calls() -> None:
         pytest.param("nobody", {}, "there is no tool 'nobody'", id="no_such_tool"),
         pytest.param("slow", {}, "did not answer within 0.01 s", id="too_slow"),
         pytest.param("fails", {}, "the tool failed", id="raises"),
+        pytest.param("exits", {}, "the tool failed", id="exits"),
         pytest.param("times_out_itself", {}, "the tool failed", id="a_timeout_of_its_own"),
         pytest.param("cancelled", {}, "the tool failed", id="what_it_awaits_is_cancelled"),
         pytest.param("long", {}, "the result is too big to be told", id="over_24_000_bytes"),
