@@ -34,14 +34,21 @@ def event_class(function: Callable[..., Any], signature: inspect.Signature) -> t
     """Return the class that the second parameter of a handler is annotated with, ``Event`` if it is none of ours.
 
     Raises:
-        TypeError: If the annotation cannot be read, or names several.
+        TypeError: If the annotation cannot be read, names several, or what no event is.
     """
     # The last one, of one that takes them all: ``(*args)``.
     parameter = list(signature.parameters.values())[:2][-1]
     if parameter.annotation == Event.__name__:
         # What it gets in any case; linters move its import to where only type checkers see it.
         return Event
-    found = _event_classes(evaluated(function, parameter))
+    hint = evaluated(function, parameter)
+    found = _event_classes(hint)
+    if not found and _cannot_be_an_event(hint):
+        raise TypeError(
+            f"{function_name(function)}: {parameter.name!r} is annotated with {parameter.annotation!r}, but what comes "
+            "behind the call is the event: annotate it with Event or a class of jambonz_workers.events. "
+            "event.data is the dict that jambonz sent, event.path_params has the variables of the path"
+        )
     if len(found) > 1:
         names = " and ".join(sorted(one.__name__ for one in found))
         raise TypeError(
@@ -49,6 +56,34 @@ def event_class(function: Callable[..., Any], signature: inspect.Signature) -> t
             "annotate it with Event and use event.seen_as(...)"
         )
     return found.pop() if found else Event
+
+
+def check_first(function: Callable[..., Any], signature: inspect.Signature) -> None:
+    """Let pass a handler whose first parameter may be the call.
+
+    Raises:
+        TypeError: If it is the event's, or an unbound method's.
+    """
+    parameter = next(iter(signature.parameters.values()))
+    called = f"{function_name(function)}{signature}"
+    if parameter.name in ("self", "cls"):
+        raise TypeError(f"{called}: register the method of an instance, app.hook('/menu')(menus.choose)")
+    try:
+        hint = evaluated(function, parameter)
+    except TypeError:
+        # Nobody needs to read what the call is annotated with.
+        hint = None
+    if parameter.name == "event" or _event_classes(hint):
+        raise TypeError(f"{called}: the call comes first, the event behind it: (call, event) or (call)")
+
+
+def _cannot_be_an_event(hint: object) -> bool:
+    """True for a class that no event is an instance of, such as ``dict[str, str]`` or ``int``."""
+    alone = get_origin(hint) or hint
+    if alone in (Any, Annotated, Union, types.UnionType) or not isinstance(alone, type):
+        return False
+    # Of a protocol nobody can tell without its members.
+    return not getattr(alone, "_is_protocol", False) and not issubclass(Event, alone)
 
 
 def _event_classes(hint: object) -> set[type[Event]]:

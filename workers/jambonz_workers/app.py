@@ -1,5 +1,6 @@
 """App and Router: where an application registers its handlers. No I/O; checks everything at registration."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from jambonz_shared.kinds import kind_of
 from jambonz_shared.manifest import Manifest
 from jambonz_shared.paths import hook_paths, session_paths
+from jambonz_workers.annotations import function_name
 from jambonz_workers.call import Call
 from jambonz_workers.capabilities import Target, check_verbs, checked_target
 from jambonz_workers.environment import checked_environment
@@ -171,7 +173,7 @@ class Router:
 
     def _add_kind(self, kind: str, handler: Handler) -> None:
         if kind in self.kinds:
-            raise ValueError(f"kind {kind!r} has a handler already")
+            raise ValueError(f"kind {kind!r} has a handler already: {self.kinds[kind].place}")
         self.kinds[kind] = handler
 
 
@@ -215,11 +217,9 @@ class App(Router):
         """
         super().__init__()
         checked_app_name(name)
-        if lifespan is not None and not callable(lifespan):
-            raise TypeError(f"expected lifespan to be a function (app), got {type(lifespan).__name__}")
         self.name = name
-        self.env = checked_environment(env or {})
-        self.lifespan = lifespan
+        self.env = checked_environment({} if env is None else env)
+        self.lifespan = None if lifespan is None else _checked_lifespan(lifespan)
         self.target = checked_target(target)
         self.validate_verbs = validate_verbs
         self.fallback = None if fallback is None else plain_verbs(fallback, "fallback of the app")
@@ -313,7 +313,27 @@ class App(Router):
         )
 
 
+def _checked_lifespan(lifespan: Lifespan) -> Lifespan:
+    if not callable(lifespan):
+        raise TypeError(f"expected lifespan to be a function (app), got {type(lifespan).__name__}")
+    if isinstance(lifespan, AbstractAsyncContextManager):
+        raise TypeError(
+            "expected lifespan to be a function (app), got what it returns; write lifespan=open_all, not open_all(app)"
+        )
+    if (
+        inspect.isasyncgenfunction(lifespan)
+        or inspect.isgeneratorfunction(lifespan)
+        or inspect.iscoroutinefunction(lifespan)
+    ):
+        raise TypeError(f"lifespan {function_name(lifespan)}: decorate it with contextlib.asynccontextmanager")
+    try:
+        inspect.signature(lifespan).bind(None)
+    except TypeError as error:
+        raise TypeError(f"lifespan {function_name(lifespan)}: it is called with the app: {error}") from None
+    return lifespan
+
+
 def _once(what: str, present: Handler | None, handler: Handler) -> Handler:
     if present is not None:
-        raise ValueError(f"{what} has a handler already: {present.name}")
+        raise ValueError(f"{what} has a handler already: {present.place}")
     return handler

@@ -22,9 +22,11 @@ def checked_environment(env: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[
     """Return the declared environment variables.
 
     Raises:
-        TypeError: If one is no mapping, or JSON cannot hold it.
+        TypeError: If it or one of them is no mapping, or JSON cannot hold it.
         ValueError: If the portal would refuse it, or its default is not of its type.
     """
+    if not isinstance(env, Mapping):
+        raise TypeError(f"expected env to be a dict of variables by their names, got {type(env).__name__}")
     checked: dict[str, dict[str, Any]] = {}
     for name, variable in env.items():
         if not isinstance(name, str) or not _VARIABLE_NAME.match(name):

@@ -8,15 +8,15 @@ from typing import Any, Final, Literal
 
 from jambonz_shared.keys import APP_NAME
 from jambonz_shared.kinds import is_ours
-from jambonz_workers.annotations import event_class, function_name
+from jambonz_workers.annotations import check_first, event_class, function_name
 from jambonz_workers.event import Event
 
 Late = Literal["redirect", "drop"]
 """What happens to verbs that come after the gateway's deadline: still played by a redirect, or dropped."""
 
-_PATH: Final = re.compile(
-    r"/(?:[^/{}\s?#]+|\{[A-Za-z_][A-Za-z0-9_]*\})?(?:/(?:[^/{}\s?#]+|\{[A-Za-z_][A-Za-z0-9_]*\}))*\Z"
-)
+# Variables in the manner of Flask (``<step>``) or Express (``:step``), and patterns, would match themselves only.
+_SEGMENT: Final = r"(?:(?!:)[^/{}\s?#<>\[\]\\^|\"]+|\{[A-Za-z_][A-Za-z0-9_]*\})"
+_PATH: Final = re.compile(rf"/{_SEGMENT}?(?:/{_SEGMENT})*\Z")
 _VARIABLE: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -83,8 +83,9 @@ class RouteTable:
             ValueError: If its path is there already.
         """
         shape = _VARIABLE.sub("{}", route.path)
-        if shape in self._exact or shape in self._patterns:
-            raise ValueError(f"{self.what} {route.path!r} has a handler already")
+        present = self._exact.get(shape) or self._patterns.get(shape, (None, None))[1]
+        if present:
+            raise ValueError(f"{self.what} {route.path!r} has a handler already: {present.handler.place}")
         if "{" in shape:
             self._patterns[shape] = (_pattern(route.path), route)
         else:
@@ -165,11 +166,12 @@ def handler_of(function: object, arguments: tuple[str, ...], least: int = 1) -> 
     """Return a checked handler; ``arguments`` are those it may take, the first ``least`` of them it must.
 
     Raises:
-        TypeError: If it cannot be called so, or nobody can tell which class of event it wants.
+        TypeError: If it cannot be called so, takes the call for something else, or nobody can tell which class of event
+            it wants.
     """
     wanted = " or ".join(f"({', '.join(arguments[:count])})" for count in range(len(arguments), least - 1, -1))
-    if not callable(function):
-        raise TypeError(f"expected a function {wanted}, got {type(function).__name__}")
+    if not callable(function) or isinstance(function, type):
+        raise TypeError(f"expected a function {wanted}, got {_told(function)}")
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise TypeError(f"{function_name(function)}: a handler returns its verbs, it does not yield them")
     signature = inspect.signature(function)
@@ -178,10 +180,15 @@ def handler_of(function: object, arguments: tuple[str, ...], least: int = 1) -> 
             signature.bind(*arguments[:count])
         except TypeError:
             continue
+        check_first(function, signature)
         is_async = any(inspect.iscoroutinefunction(it) for it in (function, type(function).__call__))
         event_type = event_class(function, signature) if count > 1 else Event
         return Handler(function, is_async, count, event_type)
     raise TypeError(f"{function_name(function)}{signature}: expected a function that can be called as {wanted}")
+
+
+def _told(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 def _pattern(path: str) -> re.Pattern[str]:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError, create_model
 
 from jambonz_shared.errors import MessageTooBig
 from jambonz_workers.annotations import evaluated
@@ -53,11 +53,13 @@ def checked_tool(name: object, timeout_s: float) -> None:
     """Let pass what a tool can be called, and may take.
 
     Raises:
-        TypeError: If the name is no text, such as the function itself.
+        TypeError: If the name is no text, such as the function itself, or the time no number.
         ValueError: If the name is empty or the time not positive.
     """
     if not isinstance(name, str):
         raise TypeError(f"expected a tool's name, got {type(name).__name__}; write @app.tool('name')")
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float):
+        raise TypeError(f"tool {name!r}: expected timeout_s in seconds, got {timeout_s!r}")
     if not name or timeout_s <= 0:
         raise ValueError(f"expected a tool's name and a positive timeout_s, got {name!r} and {timeout_s!r}")
 
@@ -84,7 +86,14 @@ def tool_of(name: str, function: object, timeout_s: float) -> Tool:
         fields[parameter.name] = (evaluated(function, parameter), default)
     if hidden := [it for it in fields if it.startswith("_") or it == "model_config"]:
         raise TypeError(f"tool {name!r}: no model can give {hidden[0]!r}, whose name pydantic keeps for itself")
-    return Tool(name, function, timeout_s, wants_call, create_model(name, __config__=_CONFIG, **fields))
+    try:
+        arguments = create_model(name, __config__=_CONFIG, **fields)
+    except PydanticUserError as error:
+        why = error.message.partition(". ")[0]
+        raise TypeError(
+            f"tool {name!r}: its arguments come as JSON, and one is annotated with what is not: {why}"
+        ) from None
+    return Tool(name, function, timeout_s, wants_call, arguments)
 
 
 def _is_call(function: Callable[..., Any], parameter: inspect.Parameter) -> bool:

@@ -1,6 +1,7 @@
 """App and Router: registration, resolution, manifest."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import orjson
@@ -111,6 +112,13 @@ def _any(value: Any) -> Any:
     return value
 
 
+async def bare_lifespan(_: App) -> AsyncIterator[None]:
+    yield
+
+
+lifespan = asynccontextmanager(bare_lifespan)
+
+
 def twice(register: Callable[[App], object]) -> Callable[[App], object]:
     def both(app: App) -> None:
         register(app)
@@ -141,6 +149,10 @@ def _env(kind: str, **members: Any) -> Registration:
         pytest.param(lambda _: Router("menu"), ValueError, "begin with '/'", id="prefix"),
         pytest.param(lambda _: App("a b"), ValueError, "app name 'a b'", id="app_name"),
         pytest.param(lambda _: App(lifespan=_any(3)), TypeError, "got int", id="lifespan"),
+        pytest.param(lambda _: App(lifespan=_any(bare_lifespan)), TypeError, "asynccontextmanager", id="lifespan_bare"),
+        pytest.param(lambda _: App(lifespan=_any(lifespan(App()))), TypeError, "what it returns", id="lifespan_called"),
+        pytest.param(lambda _: App(lifespan=_any(lambda: None)), TypeError, "called with the app", id="lifespan_arity"),
+        pytest.param(lambda _: App(env=_any(["A"])), TypeError, "got list", id="env_list"),
         pytest.param(lambda _: App(env={"A-B": {}}), ValueError, "letters, digits", id="env_name"),
         pytest.param(lambda _: App(env={"A": _any("text")}), TypeError, "got str", id="env_not_a_dict"),
         pytest.param(lambda _: App(env={"A": {"type": "date"}}), ValueError, "got 'date'", id="env_type"),

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from jambonz_shared.paths import path_of, session_paths
+from jambonz_workers import Call, Event
+from jambonz_workers.events import GatherResult
 from jambonz_workers.routing import Route, RouteTable, checked_kind, checked_path, handler_of
 
 
@@ -91,11 +93,28 @@ def test_an_exact_path_is_preferred() -> None:
 )
 def test_a_path_has_one_handler(first: str, second: str) -> None:
     """The second would never run."""
-    with pytest.raises(ValueError, match="has a handler already"):
+    with pytest.raises(ValueError, match=r"has a handler already: handler, .*test_routing.py:\d+$"):
         table(first, second)
 
 
-@pytest.mark.parametrize("path", ["", "menu", "/menu?x", "/me nu", "/{1x}", "/a{b}", "/a//b", "/{}", "/a#b"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "menu",
+        "/menu?x",
+        "/me nu",
+        "/{1x}",
+        "/a{b}",
+        "/a//b",
+        "/{}",
+        "/a#b",
+        "/menu/<step>",
+        "/menu/:step",
+        r"/menu/(\d+)",
+        "/menu/[0-9]",
+    ],
+)
 def test_a_bad_path_is_refused(path: str) -> None:
     """No hook could ever match it."""
     with pytest.raises(ValueError, match="expected it to begin with '/'"):
@@ -138,6 +157,9 @@ class Callable1:
     async def __call__(self, call: object) -> None:
         """Take the call only."""
 
+    async def method(self, call: object) -> None:
+        """Take the call only."""
+
 
 def sync(call: object, event: object, extra: int = 0) -> None:
     """Take both, and an extra that nobody gives."""
@@ -169,6 +191,22 @@ async def three(a: object, b: object, c: object) -> None:
     """Take too much."""
 
 
+async def swapped(event: Event, call: Call) -> None:
+    """Take them in the wrong order."""
+
+
+async def result_only(result: GatherResult) -> None:
+    """Take the event only."""
+
+
+async def variable(call: Call, step: str) -> None:
+    """Take a variable of the path."""
+
+
+async def data(call: Call, event: dict[str, Any]) -> None:
+    """Take what jambonz sent."""
+
+
 def generator(call: object) -> Iterator[int]:
     """Yield."""
     yield 1
@@ -187,6 +225,12 @@ async def async_generator(call: object) -> AsyncIterator[int]:
         pytest.param(generator, "does not yield", id="generator"),
         pytest.param(async_generator, "does not yield", id="async_generator"),
         pytest.param("menu", "got str", id="no_function"),
+        pytest.param(ValueError, "got the class ValueError", id="class"),
+        pytest.param(swapped, "the call comes first", id="event_first"),
+        pytest.param(result_only, "the call comes first", id="class_of_an_event_first"),
+        pytest.param(variable, "'step' is annotated with <class 'str'>, .* event.path_params", id="variable"),
+        pytest.param(data, "'event' is annotated with dict.*, .* event.data is the dict", id="data"),
+        pytest.param(Callable1.method, "register the method of an instance", id="unbound_method"),
     ],
 )
 def test_what_cannot_be_a_handler_is_refused(function: object, text: str) -> None:

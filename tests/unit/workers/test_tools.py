@@ -277,6 +277,14 @@ def _any(value: Any) -> Any:
     return value
 
 
+class Opaque:
+    """What no model can write."""
+
+
+def _takes_what_json_is_not(it: Opaque) -> None:
+    """Never called."""
+
+
 def test_mistakes_are_told_when_a_tool_is_registered() -> None:
     """Not by the first caller."""
     app = shop()
@@ -286,6 +294,10 @@ def test_mistakes_are_told_when_a_tool_is_registered() -> None:
         tool_of("", lambda: None, 1)
     with pytest.raises(ValueError, match="positive timeout_s"):
         app.tool("x", timeout_s=0)
+    with pytest.raises(TypeError, match="timeout_s in seconds, got '5'"):
+        tool_of("x", lambda: None, _any("5"))
+    with pytest.raises(TypeError, match=r"tool 'x': its arguments come as JSON, .*test_tools.Opaque"):
+        tool_of("x", _takes_what_json_is_not, 1)
     with pytest.raises(TypeError, match="expected a function"):
         tool_of("x", 7, 1)
     with pytest.raises(TypeError, match="'rest'"):
