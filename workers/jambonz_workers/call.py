@@ -59,7 +59,7 @@ class Call(Durable):
         self.companion: object = None
         self._facts: dict[str, Any] = dict(claimed.facts)
         self._office = office
-        self.works = Works(sid, self._save_work)
+        self.works = Works(sid, self.save_work)
         self.phase = Phase(claimed.status)
         self._voice: Voice | None = None
         self.timers = Timers(sid, claimed.fence, self._state, office.tell)
@@ -229,7 +229,7 @@ class Call(Durable):
         """Start gathering the effects of a handler that runs in the current context."""
         if self.works.running:
             # What these did to the state is not the fault of the handler that happens to come next, nor lost with it.
-            self._save_work()
+            self.save_work()
         self.handling = handling
         current.set(handling)
 
@@ -349,7 +349,7 @@ class Call(Durable):
         context.run(current.set, None)
         self.works.start(work, context)
 
-    def _save_work(self) -> None:
+    def save_work(self) -> None:
         """Save what background work that has ended did to the state."""
         if self.over or self.handling:
             return

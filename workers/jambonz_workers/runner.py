@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 from jambonz_shared.envelope import Envelope
@@ -32,7 +33,11 @@ _WARNED_LIMIT: Final = 1000
 
 
 class Runner:
-    """Runs handlers of one app. A failing handler is the app's ``on_error``'s business, never the caller's."""
+    """Runs handlers of one app. A failing handler is the app's ``on_error``'s business, never the caller's.
+
+    Attributes:
+        on_failure: Gets the event and the exception of a handler that nobody has answered but the log.
+    """
 
     def __init__(self, app: App, metrics: WorkerMetrics, threads: Threads) -> None:
         self._app = app
@@ -41,6 +46,7 @@ class Runner:
         app.toolbox.in_thread = threads.run
         self._concurrent = app.concurrent
         self._warned: set[str] = set()
+        self.on_failure: Callable[[Event, Exception], None] | None = None
 
     async def handle(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
         """Run the handler of an event and commit its effects; every Hook gets exactly one Ack.
@@ -116,9 +122,9 @@ class Runner:
         call.begin(handling)
         try:
             await self._invoke(handler, call, handler.seen(event))
-        except Exception:
+        except Exception as error:  # noqa: BLE001 whatever the application does, the call is over
             self._metrics.handler_failures.inc()
-            log.exception("end handler failed", extra={"call_sid": call.sid, "handler": handler.name})
+            self._log_failure("end handler failed", event, handler, error)
         finally:
             call.abandon(handling)
             call.finish(handling)
@@ -196,7 +202,7 @@ class Runner:
         verbs: object = None
         on_error = self._app.error_handler
         if on_error is None:
-            _log_failure("handler failed", event, handler, error)
+            self._log_failure("handler failed", event, handler, error)
         else:
             try:
                 verbs = await self._invoke(on_error, call, event, error)
@@ -205,11 +211,17 @@ class Runner:
                 self._commit(handling, verbs, on_committed)
             except Exception as second:  # noqa: BLE001 the hook must be acked even so
                 call.abandon(handling)
-                _log_failure("handler failed", event, handler, error)
-                _log_failure("error handler failed", event, on_error, second)
+                self._log_failure("handler failed", event, handler, error)
+                self._log_failure("error handler failed", event, on_error, second)
             else:
                 return
         call.commit_handling(handling, _verbs_of_failure(event), on_committed)
+
+    def _log_failure(self, text: str, event: Event, handler: Handler, error: Exception) -> None:
+        extra = {"call_sid": event.call_sid, "kind": event.kind, "hook": event.hook, "handler": handler.name}
+        log.error(text, exc_info=error, extra=extra)
+        if self.on_failure:
+            self.on_failure(event, error)
 
     def _begun_before(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
         """Let go of a ``session:new`` whose call has begun without it; of two, one runs (PROTOCOL.md 2.6.1).
@@ -278,11 +290,3 @@ def _has_begun(call: Call, event: Event) -> bool:
 
 def _verbs_of_failure(event: Event) -> Verbs | None:
     return DECLINE_FAILED if is_inbound_start(event) else None
-
-
-def _log_failure(text: str, event: Event, handler: Handler, error: Exception) -> None:
-    log.error(
-        text,
-        exc_info=error,
-        extra={"call_sid": event.call_sid, "kind": event.kind, "hook": event.hook, "handler": handler.name},
-    )

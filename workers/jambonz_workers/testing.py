@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -26,6 +26,7 @@ from jambonz_workers.runner import Runner, overheard_by
 from jambonz_workers.state import CallState
 from jambonz_workers.threads import Threads
 from jambonz_workers.timers import FIELD, envelope_of
+from jambonz_workers.work import Work, Works
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,10 @@ class AppClient:
     """One call of an app. Use as ``async with AppClient(app) as client``, so that the app's lifespan is run.
 
     Events go through the same routing, effects and state as in a worker; all values pass through JSON on the way.
+    What a handler raises, and ``on_error`` does not answer, is raised by the method that sent the event; what
+    background work or a timer raises, by ``settle``, or else at the end of the block. ``raises=False`` leaves it at
+    the log and the answer that jambonz would get. Text of ``call.tts_stream()`` is taken at once; with
+    ``takes_text=False`` the test sends each ``tts:tokens-result`` itself.
 
     Attributes:
         call: The call, as handlers see it.
@@ -54,7 +59,17 @@ class AppClient:
 
     __test__ = False
 
-    def __init__(self, app: App, *, path: str = "/", call_sid: str = "test-call") -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        path: str = "/",
+        call_sid: str = "test-call",
+        raises: bool = True,
+        takes_text: bool = True,
+    ) -> None:
+        if not isinstance(app, App):
+            raise TypeError(f"expected an App, got {type(app).__name__}")
         self.app = app
         self.process_id = "test"
         self.target = app.target
@@ -63,13 +78,18 @@ class AppClient:
         self.commands: list[dict[str, Any]] = []
         self.closed: list[int] = []
         self.call = Call(call_sid, self, ClaimedCall(fence=1, app=app.name, path=path))
+        self._raises, self._takes_text = raises, takes_text
+        # By msgid of the event, or a number of their own.
+        self._failures: dict[str, BaseException] = {}
+        self.call.works = _WatchedWorks(self.call, self._work_failed)
         self._acks: dict[str, list[dict[str, Any]]] = {}
         self._stored: dict[str, bytes] = {}
         self._threads = Threads(1)
         self._runner = Runner(app, WorkerMetrics(), self._threads)
+        self._runner.on_failure = self._handler_failed
         self._ids = itertools.count(1)
         self._n = 0
-        self._told: list[asyncio.Future[None]] = []
+        self._told: list[asyncio.Future[Any]] = []
         # Timers and what the test sends take turns, as in a worker.
         self._handling = 0
         self._turn = asyncio.Condition()
@@ -88,6 +108,8 @@ class AppClient:
             # Other clients of the app may still be there.
             self.app.toolbox.in_thread = asyncio.to_thread
         await self._stack.aclose()
+        if error[0] is None:
+            self._raise_any()
 
     @property
     def state(self) -> dict[str, Any]:
@@ -109,16 +131,23 @@ class AppClient:
 
     async def send(self, kind: str, data: Mapping[str, Any] | None = None, *, hook: str = "") -> Reaction:
         """Let jambonz send any message."""
+        before = len(self.commands)
+        msgid = await self._receive(kind, data or {}, hook)
+        self._raise_of(msgid)
+        return Reaction(self._acks.get(msgid), self.commands[before:])
+
+    async def _receive(self, kind: str, data: Mapping[str, Any], hook: str = "") -> str:
+        """Handle a message; return its msgid."""
         self._n += 1
-        msgid, before = f"m{self._n}", len(self.commands)
-        sent = {"call_sid": self.call.sid, **(data or {})}
+        msgid = f"m{self._n}"
+        sent = {"call_sid": self.call.sid, **data}
         message = {"type": kind, "msgid": msgid, "call_sid": self.call.sid, "hook": hook, "data": sent}
         body = orjson.dumps(message)
         envelope = Envelope(self.call.sid, 1, self._n, kind, msgid, 0, "test", is_acked=False, body=body)
         if kind in overheard_by(self.app):
             self._runner.overhear(self.call, envelope)
         await self._handle(event_of(envelope))
-        return Reaction(self._acks.get(msgid), self.commands[before:])
+        return msgid
 
     async def fire(self, hook: str) -> Reaction:
         """Let the first timer of this path ring now.
@@ -132,19 +161,41 @@ class AppClient:
             raise LookupError(f"no timer of {hook!r} is set, only of {sorted(it[1] for it in timers.values())}")
         before = len(self.commands)
         await self._handle(event_of(envelope_of(self.call.sid, timer_id, hook, timers[timer_id][2])))
+        self._raise_of(timer_id)
         return Reaction(None, self.commands[before:])
 
     async def settle(self) -> list[dict[str, Any]]:
         """Wait until all background work has ended; return all commands so far."""
-        await asyncio.gather(*self._told)
-        while self.call.works.running:
-            await asyncio.gather(*(work.wait() for work in self.call.works.running))
+        while self._told or self.call.works.running:
+            told, self._told = self._told, []
+            await asyncio.gather(*told, *(work.wait() for work in self.call.works.running))
+        self._raise_any()
         return self.commands
 
     async def end(self) -> None:
         """End the call: cancel its background work and run the app's end handler."""
         self.call.release(CallGone(self.call.sid))
         await self._runner.end(self.call, Event(ENDED, self.call.sid, {}))
+        self._raise_of("")
+
+    def _handler_failed(self, event: Event, error: Exception) -> None:
+        # Of a handler and the error handler that fails on it, the first one is the cause.
+        self._failures.setdefault(event.msgid, error)
+
+    def _work_failed(self, error: BaseException) -> None:
+        self._failures[f"work {len(self._failures)}"] = error
+
+    def _raise_of(self, msgid: str) -> None:
+        error = self._failures.pop(msgid, None)
+        if error and self._raises:
+            raise error
+
+    def _raise_any(self) -> None:
+        """Raise what failed first of all that nobody has heard of; the log has the others."""
+        failures = list(self._failures.values())
+        self._failures.clear()
+        if failures and self._raises:
+            raise failures[0]
 
     # What the call needs (call.Office).
 
@@ -158,6 +209,12 @@ class AppClient:
     def tell(self, envelope: Envelope) -> None:
         """Run an event of ours, as soon as the test waits for something."""
         self._told.append(asyncio.ensure_future(self._ring(event_of(envelope))))
+
+    def _take_text(self, frame: Mapping[str, Any]) -> None:
+        """Say that jambonz has taken the text of a command, as it does at once while its buffer has room."""
+        if self._takes_text and frame["command"] == "tts:tokens" and "id" in frame["data"]:
+            taken = {"id": frame["data"]["id"], "status": "ok"}
+            self._told.append(asyncio.ensure_future(self._receive("tts:tokens-result", taken)))
 
     async def _handle(self, event: Event) -> None:
         """Handle what the test has sent, behind a timer that rings; not behind what the test is sending itself."""
@@ -199,9 +256,23 @@ class AppClient:
                     self._acks[msgid] = orjson.loads(data or b"[]")
                 case Command(frame=frame):
                     self.commands.append(orjson.loads(frame))
+                    self._take_text(self.commands[-1])
                 case Close(code=code):
                     self.closed.append(code)
         on_committed(None)
+
+
+class _WatchedWorks(Works):
+    """Background work whose failures somebody hears of."""
+
+    def __init__(self, call: Call, on_failure: Callable[[BaseException], None]) -> None:
+        super().__init__(call.sid, call.save_work)
+        self._on_failure = on_failure
+
+    def _ended(self, work: Work) -> None:
+        if work.error:
+            self._on_failure(work.error)
+        super()._ended(work)
 
 
 def _ignore(_: object) -> None:

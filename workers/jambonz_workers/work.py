@@ -34,6 +34,14 @@ class Work:
         """True when it has ended, was cancelled, or will never start."""
         return self._task.done() if self._task else self._job is None
 
+    @property
+    def error(self) -> BaseException | None:
+        """What it has raised; None while it runs, and if it ended as it should: with its call, too."""
+        if self._task is None or not self._task.done() or self._task.cancelled():
+            return None
+        error = self._task.exception()
+        return None if isinstance(error, CallGone | CallLost) else error
+
     def cancel(self, why: str = "") -> None:
         """Cancel it: it gets ``asyncio.CancelledError(why)`` where it waits. May be repeated."""
         if self._task:

@@ -48,7 +48,7 @@ async def test_background_work_that_exits_is_work_that_failed(caplog: pytest.Log
     async def hook(call: Call) -> None:
         call.spawn(leave())
 
-    async with AppClient(app) as client:
+    async with AppClient(app, raises=False) as client:
         await client.hook("/a")
         await client.settle()
     assert "sys.exit('no more') would end the worker with all its calls" in caplog.text
@@ -150,7 +150,7 @@ async def test_failing_work_is_logged_and_stops_nobody(caplog: pytest.LogCapture
     async def hook(call: Call) -> None:
         call.spawn(fail(call), name="failing")
 
-    async with AppClient(app) as client:
+    async with AppClient(app, raises=False) as client:
         await client.hook("/a")
         await client.settle()
         assert client.state == {}
@@ -207,7 +207,7 @@ async def test_state_that_work_has_written_outlives_a_handler_that_fails() -> No
         call.state["mine"] = True
         raise RuntimeError
 
-    async with AppClient(app) as client:
+    async with AppClient(app, raises=False) as client:
         await client.hook("/start")
         await asyncio.sleep(0)
         await client.hook("/fails")

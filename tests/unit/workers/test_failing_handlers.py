@@ -27,7 +27,7 @@ async def test_a_failed_handler_leaves_nothing_behind_but_an_ack(caplog: pytest.
         call.spawn(never())
         raise RuntimeError("broken")
 
-    async with AppClient(app) as client:
+    async with AppClient(app, raises=False) as client:
         assert await client.hook("/crash") == Reaction([])
         await client.settle()
         assert (client.state, ran) == ({}, [])
@@ -51,7 +51,7 @@ async def test_a_handler_that_exits_is_one_that_failed(
     """A library of the application may well do so; it ended the worker, with every other call that it had."""
     app = App()
     app.hook("/exit")(handler)
-    async with AppClient(app) as client:
+    async with AppClient(app, raises=False) as client:
         assert await client.hook("/exit") == Reaction([])
     assert "sys.exit(3) would end the worker with all its calls; raise an exception instead" in caplog.text
 
@@ -66,7 +66,7 @@ async def test_the_state_cannot_be_replaced(caplog: pytest.LogCaptureFixture) ->
     app = App()
     app.hook("/replace")(_replace_state)
     app.hook("/next")(lambda _: SAY)
-    async with AppClient(app) as client:
+    async with AppClient(app, raises=False) as client:
         assert await client.hook("/replace") == Reaction([])
         assert await client.hook("/next") == Reaction([SAY])
     assert "in the handler _replace_state" in caplog.text
@@ -80,7 +80,7 @@ async def test_a_failed_start_declines_the_call() -> None:
     async def crash(call: Call) -> None:
         raise RuntimeError("broken")
 
-    async with AppClient(app) as client:
+    async with AppClient(app, raises=False) as client:
         assert (await client.session_new()).verbs == [{"verb": "sip:decline", "status": 500}]
         assert (await client.session_new("/unknown")).verbs == [{"verb": "sip:decline", "status": 404}]
 
@@ -115,7 +115,7 @@ async def test_an_error_handler_that_fails_cannot_stop_the_ack(caplog: pytest.Lo
     async def failed(call: Call, event: Event, error: Exception) -> object:
         raise RuntimeError("broken, too")
 
-    async with AppClient(app) as client:
+    async with AppClient(app, raises=False) as client:
         assert (await client.hook("/crash")).verbs == []
     assert [record.message for record in caplog.records] == ["handler failed", "error handler failed"]
 
@@ -185,7 +185,7 @@ async def test_what_a_handler_awaits_may_be_cancelled_by_others(caplog: pytest.L
     async def end(call: Call) -> None:
         await cancelled_elsewhere()
 
-    async with AppClient(app) as client:
+    async with AppClient(app, raises=False) as client:
         assert await client.hook("/ask") == Reaction([])
         await client.end()
     failures = [record for record in caplog.records if record.exc_info]
@@ -207,6 +207,6 @@ async def test_error_handler_is_asked_about_what_was_cancelled() -> None:
             await cancelled_elsewhere()
         return [{"verb": "say", "text": type(error).__name__}]
 
-    async with AppClient(app) as client:
+    async with AppClient(app, raises=False) as client:
         assert (await client.hook("/ask")).verbs == [{"verb": "say", "text": "RuntimeError"}]
         assert await client.hook("/ask", {"again": True}) == Reaction([])

@@ -34,7 +34,7 @@ async def test_a_handler_can_speak_while_it_runs() -> None:
             call.state["taken"] = speech.taken
         return {"verb": "hangup"}
 
-    async with AppClient(app) as client:
+    async with AppClient(app, takes_text=False) as client:
         running = asyncio.create_task(client.hook("/speak"))
         await taken(client, 1)
         await taken(client, 2)
@@ -89,7 +89,7 @@ async def test_an_interruption_ends_the_speech_quietly() -> None:
         async with call.tts_stream() as speech:
             await speech.write("Sorry.")
 
-    async with AppClient(app) as client:
+    async with AppClient(app, takes_text=False) as client:
         running = asyncio.create_task(client.hook("/speak"))
         await taken(client, 1)
         await client.send("tts:streaming-event", {"event_type": "user_interruption"})
@@ -117,7 +117,7 @@ async def test_nothing_is_written_after_an_interruption() -> None:
             except Interrupted as error:
                 caught.append(error)
 
-    async with AppClient(app) as client:
+    async with AppClient(app, takes_text=False) as client:
         running = asyncio.create_task(client.hook("/speak"))
         await asyncio.sleep(0)
         await client.send("tts:streaming-event", {"event_type": "user_interruption"})
@@ -130,7 +130,7 @@ async def test_nothing_is_written_after_an_interruption() -> None:
 async def test_a_refused_token_fails_the_speech() -> None:
     """The application learns jambonz's own words."""
     app, fates = speaking("Hello")
-    async with AppClient(app) as client:
+    async with AppClient(app, raises=False, takes_text=False) as client:
         await client.hook("/speak")
         await taken(client, 1, status="failed", reason="connection to x failed")
         await client.settle()
@@ -155,7 +155,7 @@ async def test_a_closed_stream_fails_the_next_write() -> None:
                 await speech.clear()
         return {"verb": "hangup"}
 
-    async with AppClient(app) as client:
+    async with AppClient(app, takes_text=False) as client:
         running = asyncio.create_task(client.hook("/speak"))
         await asyncio.sleep(0)
         await client.send("tts:streaming-event", {"event_type": "stream_closed"})
@@ -177,7 +177,7 @@ async def test_a_hang_up_ends_the_speech_at_once(status: str) -> None:
             except CallGone as error:
                 seen.append(error.call_sid)
 
-    async with AppClient(app) as client:
+    async with AppClient(app, takes_text=False) as client:
         running = asyncio.create_task(client.hook("/speak"))
         await until(lambda: bool(client.commands), "the token was sent")
         await client.send("call:status", {"call_sid": "leg", "call_status": status})
@@ -191,7 +191,7 @@ async def test_a_hang_up_ends_the_speech_at_once(status: str) -> None:
 async def test_the_end_of_the_call_ends_the_speech() -> None:
     """Nothing is sent any more."""
     app, fates = speaking("Hello")
-    async with AppClient(app) as client:
+    async with AppClient(app, takes_text=False) as client:
         await client.hook("/speak")
         await until(lambda: bool(client.commands), "the token was sent")
         await client.end()
@@ -202,7 +202,7 @@ async def test_the_end_of_the_call_ends_the_speech() -> None:
 async def test_a_speech_outlives_a_lost_websocket() -> None:
     """The result comes after the reconnect, and the text is not sent again."""
     app, fates = speaking("Hello. ", "World. ")
-    async with AppClient(app) as client:
+    async with AppClient(app, takes_text=False) as client:
         await client.hook("/speak")
         await until(lambda: bool(client.commands), "the token was sent")
         await client.send("cluster:detached")
@@ -217,7 +217,7 @@ async def test_a_speech_outlives_a_lost_websocket() -> None:
 async def test_a_second_speech_waits_for_the_first() -> None:
     """One writer per call (PROTOCOL.md 4.5)."""
     app, fates = speaking("Hello. ")
-    async with AppClient(app) as client:
+    async with AppClient(app, takes_text=False) as client:
         await client.hook("/speak")
         await client.hook("/speak")
         await taken(client, 1)
@@ -239,7 +239,7 @@ async def test_a_cancelled_writer_takes_back_what_waits() -> None:
         async with call.tts_stream() as speech:
             await speech.write("x" * 1200)
 
-    async with AppClient(app) as client:
+    async with AppClient(app, takes_text=False) as client:
         await client.hook("/speak")
         await until(lambda: bool(client.commands), "the first piece was sent")
         works[0].cancel()
@@ -262,7 +262,7 @@ async def test_clear_drops_what_others_write() -> None:
             await speech.write("")
             await speech.flush()
 
-    async with AppClient(app) as client:
+    async with AppClient(app, takes_text=False) as client:
         running = asyncio.create_task(client.hook("/speak"))
         await until(lambda: bool(client.commands), "the token was sent")
         await shared[0].clear()
@@ -284,7 +284,7 @@ async def test_text_before_the_first_answer_is_a_mistake() -> None:
                 await speech.write(b"x")  # type: ignore[arg-type]
         return None
 
-    async with AppClient(app) as client:
+    async with AppClient(app, takes_text=False) as client:
         assert (await client.session_new("/ivr")).verbs == [{"verb": "answer"}]
 
 
@@ -302,7 +302,7 @@ async def test_a_concurrent_handler_runs_beside_the_one_that_runs() -> None:
         await call.redirect([])
         interrupted.set()
 
-    async with AppClient(app) as client:
+    async with AppClient(app, takes_text=False) as client:
         running = asyncio.create_task(client.hook("/think"))
         await asyncio.sleep(0)
         await client.send("tts:streaming-event", {"event_type": "user_interruption"})
@@ -343,6 +343,6 @@ async def test_a_speech_outside_of_its_block_takes_nothing(moment: str) -> None:
         else:
             await use(speech)
 
-    async with AppClient(app) as client:
+    async with AppClient(app, takes_text=False) as client:
         assert (await client.hook("/speak")).commands == []
     assert seen == ["refused"] * 3

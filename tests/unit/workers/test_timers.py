@@ -130,7 +130,7 @@ async def test_a_cancelled_timer_does_not_run() -> None:
 
 async def test_a_handler_that_fails_sets_no_timer() -> None:
     """As none of its effects is kept."""
-    async with AppClient(reminding()) as client:
+    async with AppClient(reminding(), raises=False) as client:
         await client.hook("/fails")
         assert client.call.state.own("@timers") is None
 
@@ -147,7 +147,7 @@ async def test_a_timer_whose_handler_fails_has_had_its_run() -> None:
     async def begin(call: Call) -> None:
         call.after(3600, "/bad")
 
-    async with AppClient(app) as client:
+    async with AppClient(app, raises=False) as client:
         await client.hook("/set")
         await client.fire("/bad")
         assert client.call.state.own("@timers") is None
@@ -258,7 +258,7 @@ async def test_timer_that_background_work_has_set_outlives_a_handler_that_fails(
     async def remind(call: Call) -> None:
         call.state["reminded"] = True
 
-    async with AppClient(app) as client:
+    async with AppClient(app, raises=False) as client:
         await client.hook("/start")
         await client.hook("/fails")
         await client.settle()

@@ -54,7 +54,7 @@ async def test_transfer_answers_with_a_redirect_and_saves_the_consent_with_it() 
 
 async def test_consent_of_a_handler_that_fails_was_never_given() -> None:
     """Like everything else it did."""
-    async with AppClient(reception()) as client:
+    async with AppClient(reception(), raises=False) as client:
         assert await handed(client, fails=True) == []
         assert consented_app(client.call.state, now_ms()) == ""
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import jambonz_workers
 from examples import conformance, hello, ivr, supervisor
 from jambonz_shared.outcome import Outcome, OutcomeKind
+from jambonz_simulator.script_files import load_script
 from jambonz_workers import App, CallGone, Calls, testing
 from jambonz_workers.controls import Controls
 from jambonz_workers.durable import Durable
@@ -22,6 +24,7 @@ from jambonz_workers.testing import AppClient
 
 REPO = Path(__file__).resolve().parents[3]
 TUTORIAL = REPO / "docs" / "tutorial.md"
+TESTING = REPO / "docs" / "how-to" / "test-an-application.md"
 REFERENCE = REPO / "docs" / "reference" / "api.md"
 
 
@@ -60,6 +63,34 @@ async def test_the_tutorials_menu_and_its_test_work(menu: ModuleType, monkeypatc
     async with AppClient(menu.app) as client:
         assert (await client.session_new("/forecast")).verbs is not None
         assert [frame["command"] for frame in await client.settle()] == ["redirect"]
+
+
+@pytest.fixture
+def assistant(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The application of the page about tests."""
+    module = module_of(blocks(TESTING)[0], "assistant")
+    monkeypatch.setitem(sys.modules, "assistant", module)
+    return module
+
+
+TESTS_OF_THE_ASSISTANT = re.findall(r"^async def (test_\w+)", blocks(TESTING)[1], re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", TESTS_OF_THE_ASSISTANT)
+def test_the_tests_of_the_page_about_tests_pass(
+    name: str, assistant: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader copies them."""
+    function = getattr(module_of(blocks(TESTING)[1], "test_assistant"), name)
+    asyncio.run(function(**({"monkeypatch": monkeypatch} if "monkeypatch" in signature(function).parameters else {})))
+
+
+def test_the_script_of_the_page_about_tests_can_be_played(tmp_path: Path) -> None:
+    """What it expects is there to be compared."""
+    (text,) = re.findall(r"```json\n(.*?)```", TESTING.read_text(), re.DOTALL)
+    file = tmp_path / "question.json"
+    file.write_text(text)
+    assert load_script(str(file)).expects.says == ("How can I help?",)
 
 
 class ListedCall:
@@ -154,7 +185,7 @@ def tag(data: object) -> list[dict[str, object]]:
 
 async def test_the_conformance_application_answers_its_hooks() -> None:
     """Those that need nobody but the app itself."""
-    async with AppClient(conformance.app, call_sid="c1") as client:
+    async with AppClient(conformance.app, call_sid="c1", raises=False) as client:
         welcome = (await client.session_new("/conformance")).verbs
         assert welcome is not None
         assert welcome[0] == {"verb": "say", "text": "welcome c1"}
@@ -191,7 +222,7 @@ async def test_the_conformance_application_issues_commands() -> None:
 
 async def test_the_conformance_application_streams_tokens_one_at_a_time() -> None:
     """The next one goes out when the result of the last has come."""
-    async with AppClient(conformance.app) as client:
+    async with AppClient(conformance.app, takes_text=False) as client:
         await client.hook("/tts", args={"tokens": ["a", "b"]})
         for token_id in (1, 2):
             while not any(it.get("data", {}).get("id") == token_id for it in client.commands):
