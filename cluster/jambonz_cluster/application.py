@@ -2,11 +2,18 @@
 
 import importlib
 import importlib.util
+import platform
 import sys
 import traceback
+from difflib import get_close_matches
 from itertools import dropwhile
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from jambonz_shared.kinds import KINDS
+
+if TYPE_CHECKING:
+    from jambonz_workers import App
 
 # What stands between the command and the module that it imports.
 _LOADING: Final = (__file__, str(Path(importlib.__file__).parent), "<frozen importlib")
@@ -47,10 +54,23 @@ def traceback_text(error: Exception) -> str:
     frames = list(dropwhile(lambda frame: frame.filename != __file__, shown.stack))
     theirs = list(dropwhile(lambda frame: frame.filename.startswith(_LOADING), frames))
     if not theirs:
-        # A syntax error names file and line itself.
-        return "".join(shown.format_exception_only())
+        # A syntax error names file and line itself, but not the Python that does not know the syntax.
+        version = f"Python {platform.python_version()} reads it\n" if isinstance(error, SyntaxError) else ""
+        return "".join(shown.format_exception_only()) + version
     shown.stack = traceback.StackSummary.from_list(theirs)
     return "".join(shown.format())
+
+
+def doubts_about(app: "App") -> list[str]:
+    """Return what makes an application useless, or a part of it, though nothing of it is wrong."""
+    manifest = app.manifest()
+    doubts = [] if manifest.paths or manifest.is_open else ["the app has no session handler: every call gets 404"]
+    # A newer jambonz may have kinds that nobody here knows of.
+    return doubts + [
+        f"the app has a handler of {kind!r}, which no known jambonz sends; was {near[0]!r} meant?"
+        for kind in app.kinds
+        if kind not in KINDS and (near := get_close_matches(kind, KINDS, 1))
+    ]
 
 
 def _exists(module_name: str) -> bool:

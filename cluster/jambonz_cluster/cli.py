@@ -69,9 +69,11 @@ def worker(application: str, process_index: int | None, **flags: str | None) -> 
     """Run a worker: it runs the application MODULE:APP for calls of any gateway."""
     settings = settings_or_exit(WorkerSettings, flags)
     app = _application_or_exit(application)
-    manifest = app.manifest()
-    if process_index is None and not (manifest.paths or manifest.is_open):
-        click.echo("warning: the app has no session handler: every call gets 404", err=True)
+    if process_index is None:
+        from jambonz_cluster.application import doubts_about
+
+        for doubt in doubts_about(app):
+            click.echo(f"warning: {doubt}", err=True)
     if app.validates(default=settings.validate_verbs == "on"):
         _load_schemas_or_exit(app)
     from jambonz_cluster.processes import run_processes

@@ -119,6 +119,7 @@ class Calls:
                 handlers find as ``event.customer_data``; ``timeout``, ``headers``, ``amd``.
 
         Raises:
+            TypeError: If ``account`` or ``to`` is something else; nothing was sent.
             NotCreated: If jambonz refuses it or cannot be reached.
             ImportError: If the extra ``sdk`` is not installed.
         """

@@ -112,8 +112,11 @@ def dtmf(digit: str, duration_ms: int | None, *, leg: str) -> bytes:
     """Return the command that sends one digit.
 
     Raises:
+        TypeError: If it is no text.
         ValueError: If it is not one of ``0-9*#A-D``.
     """
+    if not isinstance(digit, str):
+        raise TypeError(f"dtmf sends one digit as text, such as '1', got {type(digit).__name__}")
     if len(digit) != 1 or digit not in "0123456789*#ABCD":
         raise ValueError("dtmf sends one digit: 0-9, *, # or A-D")
     inner: dict[str, Any] = {"digit": digit}
@@ -167,7 +170,7 @@ def dial(from_: str, to: Mapping[str, object], options: Mapping[str, object], *,
     Raises:
         ValueError: If ``to`` does not say what it is.
     """
-    if not from_ or not to.get("type"):
+    if not from_ or not isinstance(to, Mapping) or not to.get("type"):
         raise ValueError("dial needs from_ and to, such as {'type': 'phone', 'number': '+15550001'}")
     return command("dial", {"from": from_, "to": dict(to), **options}, leg=leg)
 

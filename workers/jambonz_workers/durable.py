@@ -56,9 +56,13 @@ class Durable(Controls):
         Raises:
             ValueError: If ``seconds`` is negative, no number or beyond thirty years, or ``path`` no path, or one with a
                 variable instead of its value.
-            TypeError: If JSON cannot hold ``data``.
+            TypeError: If ``seconds`` is no number, ``data`` no mapping, or JSON cannot hold it.
             RuntimeError: In a thread outside of a handler, as all of these.
         """
+        if not isinstance(seconds, int | float):
+            raise TypeError(f"call.after(): expected a number of seconds, got {type(seconds).__name__}")
+        if data is not None and not isinstance(data, Mapping):
+            raise TypeError(f"call.after(): expected a dict as data, got {type(data).__name__}")
         if not 0 <= seconds <= _LONGEST_S:
             raise ValueError(f"call.after(): expected seconds from 0 to {_LONGEST_S:,.0f}, got {seconds!r}")
         if "{" in checked_path(path):

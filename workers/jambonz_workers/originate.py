@@ -38,9 +38,11 @@ async def create_call(account: Account, from_: str, to: Mapping[str, object], op
     """Start an outbound call; return its ``call_sid`` when the INVITE is out. See ``Calls.create``.
 
     Raises:
+        TypeError: If an argument has the wrong type; nothing was sent.
         NotCreated: If jambonz refuses it. If it cannot be reached, or names no call, one may have been started.
         ImportError: If jambonz-python-sdk is not installed.
     """
+    _check(account, to)
     # Importing aiohttp reads the machine's certificates: 0.16 of the 0.52 s of CPU that `import jambonz_workers` took.
     import aiohttp  # noqa: PLC0415
     from jambonz_sdk.client import JambonzClient  # type: ignore[import-untyped]  # noqa: PLC0415 an extra
@@ -57,3 +59,10 @@ async def create_call(account: Account, from_: str, to: Mapping[str, object], op
     if not isinstance(call_sid, str) or not call_sid:
         raise NotCreated(0)
     return call_sid
+
+
+def _check(account: object, to: object) -> None:
+    if not isinstance(account, Account):
+        raise TypeError(f"expected Account(base_url, account_sid, api_key), got {type(account).__name__}")
+    if not isinstance(to, Mapping):
+        raise TypeError(f"expected to={{'type': 'phone', 'number': '+1...'}}, got {type(to).__name__}")

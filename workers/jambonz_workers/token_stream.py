@@ -19,6 +19,7 @@ RESULT_S: Final = 5.0
 RECONNECT_S: Final = 1.0
 # So long new text waits for the fate of a token that crossed an interruption; its result takes milliseconds.
 STRAY_S: Final = 0.5
+_NO_STREAM: Final = "no stream is switched on: config with ttsStream, or say with stream, does it"
 # ``stream_resumed`` is not sent after a flush, a clear or an interruption (pitfall 22); a paused stream is asked again.
 PROBES_S: Final = (1.0, 2.0, 4.0, 5.0)
 
@@ -171,7 +172,7 @@ class TokenStream:
                 self._wait_for_room(now_s)
         else:
             # Without a status there is no stream at all (PROTOCOL.md 4.2).
-            return self._stop(Why.REFUSED, reason or "no stream is switched on")
+            return self._stop(Why.REFUSED, reason or _NO_STREAM)
         self._is_resumed = False
         return self._go_on(now_s)
 

@@ -4,7 +4,7 @@ Verbs are structural: a dict, anything with ``to_list()``, ``to_dict()`` or pyda
 list of these. So the builders and models of jambonz-python-sdk work as they are.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -66,7 +66,11 @@ def verb_name(verb: Mapping[str, Any]) -> str:
     name = verb.get("verb")
     if isinstance(name, str):
         return name
-    return next(iter(verb)) if len(verb) == 1 and name is None else ""
+    if len(verb) != 1 or name is not None:
+        return ""
+    # Of a text or a list jambonz makes properties "0", "1" and so on, and refuses the verb.
+    ((name, properties),) = verb.items()
+    return "" if isinstance(properties, str | list) else name
 
 
 def vendor_in(verbs: Verbs) -> str:
@@ -119,8 +123,16 @@ def _verbs_of(item: object) -> list[dict[str, Any]]:
     if callable(to_list):
         return [verb for inner in to_list() for verb in _verbs_of(inner)]
     if isinstance(item, type) or not _is_builder(item):
-        raise TypeError(f"{_EXPECTED}; got {type(item).__name__}")
+        raise TypeError(f"{_EXPECTED}; got {_told(item)}")
     return _verbs_of(_plain(item))
+
+
+def _told(item: object) -> str:
+    if isinstance(item, list | tuple):
+        return f"a {type(item).__name__} inside of the list: spread it, as in [*ask(), verb]"
+    if isinstance(item, Coroutine):
+        return "a coroutine that was not awaited: `return await ask()`"
+    return type(item).__name__
 
 
 def _is_builder(value: object) -> bool:

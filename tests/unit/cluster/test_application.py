@@ -1,5 +1,6 @@
 """MODULE:APP is found, or the mistake is named."""
 
+import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,4 +85,5 @@ def test_syntax_error_of_the_module_has_no_frames(working_directory: Path) -> No
     (working_directory / "odd_ivr.py").write_text("def app(:\n")
     text = raised_by("odd_ivr:app")
     assert text.splitlines()[0].strip() == f'File "{working_directory}/odd_ivr.py", line 1'
+    assert text.splitlines()[-1] == f"Python {platform.python_version()} reads it"
     assert "Traceback" not in text

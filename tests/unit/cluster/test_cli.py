@@ -127,3 +127,15 @@ def test_app_without_a_session_handler_is_told_of(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("jambonz_cluster.processes.run_processes", lambda *_: 0)
     assert run("worker", "bare_ivr:app").stderr == "warning: the app has no session handler: every call gets 404\n"
     assert run("worker", "examples.hello:app").stderr == ""
+
+
+def test_handler_of_a_misspelt_kind_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It never runs; one of a newer jambonz may."""
+    lines = ["from jambonz_workers import App", "app = App()", "@app.session('/')", "def start(call): ..."]
+    lines += [f"@app.on('{kind}')\ndef {name}(call): ..." for kind, name in (("call-status", "a"), ("rtt:text", "b"))]
+    (tmp_path / "odd_kinds.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("jambonz_cluster.processes.run_processes", lambda *_: 0)
+    assert run("worker", "odd_kinds:app").stderr == (
+        "warning: the app has a handler of 'call-status', which no known jambonz sends; was 'call:status' meant?\n"
+    )

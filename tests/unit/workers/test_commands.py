@@ -200,6 +200,7 @@ def test_data_that_jambonz_takes_for_missing_is_refused(data: object) -> None:
         pytest.param(lambda: commands.agent_update("x", {}, leg="c"), "got 'x'", id="no_such_update"),
         pytest.param(lambda: commands.dtmf("12", None, leg="c"), "one digit", id="two_digits"),
         pytest.param(lambda: commands.dtmf("x", None, leg="c"), "one digit", id="no_digit"),
+        pytest.param(lambda: commands.dial("+1", _any("+2"), {}, leg="c"), "needs from_ and to", id="dial_number"),
         pytest.param(lambda: commands.record("run", {}, leg="c"), "got 'run'", id="record_action"),  # type: ignore[arg-type]
         pytest.param(lambda: commands.tool_output("", {}, leg="c"), "tool_call_id", id="no_tool_call"),
         pytest.param(lambda: commands.tts_tokens("", 1, leg="c"), "needs text", id="no_text"),
@@ -232,6 +233,7 @@ def test_a_command_jambonz_would_ignore_is_refused(build: Callable[[], object], 
     ("build", "text"),
     [
         pytest.param(lambda: commands.tts_tokens(_any(5), 1, leg="c"), "expects text, got int", id="tokens"),
+        pytest.param(lambda: commands.dtmf(_any(1), None, leg="c"), "as text, such as '1', got int", id="digit"),
         pytest.param(
             lambda: commands.stt_reconfigure("en-US", leg="c"), r"such as \['en-US'\], got 'en-US'", id="language"
         ),

@@ -1,6 +1,7 @@
 """Outbound calls by jambonz's REST interface: whatever goes wrong there is one error."""
 
 from json import JSONDecodeError
+from typing import Any
 
 import pytest
 from jambonz_sdk.client import JambonzClient  # type: ignore[import-untyped]
@@ -47,3 +48,12 @@ async def test_a_call_that_is_there_is_named(monkeypatch: pytest.MonkeyPatch) ->
     """By the member that jambonz calls it (PROTOCOL.md section 9)."""
     answering(monkeypatch, {"sid": "call-1"})
     assert await create() == "call-1"
+
+
+async def test_what_is_no_account_and_no_target_is_refused() -> None:
+    """Before anything is sent."""
+    wrong: Any = "+2"
+    with pytest.raises(TypeError, match=r"expected Account\(base_url, account_sid, api_key\), got str"):
+        await create_call(wrong, "+1", {"type": "phone", "number": "+2"}, {})
+    with pytest.raises(TypeError, match=r"expected to={'type': 'phone', .*got str"):
+        await create_call(Account("http://api.example", "ac", "key"), "+1", wrong, {})

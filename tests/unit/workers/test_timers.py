@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import date
+from typing import Any
 
 import pytest
 
@@ -178,6 +179,10 @@ async def test_the_end_of_a_call_ends_its_timers() -> None:
         assert client.commands == []
 
 
+def _any(value: Any) -> Any:
+    return value
+
+
 async def test_mistakes_are_told_at_once() -> None:
     """Not when it rings."""
     async with AppClient(reminding()) as client:
@@ -191,6 +196,10 @@ async def test_mistakes_are_told_at_once() -> None:
         assert client.state == {}
         with pytest.raises(ValueError, match="path"):
             client.call.after(1, "x")
+        with pytest.raises(TypeError, match="expected a number of seconds, got str"):
+            client.call.after(_any("5"), "/x")
+        with pytest.raises(TypeError, match="expected a dict as data, got list"):
+            client.call.after(5, "/x", _any([1]))
         with pytest.raises(TypeError, match="timer data"):
             client.call.after(1, "/x", {"x": object()})
 

@@ -114,7 +114,13 @@ def test_a_withdrawn_token_under_way_is_waited_for() -> None:
     assert stream.result(1, "ok", "", 0.1) == [Offer(2, "world")]
 
 
-@pytest.mark.parametrize(("reason", "said"), [("", "no stream is switched on"), ("connection to x failed",) * 2])
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("", "no stream is switched on: config with ttsStream, or say with stream, does it"),
+        ("connection to x failed",) * 2,
+    ],
+)
 def test_a_refusal_fails_all_that_waits(reason: str, said: str) -> None:
     """A result without a status means that there is no stream (PROTOCOL.md 4.2)."""
     stream = open_stream()

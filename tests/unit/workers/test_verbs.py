@@ -80,12 +80,28 @@ def test_models_inside_dicts_are_dumped_too() -> None:
         ),
         pytest.param([{"verb": 5}], "a dict of 'verb' without the name", id="name_is_no_text"),
         pytest.param([Say], "ModelMetaclass", id="class_instead_of_object"),
+        pytest.param([[SAY], SAY], "a list inside of the list: spread it", id="list_in_list"),
+        pytest.param(([SAY], 200), "a list inside of the list", id="status_as_in_flask"),
+        pytest.param({"text": "Hi"}, "a dict of 'text' without the name", id="text_without_a_verb"),
+        pytest.param({"input": ["digits"]}, "a dict of 'input' without the name", id="list_without_a_verb"),
     ],
 )
 def test_what_is_no_verb_is_refused(result: object, got: str) -> None:
     """A feature server would refuse it without a word to us."""
     with pytest.raises(TypeError, match=f"expected verbs.*got {got}"):
         verb_list(result)
+
+
+async def test_a_forgotten_await_is_told_of() -> None:
+    """The commonest slip in a handler that asks another function for its verbs."""
+
+    async def ask() -> object:
+        return SAY
+
+    for result in (forgotten := ask(), [forgotten]):
+        with pytest.raises(TypeError, match=r"a coroutine that was not awaited: `return await ask\(\)`"):
+            verb_list(result)
+    forgotten.close()
 
 
 def test_a_value_json_cannot_hold_is_named() -> None:
