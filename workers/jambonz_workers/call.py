@@ -18,7 +18,7 @@ from jambonz_workers.effects import Commit, answer
 from jambonz_workers.environment import typed
 from jambonz_workers.event import Event
 from jambonz_workers.facts import encode_facts, facts_after, has_own_socket, status_of
-from jambonz_workers.handling import Handling, Office, OnCommitted, current, ignore, settle, starting
+from jambonz_workers.handling import Handling, Office, OnCommitted, current, ignore, settle, starting, working_for
 from jambonz_workers.phase import Phase
 from jambonz_workers.speech import Speech, Voice
 from jambonz_workers.state import CallState, StateChanges
@@ -45,7 +45,8 @@ class Call(Durable):
     """
 
     __slots__ = ("_answer", "_background_n", "_facts", "_office", "_seen_facts", "_seen_status", "_state", "_voice",
-                 "app", "companion", "fence", "handling", "over", "path", "phase", "status", "timers", "works")  # fmt: skip
+                 "app", "companion", "fence", "handling", "over", "path", "phase", "status", "timers",
+                 "works")  # fmt: skip
 
     def __init__(self, sid: str, office: Office, claimed: ClaimedCall) -> None:
         super().__init__(sid)
@@ -347,6 +348,7 @@ class Call(Durable):
             return
         context = contextvars.copy_context()
         context.run(current.set, None)
+        context.run(working_for.set, self.sid)
         self.works.start(work, context)
 
     def save_work(self) -> None:

@@ -68,6 +68,9 @@ class Handling:
 current: Final[contextvars.ContextVar[Handling | None]] = contextvars.ContextVar("handling", default=None)
 """The handler that runs in this context, of whichever call."""
 
+working_for: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("working_for", default="")
+"""The ``call_sid`` whose background work runs in this context."""
+
 
 def settle(future: "asyncio.Future[None]", error: ClusterError | None) -> None:
     """Give a future what ``OnCommitted`` got."""

@@ -25,6 +25,7 @@ from jambonz_shared.runtime.signals import Shutdown, shutdown_signals
 from jambonz_workers.adoption import Adopter
 from jambonz_workers.app import App
 from jambonz_workers.blockage import blockages_told
+from jambonz_workers.call_logs import call_sid_in_logs
 from jambonz_workers.calls import Calls
 from jambonz_workers.consumer import Consumer, stop_reader
 from jambonz_workers.dispatcher import Dispatcher
@@ -59,7 +60,7 @@ async def serve(app: App, settings: WorkerSettings, *, process_index: int = 0) -
     the rest to other workers.
     """
     tune_garbage_collection()
-    with shutdown_signals() as shutdown:
+    with shutdown_signals() as shutdown, call_sid_in_logs():
         await run(app, settings, shutdown, process_index=process_index)
 
 
