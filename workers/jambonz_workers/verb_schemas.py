@@ -1,14 +1,20 @@
 """Verbs checked against jambonz's own JSON Schemas, which jambonz-python-sdk ships. For development and tests."""
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from functools import cache
+from importlib.resources import files
 from typing import Any, Final, Protocol
+
+import orjson
 
 from jambonz_shared.errors import ClusterError
 from jambonz_workers.verbs import verb_name
 
 # Verbs of 0.9 that the schemas do not know (PROTOCOL.md section 11).
 _WITHOUT_SCHEMA: Final = frozenset({"lex", "rasa", "microsoft_s2s", "voiceagent_s2s"})
+# Of difflib: one letter wrong of five, or `action_hook` for `actionHook`.
+_NEAR: Final = 0.8
 
 
 class InvalidVerbs(ClusterError, ValueError):
@@ -31,7 +37,7 @@ def check_schemas(verbs: Iterable[Mapping[str, Any]]) -> None:
     """Let pass what the schemas allow.
 
     Raises:
-        InvalidVerbs: If a verb is unknown, or a property has the wrong type.
+        InvalidVerbs: If a verb is unknown, a property has the wrong type, or is a known one misspelt.
         ImportError: If jambonz-python-sdk is not installed.
     """
     errors: list[str] = []
@@ -40,7 +46,8 @@ def check_schemas(verbs: Iterable[Mapping[str, Any]]) -> None:
         if name in _WITHOUT_SCHEMA:
             continue
         whole = dict(verb) if "verb" in verb else {"verb": name, **(verb.get(name) or {})}
-        errors += [f"verb {number} ({name or 'no name'}): {error}" for error in _validator().validate_verb(whole)]
+        found = _validator().validate_verb(whole) + _misspelt(name, whole)
+        errors += [f"verb {number} ({name or 'no name'}): {error}" for error in found]
     if errors:
         raise InvalidVerbs(errors)
 
@@ -52,6 +59,32 @@ def load_schemas() -> None:
         ImportError: If jambonz-python-sdk is not installed.
     """
     _validator()
+    _properties()
+
+
+def _misspelt(name: str, verb: Mapping[str, Any]) -> list[str]:
+    """Return a line for each property that a verb lacks and that is nearly one of its own: jambonz refuses it (P21).
+
+    The schemas let pass what they do not know, and something of another name may be newer than they are.
+    """
+    known = _properties().get(name, frozenset())
+    unknown = [it for it in verb if it not in known] if known else []
+    near = {it: get_close_matches(it, known, 1, _NEAR) for it in unknown}
+    return [f"unknown property {it!r}; was {found[0]!r} meant?" for it, found in near.items() if found]
+
+
+@cache
+def _properties() -> dict[str, frozenset[str]]:
+    """Return the properties of each verb whose schema has them all in one place."""
+    folder = files("jambonz_sdk") / "schema" / "verbs"
+    schemas = [orjson.loads(file.read_bytes()) for file in folder.iterdir() if file.name.endswith(".json")]
+    found: dict[str, frozenset[str]] = {}
+    for schema in schemas:
+        properties: dict[str, Any] = schema.get("properties", {})
+        verb = properties.get("verb", {})
+        if "allOf" not in schema:
+            found |= dict.fromkeys(verb.get("enum", [verb.get("const", "")]), frozenset(properties))
+    return found
 
 
 @cache

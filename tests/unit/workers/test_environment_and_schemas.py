@@ -66,6 +66,31 @@ def test_mistakes_are_told_with_their_place() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("verb", "text"),
+    [
+        pytest.param(
+            {"verb": "say", "txt": "Hi"}, "verb 1 (say): unknown property 'txt'; was 'text' meant?", id="text"
+        ),
+        pytest.param(
+            {"gather": {"input": ["digits"], "action_hook": "/menu"}},
+            "verb 1 (gather): unknown property 'action_hook'; was 'actionHook' meant?",
+            id="as_in_python",
+        ),
+    ],
+)
+def test_a_misspelt_property_is_told(verb: dict[str, Any], text: str) -> None:
+    """jambonz refuses the whole application for it (PROTOCOL.md P21), and the schemas let it pass."""
+    with pytest.raises(InvalidVerbs) as caught:
+        check_schemas([verb])
+    assert str(caught.value) == text
+
+
+def test_a_property_unlike_all_others_passes() -> None:
+    """A newer jambonz may have it."""
+    check_schemas([{"verb": "say", "text": "Hi", "warmth": 3}, {"verb": "s2s", "vendor": "v", "llmOptions": {}}])
+
+
 async def test_a_handler_with_bad_verbs_is_named(caplog: pytest.LogCaptureFixture) -> None:
     """In development; in production the check is off."""
     for validate_verbs, verbs in ((True, []), (False, [{"verb": "sing"}])):
