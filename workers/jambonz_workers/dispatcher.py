@@ -1,7 +1,7 @@
 """Which calls this worker owns, and what becomes of each envelope that arrives. Pure: it returns what to do."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jambonz_shared.kinds import TAKEOVER, TIMER, TRANSFERRED
 from jambonz_workers.delivery import Delivery
@@ -123,7 +123,12 @@ class Dispatcher:
         """The claim succeeded; ``committed`` is the highest number done, by epoch."""
         mailbox = self._mailboxes[call_sid] = Mailbox(committed)
         effects: list[Effect] = []
-        for delivery in self._claiming.pop(call_sid, []):
+        waiting = self._claiming.pop(call_sid, [])
+        has_suspects = any(delivery.envelope.deaths for delivery in waiting)
+        for delivery in waiting:
+            if has_suspects and delivery.envelope.kind in self._overheard and not delivery.envelope.deaths:
+                # Begun at once, beside the suspect, it could not be told from it.
+                delivery.envelope = replace(delivery.envelope, deaths=1)
             effects += [
                 effect for effect in self._put(mailbox, delivery, now_s) if isinstance(effect, Settle | Overhear)
             ]

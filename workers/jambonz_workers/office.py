@@ -244,7 +244,7 @@ class Office:
                 self._runner.quarantined(call, event, on_committed)
                 return
             if envelope.deaths:
-                run = self._runner.takeover if envelope.kind == TAKEOVER else self._runner.handle
+                run = self._runner.takeover if envelope.kind == TAKEOVER else self._runner.again
                 await self._suspects.run(envelope, partial(run, call, event), on_committed)
             elif envelope.kind == TAKEOVER:
                 await self._runner.takeover(call, event, on_committed)

@@ -90,6 +90,15 @@ class Runner:
             # In its turn it is found out again, and logged.
             return
         call.overhear(event)
+        if not envelope.deaths:
+            self._begin_beside(call, event)
+
+    async def again(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
+        """Do as ``handle`` with an event over which workers have died: no handler of it has begun before its turn."""
+        self._begin_beside(call, event)
+        await self.handle(call, event, on_committed)
+
+    def _begin_beside(self, call: Call, event: Event) -> None:
         handler = self._concurrent_handler(event, call.path)
         if handler:
             call.start(Work(self._invoke(handler, call, handler.seen(event)), handler.name))

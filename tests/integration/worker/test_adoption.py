@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
 from jambonz_shared.envelope import Envelope
@@ -13,6 +15,7 @@ from jambonz_shared.redis.endpoint import UrlEndpoint
 from jambonz_shared.redis.link import Link
 from jambonz_workers import App, Call, Event
 from jambonz_workers.adoption import Adopted, Adopter
+from jambonz_workers.redelivery import mark_of
 from tests.conditions import until
 from tests.integration.worker.conftest import Running, Start
 from tests.integration.worker.gateway_double import GatewayDouble
@@ -178,3 +181,53 @@ async def test_call_whose_owner_nobody_watches_any_more_gets_another(
     assert await line.hook("/count", i=1) == [{"verb": "tag", "data": {"seen": [1]}}]
     assert list(running.worker.office.live) == [line.sid]
     await line.end()
+
+
+@pytest.mark.parametrize("leader", [0, 1], ids=["alone", "behind_a_suspect"])
+async def test_concurrent_handler_over_which_workers_have_died_is_begun_in_its_turn(
+    leader: int, start: Start, gateway: GatewayDouble, redis: Redis, redis_url: str
+) -> None:
+    """Written down, as all suspects: one that kills would otherwise do so with worker after worker, and never count."""
+    app, seen = App(), list[object]()
+
+    @app.on("verb:status")
+    async def leads(call: Call) -> None:
+        await asyncio.sleep(0)
+
+    @app.on("llm:event", concurrent=True)
+    async def kills(call: Call) -> None:
+        # At once, as it would kill: what is written by now is all that an adopter finds.
+        with SyncRedis.from_url(redis_url) as client:
+            seen.append(client.smembers(KEYS.begun(running.worker.id)))
+
+    running = await start(app)
+    line = await gateway.open()
+    kinds = [*["verb:status"] * leader, "llm:event"]
+    events = [Envelope.decode(line.envelope(kind, b"{}", "", n)) for n, kind in enumerate(kinds, 1)]
+    events[0] = replace(events[0], deaths=1)
+    await redis.execute_command("XADD", DISPATCH, "*", *(part for it in events for part in (b"e", it.encode())))  # type: ignore[no-untyped-call]
+    await until(lambda: bool(seen), "the handler has run")
+    assert seen == [{mark_of(events[-1]).encode()}]
+    await gateway.nothing_waits()
+    line.n = len(kinds)
+    await line.end()
+
+
+async def test_concurrent_handler_of_a_quarantined_event_is_not_run(
+    start: Start, gateway: GatewayDouble, redis: Redis
+) -> None:
+    """It has killed three workers."""
+    app, seen = App(), list[str]()
+
+    @app.on("llm:event", concurrent=True)
+    async def kills(call: Call) -> None:
+        seen.append(call.sid)
+
+    await start(app)
+    line = await gateway.open()
+    killing = replace(Envelope.decode(line.envelope("llm:event", b"{}", "", 1)), deaths=3, is_quarantined=True)
+    await redis.xadd(DISPATCH, {"e": killing.encode()})
+    line.n = 1
+    await line.hook("/after")
+    await line.end()
+    assert seen == []
