@@ -108,15 +108,22 @@ class Presence:
     async def leave(self) -> None:
         """Remove what shows that the worker is there; its calls must be given up before.
 
+        If it has entries of dispatch yet, that stays: then the others find it dead, and adopt what it leaves behind.
+
         Raises:
             LinkDown: If Redis is away; the keys run out by themselves then.
         """
         assert self._manifest is not None
         keys, worker_id = self._keys, self._worker_id
+        is_retired = await self._link.script_call(
+            script.RETIRE, *retire_args(keys.dispatch(self._manifest.app), worker_id)
+        )
+        if not is_retired:
+            log.warning("events could not be handed on; other workers adopt them", extra={"worker": worker_id})
+            return
         await asyncio.gather(
             self._link.call(b"ZREM", keys.workers, worker_id),
             self._link.call(b"DEL", *keys.of_worker(worker_id)),
-            self._link.script_call(script.RETIRE, *retire_args(keys.dispatch(self._manifest.app), worker_id)),
         )
 
     def _beat(self, app: str) -> None:

@@ -268,10 +268,12 @@ class Worker:
             async with asyncio.timeout(_GIVE_UP_S):
                 while self.office.is_busy:
                     await asyncio.sleep(0.01)
-                self._sweeper.flush()
+                # What was forwarded is written then, and its entries can go.
                 await self._outbox.settled()
+                self._sweeper.flush()
                 await self._empty_inbox()
-                self._has_handed_over = True
+                # A claim may have been answered since.
+                self._has_handed_over = not self._dispatcher.count
         except (TimeoutError, LinkError):
             log.warning("handing over took too long; other workers adopt what is left", extra={"worker": self.id})
 

@@ -1,8 +1,11 @@
 """A worker that leaves, a Redis connection that breaks: no call and no effect is lost."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
+import pytest
 from redis.asyncio import Redis
 
 from jambonz_workers import App, Call, Event
@@ -140,6 +143,54 @@ async def test_undone_events_of_a_drained_call_go_to_the_next_worker_in_order(
     assert seen(line, msgids[-1]) == [0, 1, 2, 3]
     await line.end()
     await gateway.nothing_waits()
+
+
+async def test_event_that_a_leaving_worker_cannot_hand_on_is_adopted(
+    start: Start, gateway: GatewayDouble, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P6: it waits for its call's owner, which has just died, to be adopted; the worker leaves before that."""
+    with monkeypatch.context() as patched:
+        patched.setattr("jambonz_workers.forwarder._PAUSE_S", 60.0)
+        first = await start(counting())
+        line = await gateway.open()
+        await redis.hset(gateway.keys.call(line.sid), mapping={"owner": "w-dead", "fence": 7})
+        msgid = await line.send("session:new", {"direction": "inbound"})
+        # It asks whether the owner is still watched, and waits.
+        asked = first.worker.office._forwarder._absent_since_s
+        await until(lambda: "w-dead" in asked, "the event is on its way to its owner")
+        await first.stop()
+    await redis.hset(gateway.keys.call(line.sid), mapping={"owner": "", "fence": 8})
+    await start(counting(), lease_s=0.4, heartbeat_s=0.1)
+    await line.answer(msgid)
+    await line.end()
+
+
+async def test_call_that_a_leaving_worker_gets_at_the_last_moment_is_adopted(
+    start: Start, gateway: GatewayDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P6: its claim was answered behind the hand-over; otherwise the call would belong to a worker nobody knows of."""
+    monkeypatch.setattr("jambonz_workers.forwarder._VANISHED_S", 3600.0)
+    first = await start(counting())
+    worker, asked = first.worker, list[Callable[[], None]]()
+    claim, empty_inbox = worker.office._claims.claim, worker._empty_inbox
+
+    async def answered_late() -> None:
+        asked[0]()
+        await line.answer(msgid)
+        worker._sweeper.flush()
+        await empty_inbox()
+
+    monkeypatch.setattr(
+        worker.office._claims, "claim", lambda sid, *, is_first: asked.append(partial(claim, sid, is_first=is_first))
+    )
+    monkeypatch.setattr(worker, "_empty_inbox", answered_late)
+    line = await gateway.open()
+    msgid = await line.send("session:new", {"direction": "inbound"})
+    await until(lambda: bool(asked), "the call is claimed")
+    await first.stop()
+    await start(counting(), lease_s=0.4, heartbeat_s=0.1)
+    await line.hook("/count", i=1)
+    await line.end()
 
 
 async def test_commits_survive_broken_connections(start: Start, gateway: GatewayDouble, redis: Redis) -> None:
