@@ -52,6 +52,7 @@ class Vigil:
                 await self._poll()
             except (LinkError, ResponseError) as error:
                 log.warning("watching other processes failed; trying again", extra={"why": type(error).__name__})
+                await asyncio.sleep(_AFTER_FAILURE_S)
             except Exception:
                 # Our own fault, and a worker that no longer watches would only be missed when another one dies.
                 self._metrics.failures.inc()

@@ -1,11 +1,13 @@
 """Errors of a worker's own: each is counted, and stops nothing else."""
 
+import asyncio
 from typing import NoReturn
 
 import pytest
 from redis.asyncio import Redis
 
 from jambonz_shared.envelope import Envelope
+from jambonz_shared.redis.errors import ResponseError
 from jambonz_workers import App, Call
 from jambonz_workers.vigil import Vigil
 from tests.conditions import until
@@ -79,6 +81,25 @@ async def test_failing_watch_over_other_processes_is_counted_and_goes_on(
         patched.setattr(Vigil, "_poll", _fail)
         await until(lambda: (counted(running) or 0) >= 2, "it has failed and tried again")
     assert counted(running, "handler_failures") == 0
+
+
+async def test_watching_that_redis_refuses_does_not_fill_the_log(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An operator has forgotten a right, and a subscription is looked at forty times a second."""
+    await start(greeter())
+    other = await start(greeter())
+    await until(lambda: len(other.worker._vigil._peers) == 2, "they watch each other")
+    with monkeypatch.context() as patched:
+        patched.setattr(Vigil, "_poll", _refuse)
+        await asyncio.sleep(0.9)
+    told = [it for it in caplog.records if it.name == "jambonz_workers.vigil"]
+    # Each of the two twice.
+    assert 2 <= len(told) <= 4
+
+
+async def _refuse(_: object) -> NoReturn:
+    raise ResponseError("NOPERM this user has no permissions to run the 'pubsub|numsub' command")
 
 
 def _fail(*_: object) -> NoReturn:
