@@ -147,6 +147,7 @@ async def test_consent_of_a_concurrent_handler_does_not_wait_for_the_one_that_ru
     assert (await taken_by_sales(line, redis)).app == "sales"
     may_go_on.set()
     await until(lambda: not running.worker.office.live, "the worker lets go of it")
+    await gateway.nothing_waits()
     await line.forget()
     # What was not done is for sales, which has no worker here.
     await redis.delete(gateway.keys.dispatch("sales"))
