@@ -113,12 +113,12 @@ def _next_count(count: int, page: Sequence[Any]) -> int:
 
 
 def _size_bytes(entries: Sequence[Any]) -> int:
-    return sum(len(raw) for _, fields in entries for raw in (fields or [])[1::2])
+    return sum(len(raw) for _, fields in entries for raw in fields[1::2])
 
 
 def _envelopes(entries: Iterable[Any]) -> Iterable[Envelope]:
     for _, fields in entries:
-        for raw in (fields or [])[1::2]:
+        for raw in fields[1::2]:
             try:
                 yield Envelope.decode(raw)
             except BadFormat as error:

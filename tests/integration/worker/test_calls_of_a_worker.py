@@ -80,6 +80,30 @@ async def test_a_lost_event_holds_a_call_up_for_a_second_only(start: Start, gate
     await line.end()
 
 
+async def test_event_behind_a_lost_one_runs_although_a_handler_was_busy_when_it_came(
+    start: Start, gateway: GatewayDouble
+) -> None:
+    """The caller waits for it, and no other event need come."""
+    app, may_go_on = counting(), asyncio.Event()
+
+    @app.hook("/busy")
+    async def busy(call: Call) -> None:
+        await may_go_on.wait()
+
+    running = await start(app)
+    line = await gateway.open()
+    await line.start()
+    await line.send("verb:hook", hook="/busy")
+    line.n += 1
+    last = await line.send("verb:hook", {"i": 4}, hook="/count")
+    mailbox = running.worker.office.dispatcher.mailbox(line.sid)
+    assert mailbox is not None
+    await until(lambda: mailbox.wake_at_s() is not None, "the worker has seen the gap")
+    may_go_on.set()
+    assert await line.answer(last) == [{"verb": "tag", "data": {"seen": [4]}}]
+    await line.end()
+
+
 def _value(metric: object) -> float:
     (family,) = metric.collect()  # type: ignore[attr-defined]
     return sum(float(sample.value) for sample in family.samples if sample.name.endswith("_total"))

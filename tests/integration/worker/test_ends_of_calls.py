@@ -52,6 +52,21 @@ async def come_back(line: Line, redis: Redis) -> Attached:
     return attached
 
 
+async def test_call_that_is_claimed_without_a_socket_ends_after_its_grace_time(
+    start: Start, gateway: GatewayDouble, brief: Callable[[Running], None]
+) -> None:
+    """Its former owner may have died behind the news that jambonz has gone; nobody tells it again."""
+    ended: list[str] = []
+    running = await start(application(ended))
+    brief(running)
+    line = await gateway.open()
+    await line.detach()
+    await line.send("session:new", {"direction": "inbound"})
+    await until(lambda: ended == [line.sid], "the application is told of the end")
+    await until(lambda: line.is_ended and not running.worker.office.live, "nothing of the call is left")
+    await line.leave()
+
+
 async def test_second_loss_has_its_own_grace_time(
     start: Start, gateway: GatewayDouble, redis: Redis, brief: Callable[[Running], None]
 ) -> None:

@@ -1,11 +1,12 @@
 """What a dead worker leaves behind is read in parts of bounded size, in order."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.redis.link import Link
-from jambonz_workers.estate import PART_BYTES, Part, left_behind
+from jambonz_workers.estate import PART_BYTES, Part, left_behind, pending_of
 from jambonz_workers.redelivery import mark_of, redelivery
 
 INBOX, DISPATCH = "inbox", "dispatch"
@@ -73,6 +74,28 @@ async def test_entries_of_dispatch_come_before_those_of_the_inbox() -> None:
     assert [one.n for part in parts for one in part.envelopes] == [*range(1, 61), 100, 101]
     assert [one for part in parts for one in part.pending] == [b"%d" % n for n in range(1, 71)]
     assert len(parts) > 1
+
+
+async def test_all_events_of_an_entry_are_handed_on() -> None:
+    """Gateways pack what comes together."""
+    packed = [b"1", [field for n in (1, 2, 3) for field in (b"e", event(n).encode())]]
+    [part] = await parts_of(LinkDouble(inbox=[packed], dispatch=[]), [])
+    assert [one.n for one in part.envelopes] == [1, 2, 3]
+    assert part.size_bytes == sum(len(event(n).encode()) for n in (1, 2, 3))
+
+
+async def test_everything_that_is_pending_is_found() -> None:
+    """Redis tells of it page by page; what is missed here nobody would ever run."""
+    pending, pages = [b"%d" % n for n in range(1, 1002)], list[bytes]()
+
+    async def xpending(*command: Any) -> list[Any]:
+        start, count = command[3], command[5]
+        pages.append(start)
+        after = 0 if start == b"-" else int(start.removeprefix(b"("))
+        return [[one, b"w1", 0, 1] for one in pending[after : after + count]]
+
+    assert await pending_of(cast("Link", SimpleNamespace(call=xpending)), DISPATCH, "w1") == pending
+    assert pages == [b"-", b"(500", b"(1000"]
 
 
 async def test_worker_that_left_nothing_has_one_empty_part() -> None:

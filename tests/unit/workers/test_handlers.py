@@ -1,5 +1,6 @@
 """Handlers as applications write them: answers, commands, state, early acks, lifespan. Through AppClient."""
 
+import contextlib
 import contextvars
 import logging
 from collections.abc import AsyncIterator
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from jambonz_sdk import VerbBuilder  # type: ignore[import-untyped]
 
-from jambonz_workers import App, Call, Event, InvalidVerbs, OutcomeKind
+from jambonz_workers import App, Call, CallLost, Event, InvalidVerbs, OutcomeKind
 from jambonz_workers.testing import AppClient, Reaction
 
 SAY = {"verb": "say", "text": "Hi"}
@@ -160,6 +161,49 @@ async def test_verbs_of_a_notice_are_ignored_with_a_warning(caplog: pytest.LogCa
         assert await client.send("call:status") == Reaction(None)
         await client.send("call:status")
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+@pytest.mark.parametrize("what", ["command", "state", "work"])
+async def test_what_a_handler_does_behind_its_ack_takes_effect(what: str) -> None:
+    """Whichever it is, and alone: the ack has taken with it only what came before."""
+    app, done = App(), list[str]()
+
+    async def work() -> None:
+        done.append("work")
+
+    @app.hook("/menu")
+    async def menu(call: Call) -> None:
+        await call.ack(SAY)
+        if what == "command":
+            await call.dtmf("1")
+        elif what == "state":
+            call.state["tries"] = 1
+        else:
+            call.spawn(work())
+
+    async with AppClient(app) as client:
+        reaction = await client.hook("/menu")
+        await client.settle()
+        found = ([it["command"] for it in reaction.commands], client.state, done)
+    assert found == {"command": (["dtmf"], {}, []), "state": ([], {"tries": 1}, []), "work": ([], {}, ["work"])}[what]
+
+
+async def test_an_early_ack_of_a_call_that_is_another_workers_raises() -> None:
+    """What the handler would do next, believing that the caller hears something, is for the new owner to do."""
+    app, raised = App(), list[BaseException]()
+
+    @app.hook("/menu")
+    async def menu(call: Call) -> None:
+        call.release(CallLost(call.sid, "w2"))
+        try:
+            await call.ack(SAY)
+        except CallLost as error:
+            raised.append(error)
+
+    async with AppClient(app) as client:
+        with contextlib.suppress(Exception):
+            await client.hook("/menu")
+    assert [str(error) for error in raised] == [str(CallLost(client.call.sid, "w2"))]
 
 
 async def test_an_unknown_hook_is_acked_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:

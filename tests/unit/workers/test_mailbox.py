@@ -1,5 +1,6 @@
 """The mailbox: order within an epoch, each event once, one at a time."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,8 +94,17 @@ def test_a_gap_before_the_first_event_is_waited_for_until_a_death_is_found_out()
     assert mailbox.wake_at_s() == 20.0 + GAP_S
 
 
-def test_the_gap_that_ends_first_is_woken_for() -> None:
-    """It may have begun later than another one."""
+@pytest.mark.parametrize("epochs", [(2, 3), (3, 2)], ids=["in_order", "the_other_way_round"])
+def test_the_gap_that_ends_first_is_woken_for(epochs: tuple[int, int]) -> None:
+    """It may have begun later than another one, or be of an older epoch."""
+    mailbox = Mailbox()
+    for epoch in epochs:
+        mailbox.put(delivery(2, epoch=epoch), 10.0 + epoch)
+    assert mailbox.wake_at_s() == 12.0 + FIRST_GAP_S
+
+
+def test_a_gap_between_events_ends_before_one_in_front_of_the_first() -> None:
+    """The shorter time counts, although it began later."""
     mailbox = begun()
     mailbox.put(delivery(2, epoch=2), 10.0)
     mailbox.put(delivery(3), 11.0)

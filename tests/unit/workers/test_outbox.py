@@ -1,17 +1,24 @@
 """Commands that must happen: held while Redis does not take them, and sent again in their order."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script
 from jambonz_shared.redis.command import Argument
 from jambonz_shared.redis.errors import LinkDown, ResponseError
 from jambonz_shared.redis.script import Script
-from jambonz_shared.redis.scripts import EARLY
+from jambonz_shared.redis.scripts import EARLY, CallKeys, Ownership
+from jambonz_workers.committer import Committer
+from jambonz_workers.effects import Commit
+from jambonz_workers.handling import ignore
+from jambonz_workers.live import LiveCall
 from jambonz_workers.outbox import Outbox
+from jambonz_workers.tally import Tally
 from tests.conditions import until
 
 pytestmark = pytest.mark.sources_only(because="a compiled Outbox takes no double in the place of a Link")
@@ -28,8 +35,11 @@ class LinkDouble:
     def in_flight(self) -> int:
         return len(self.waiting)
 
-    def on_up(self, _: object) -> None:
-        """The tests give no news of the connection."""
+    def on_up(self, tell: Callable[[], None]) -> None:
+        self.tell_up = tell
+
+    def send(self, on_reply: Any, *args: object) -> None:
+        self.waiting.append((str(args[1]), on_reply))
 
     def script(self, on_reply: Any, _: Script, keys: Sequence[Argument], __: object) -> None:
         self.waiting.append((str(keys[0]), on_reply))
@@ -67,3 +77,42 @@ async def test_refusal_that_no_repetition_cures_is_an_answer() -> None:
     refused = ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
     link.reply(refused)
     assert answers.get_nowait() is refused
+
+
+async def test_what_is_given_while_something_is_held_waits_behind_it() -> None:
+    """Otherwise the link that is back would take the newer effect of a call first."""
+    link, answers = LinkDouble(), list[object]()
+    outbox = Outbox(link)  # type: ignore[arg-type]
+    link.is_up = False
+    outbox.send(answers.append, b"SADD", "first")
+    assert (link.in_flight, outbox.held) == (0, 1)
+    link.is_up = True
+    outbox.send(answers.append, b"SADD", "second")
+    assert link.in_flight == 0
+    link.tell_up()
+    assert (link.reply(1, 2), answers) == (["first", "second"], [1, 2])
+
+
+async def test_link_is_never_given_more_than_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it refused would be overtaken by what it takes next; the rest follows soon, in its order."""
+    monkeypatch.setattr("jambonz_workers.outbox._IN_FLIGHT_LIMIT", 1)
+    link, answers = LinkDouble(), list[object]()
+    outbox = Outbox(link)  # type: ignore[arg-type]
+    for name in "abcde":
+        outbox.send(answers.append, b"SADD", name)
+    assert (link.in_flight, outbox.held) == (2, 3)
+    for names, replies in ((["a", "b"], (1, 2)), (["c", "d"], (3, 4)), (["e"], (5,))):
+        await until(lambda names=names: link.in_flight == len(names), "the next ones are sent")
+        assert link.reply(*replies) == names
+    assert answers == [1, 2, 3, 4, 5]
+
+
+async def test_each_commit_names_the_one_that_was_sent_before_it() -> None:
+    """By that Redis knows one that came through while an earlier one was refused (``EARLY``)."""
+    commits: list[tuple[object, ...]] = []
+    outbox = SimpleNamespace(script=lambda _, __, ___, args: commits.append(args))
+    committer = Committer(cast("Outbox", outbox), Tally(), cast("Any", None))
+    live = LiveCall(cast("Any", None), Ownership(CallKeys.of(Keys("jc:"), "c1"), "w1", 7, 1000))
+    for series, n in ((1, 4), (1, 5), (-7, 1), (2, 1), (1, 9)):
+        committer.commit(live, Commit(series, n), ignore)
+    assert [(args[2], args[3], args[6]) for args in commits] == [(1, 4, 0), (1, 5, 4), (-7, 1, 0), (2, 1, 0), (1, 9, 5)]

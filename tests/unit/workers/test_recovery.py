@@ -28,6 +28,7 @@ class LinkDouble:
         self.scripts: list[tuple[OnReply, object]] = []
         self.commands: list[tuple[OnReply, tuple[object, ...]]] = []
         self.owned: list[object] = []
+        self.expiring = 0
 
     def script(self, on_reply: OnReply, which: object, keys: object, args: object) -> None:
         self.scripts.append((on_reply, which))
@@ -36,7 +37,10 @@ class LinkDouble:
         if args[0] == b"SADD":
             assert args[1] == "jc:owned:{w1}"
             self.owned += args[2:]
-        elif args[0] != b"PEXPIRE":
+        elif args[0] == b"PEXPIRE":
+            assert (args[1], self.owned != []) == ("jc:owned:{w1}", True)
+            self.expiring += 1
+        else:
             self.commands.append((on_reply, args))
 
     def answer(self, reply: object) -> None:
@@ -86,6 +90,7 @@ async def test_call_that_another_worker_has_claimed_is_lost(
     """Redis knows a higher fence: this worker was away for too long."""
     recovery.restore()
     assert link.owned == ["c1"], "adopters find the call, although Redis may have lost the set"
+    assert link.expiring == 1, "P8: the set does not stay for ever"
     [(answer, which)] = link.scripts
     assert which is script.RESTORE
     answer([b"fenced", b"w2"])
@@ -144,6 +149,7 @@ async def test_call_whose_socket_is_back_already_is_not_looked_after(
     link.answer([b"1", b"2"])
     await asyncio.sleep(3 * GRACE_S)
     assert link.commands == []
+    assert not office.call.is_detached
 
 
 async def test_call_whose_socket_came_back_goes_on(recovery: Recovery, link: LinkDouble, office: OfficeDouble) -> None:
@@ -153,6 +159,7 @@ async def test_call_whose_socket_came_back_goes_on(recovery: Recovery, link: Lin
     await until(lambda: len(link.commands) == 1, "it looks once more")
     link.answer([b"1", b"2"])
     assert office.ended == []
+    assert not office.call.is_detached
 
 
 async def test_wait_begins_anew_while_redis_is_away(recovery: Recovery, link: LinkDouble, office: OfficeDouble) -> None:
@@ -197,6 +204,30 @@ async def test_worker_taken_for_dead_drops_the_calls_of_others(
     link.commands[0][0]([owner, fence])
     assert office.lost == lost_to
     assert link.owned == ([] if lost_to else ["c1"]), "who adopted us may have struck out what is ours"
+
+
+async def test_worker_taken_for_dead_looks_again_when_the_adoption_is_over(
+    recovery: Recovery, link: LinkDouble, office: OfficeDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its call was taken behind the first look; otherwise two workers would go on with it until one commits."""
+    monkeypatch.setattr("jambonz_workers.recovery._LOOK_AGAIN_S", GRACE_S)
+    recovery.taken_for_dead()
+    link.answer([b"w1", b"7"])
+    await until(lambda: len(link.commands) == 1, "it looks again")
+    link.answer([b"", b"8"])
+    assert office.lost == [""]
+
+
+async def test_nothing_is_lost_by_a_look_that_failed_or_came_late(
+    recovery: Recovery, link: LinkDouble, office: OfficeDouble
+) -> None:
+    """With the next connection ``restore`` tells the same; and the call may have been claimed anew meanwhile."""
+    recovery.taken_for_dead()
+    link.answer(LinkDown(sent=True))
+    recovery.taken_for_dead()
+    office.live["c1"] = OfficeDouble().call
+    link.answer([b"w2", b"9"])
+    assert (office.lost, link.owned) == ([], [])
 
 
 async def test_failed_restore_is_tried_with_the_next_connection(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jambonz_workers import App, Call, Event
+from jambonz_workers import App, Call, CallLost, Event
 from jambonz_workers.testing import AppClient
 from tests.conditions import until
 
@@ -129,6 +129,18 @@ async def test_a_cancelled_timer_does_not_run() -> None:
         assert client.commands == []
 
 
+@pytest.mark.parametrize("how", ["cancelled", "run"])
+async def test_the_other_timers_of_a_call_stay_when_one_is_done(how: str) -> None:
+    """Each stands for a promise of the application."""
+    async with AppClient(reminding()) as client:
+        await client.hook("/start", seconds=7200)
+        await client.hook("/start", seconds=3600)
+        await (client.hook("/cancel") if how == "cancelled" else client.fire("/remind"))
+        assert len(client.call.state.own("@timers")) == 1
+        await client.fire("/remind")
+        assert client.state["reminded"] == (1 if how == "cancelled" else 2)
+
+
 async def test_a_handler_that_fails_sets_no_timer() -> None:
     """As none of its effects is kept."""
     async with AppClient(reminding(), raises=False) as client:
@@ -165,6 +177,34 @@ async def test_background_work_sets_timers_that_are_saved_at_once() -> None:
         assert client.call.cancel_timer(client.call.state["id"])
         with pytest.raises(LookupError):
             await client.fire("/remind")
+
+
+async def test_timer_of_background_work_is_saved_while_the_work_goes_on() -> None:
+    """P6: its worker may die before the work ends, which may be as late as the call."""
+    app = App()
+
+    async def for_ever(call: Call) -> None:
+        call.after(3600, "/remind")
+        await asyncio.Event().wait()
+
+    @app.hook("/works")
+    async def works(call: Call) -> None:
+        call.spawn(for_ever(call))
+
+    async with AppClient(app) as client:
+        await client.hook("/works")
+        await until(lambda: "@timers" in client.call.state.stored, "it is saved")
+
+
+async def test_timers_of_a_call_that_was_lost_do_not_ring() -> None:
+    """The new owner has them; a ring would make this worker claim the call."""
+    async with AppClient(reminding()) as client:
+        await client.hook("/start", seconds=0.01)
+        client.call.release(CallLost(client.call.sid, "w2"))
+        later = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.02, later.set)
+        await later.wait()
+        assert client._told == []
 
 
 async def test_the_end_of_a_call_ends_its_timers() -> None:
