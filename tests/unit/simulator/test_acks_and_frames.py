@@ -131,7 +131,7 @@ def test_text_message_that_is_no_utf8_closes_1007_and_reconnects() -> None:
 
 
 def test_text_that_is_no_utf8_in_the_closing_phase_kills_the_feature_server() -> None:
-    """P1: so does any malformed frame."""
+    """Pitfall 1: so does any malformed frame."""
     stage = running(PAUSE)
     stage.answers_close = False
     stage.hang_up().advance(0.02)

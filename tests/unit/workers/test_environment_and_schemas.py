@@ -80,7 +80,7 @@ def test_mistakes_are_told_with_their_place() -> None:
     ],
 )
 def test_a_misspelt_property_is_told(verb: dict[str, Any], text: str) -> None:
-    """jambonz refuses the whole application for it (PROTOCOL.md P21), and the schemas let it pass."""
+    """jambonz refuses the whole application for it (pitfall 21), and the schemas let it pass."""
     with pytest.raises(InvalidVerbs) as caught:
         check_schemas([verb])
     assert str(caught.value) == text
