@@ -63,9 +63,9 @@ def load_schemas() -> None:
 
 
 def _misspelt(name: str, verb: Mapping[str, Any]) -> list[str]:
-    """Return a line for each property that a verb lacks and that is nearly one of its own: jambonz refuses it (pitfall 21).
+    """Return a line for each property that a verb lacks and that is nearly one of its own.
 
-    The schemas let pass what they do not know, and something of another name may be newer than they are.
+    jambonz refuses the whole application for it (pitfall 21). The schemas let pass what they do not know, and something of another name may be newer than they are.
     """
     known = _properties().get(name, frozenset())
     unknown = [it for it in verb if it not in known] if known else []
