@@ -65,7 +65,8 @@ def load_schemas() -> None:
 def _misspelt(name: str, verb: Mapping[str, Any]) -> list[str]:
     """Return a line for each property that a verb lacks and that is nearly one of its own.
 
-    jambonz refuses the whole application for it (pitfall 21). The schemas let pass what they do not know, and something of another name may be newer than they are.
+    jambonz refuses the whole application for it (pitfall 21). The schemas let pass what they do not know, and something
+    of another name may be newer than they are.
     """
     known = _properties().get(name, frozenset())
     unknown = [it for it in verb if it not in known] if known else []
