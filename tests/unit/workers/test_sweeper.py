@@ -2,11 +2,15 @@
 
 from typing import cast
 
+import pytest
+
 from jambonz_shared.keys import GROUP
 from jambonz_workers.delivery import Entry, Source
 from jambonz_workers.outbox import Outbox
 from jambonz_workers.sweeper import Sweeper
 from tests.conditions import until
+
+pytestmark = pytest.mark.sources_only(because="a compiled Sweeper takes no double in the place of an Outbox")
 
 
 class OutboxDouble:
