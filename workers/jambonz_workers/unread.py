@@ -32,6 +32,8 @@ def newest_answer(before: Ack | None, event: Event | None, directives: Sequence[
         if isinstance(directive, Ack):
             if directive.may_redirect:
                 before = directive
+                # Of its own size: what orjson returns has room for 4 kB, and is kept for as long as the call lasts.
+                before.data = bytes(memoryview(directive.data))
             elif directive.data not in _EMPTY or (event is not None and event.data.get("reason") in _REASONS):
                 # After a gather that is answered with nothing the application goes on by something else.
                 before = None

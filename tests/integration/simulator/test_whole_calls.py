@@ -25,7 +25,9 @@ async def test_ivr_call_runs_to_its_end() -> None:
         result = await simulate_call(app.url, "ivr", PATIENT)
     assert result.is_good, result
     assert result.outcome.reason == "by jambonz"
-    assert [hook.kind for hook in result.hooks] == ["session:new", "verb:hook", "verb:hook"]
+    # A caller whose time runs out while the machine stands still is asked once more.
+    assert [hook.kind for hook in result.hooks][:3] == ["session:new", "verb:hook", "verb:hook"]
+    assert {hook.kind for hook in result.hooks[3:]} <= {"verb:hook"}
     assert app.kinds()[:3] == ["session:new", "call:status", "call:status"]
     assert app.kinds()[-1] == "call:status"
 

@@ -1,5 +1,6 @@
 """The newest answer is given again if a hook died with its websocket, and only then (ADR 0019)."""
 
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.runner import Runner
 from jambonz_workers.testing import AppClient
 from jambonz_workers.threads import Threads
+from jambonz_workers.unread import newest_answer
 
 GATHERED: dict[str, Any] = {"reason": "dtmfDetected", "digits": "1"}
 REPORT = {"msg": "invalid actionHook response", "details": "socket closed", "verb": "gather"}
@@ -162,3 +164,15 @@ async def test_the_applications_own_handler_sees_the_report_as_well() -> None:
     await line.says("jambonz:error", REPORT, 2)
     assert seen == ["jambonz:error"]
     assert len(line.acks) == 2
+
+
+def test_an_answer_that_is_kept_takes_no_more_than_its_bytes() -> None:
+    """A worker keeps one for each of its calls."""
+    event = Event("verb:hook", "call-1", GATHERED, "/menu", "m1", is_hook=True)
+    tracemalloc.start()
+    try:
+        kept = [newest_answer(None, event, [Ack("1", 1, "m1", orjson.dumps(NEXT))]) for _ in range(100)]
+        size_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size_bytes / len(kept) < 500
