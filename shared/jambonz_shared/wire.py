@@ -169,6 +169,14 @@ def _shown(value: object) -> str:
     return "nothing" if value is None else f"a {type(value).__name__} that is not"
 
 
+def trimmed(json: bytes) -> bytes:
+    """Return what orjson has written in memory of its own size, to be kept.
+
+    orjson gives back the buffer that it wrote into: 4 kB for a number, 32 kB for 3 kB (3.13, tracemalloc).
+    """
+    return bytes(memoryview(json))
+
+
 def ack_frame(msgid: str, data: bytes = b"") -> bytes:
     """Return the ack of ``msgid``; ``data`` is JSON, or empty for an ack without data (PROTOCOL.md 2.3)."""
     if not data:

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import orjson
 
+from jambonz_shared.wire import trimmed
+
 # Only what comes back equal is taken: dataclasses, dates and subclasses would come back as plain dicts or text.
 _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
@@ -142,7 +144,7 @@ class CallState(MutableMapping[str, Any]):
         """Take ``changes`` as stored."""
         for name, json in changes:
             if json:
-                self._stored[name] = json
+                self._stored[name] = trimmed(json)
             else:
                 self._stored.pop(name, None)
                 if self._values.get(name) is _DELETED:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from jambonz_shared.directive import Ack, Command, Directive
+from jambonz_shared.wire import trimmed
 from jambonz_workers.event import Event
 
 KIND: Final = "jambonz:error"
@@ -32,8 +33,8 @@ def newest_answer(before: Ack | None, event: Event | None, directives: Sequence[
         if isinstance(directive, Ack):
             if directive.may_redirect:
                 before = directive
-                # Of its own size: what orjson returns has room for 4 kB, and is kept for as long as the call lasts.
-                before.data = bytes(memoryview(directive.data))
+                # It is kept for as long as the call lasts.
+                before.data = trimmed(directive.data)
             elif directive.data not in _EMPTY or (event is not None and event.data.get("reason") in _REASONS):
                 # After a gather that is answered with nothing the application goes on by something else.
                 before = None

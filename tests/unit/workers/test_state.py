@@ -1,6 +1,7 @@
 """Call state: a mapping whose changes are found by comparison."""
 
 import datetime
+import tracemalloc
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any
@@ -201,3 +202,18 @@ def test_stored_fields_are_those_of_the_last_commit() -> None:
     assert dict(state.stored) == {"tries": b"1"}
     state.committed(state.changes())
     assert dict(state.stored) == {"tries": b"2"}
+
+
+def test_stored_fields_take_no_more_than_their_bytes() -> None:
+    """A worker holds them for each call; orjson's own buffers would be 4 kB for a number, 130 kB for a long talk."""
+    tracemalloc.start()
+    try:
+        state = CallState()
+        state["talk"] = "x" * 9000
+        state["tries"] = 1
+        state.committed(state.changes())
+        state.rollback()
+        size_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size_bytes < 12_000
