@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
@@ -150,9 +151,11 @@ async def test_what_holds_up_the_loop_is_named_once(
         for count in (1, 2):
             assert await line.hook(hook) == [SAY]
             await until(lambda count=count: running.worker.metrics.blocked._value.get() >= count, "it is counted")
-    told = [record for record in caplog.records if record.name == "jambonz_workers.blockage"]
-    assert [name in record.handler and __file__ in record.handler for record in told] == [True]  # type: ignore[attr-defined]
-    assert told[0].blocked_ms >= 200  # type: ignore[attr-defined]
+    warnings: list[Any] = [record for record in caplog.records if record.name == "jambonz_workers.blockage"]
+    # On a machine that stands still for a moment others hold up the loop as well.
+    (told,) = [warning for warning in warnings if name in warning.handler]
+    assert __file__ in told.handler
+    assert told.blocked_ms >= 200
     await line.end()
 
 
