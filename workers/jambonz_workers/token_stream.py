@@ -182,10 +182,9 @@ class TokenStream:
         match event_type:
             case "stream_open":
                 self._is_open = True
-                if self._has_flushed_early:
-                    # jambonz drops a flush before the vendor has connected (PROTOCOL.md 4.3).
-                    self._has_flushed_early = False
-                    return [Flush(nudge=True)]
+                # jambonz drops a flush before the vendor has connected (PROTOCOL.md 4.3).
+                is_lost, self._has_flushed_early = self._has_flushed_early, False
+                return [Flush(nudge=True)] if is_lost else self._go_on(now_s)
             case "stream_paused":
                 self._is_paused = True
                 if self._offered is None and self._queue:

@@ -196,6 +196,7 @@ def test_data_that_jambonz_takes_for_missing_is_refused(data: object) -> None:
         pytest.param(lambda: commands.participant("coach", None, None, leg="c"), "needs a tag", id="coach_nobody"),
         pytest.param(lambda: commands.dial("+1", {}, {}, leg="c"), "needs from_ and to", id="dial_nobody"),
         pytest.param(lambda: commands.dub("sing", "t", {}, leg="c"), "got 'sing'", id="dub_action"),
+        pytest.param(lambda: commands.dub("addTrack", "", {}, leg="c"), "needs a track", id="dub_no_track"),
         pytest.param(lambda: commands.media_path("none", leg="c"), "got 'none'", id="no_such_path"),
         pytest.param(lambda: commands.agent_update("x", {}, leg="c"), "got 'x'", id="no_such_update"),
         pytest.param(lambda: commands.dtmf("12", None, leg="c"), "one digit", id="two_digits"),
