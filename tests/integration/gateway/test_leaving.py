@@ -89,6 +89,14 @@ async def downlink(redis_url: str, link: Link) -> AsyncIterator[Downlink]:
     await asyncio.wait(tasks)
 
 
+async def attached(downlink: Downlink) -> Holder:
+    """Return the first Connection of ``call-1``."""
+    holder = Holder(downlink)
+    downlink.attach(holder, Attach("call-1", "main", is_reconnect=False))
+    await until(lambda: holder.epochs == [1], "the Connection is attached")
+    return holder
+
+
 async def connections(redis: Redis, sid: str) -> dict[bytes, bytes]:
     """Return what the hash says of Connections."""
     fields: dict[Any, Any] = await redis.hgetall(KEYS.call(sid))
@@ -106,9 +114,7 @@ async def test_attaching_again_does_not_bring_back_a_connection_that_is_leaving(
     downlink: Downlink, worker: Worker
 ) -> None:
     """The link was away for longer than the lease, and a call has ended meanwhile: its detach is on its way."""
-    holder = Holder(downlink)
-    downlink.attach(holder, Attach("call-1", "main", is_reconnect=False))
-    await until(lambda: holder.epochs == [1], "the Connection is attached")
+    holder = await attached(downlink)
     downlink.detach(holder, Detach("call-1", 1))
     downlink.attach_again()
     await until(lambda: holder.has_left, "the Connection has left")
@@ -125,9 +131,7 @@ async def test_connection_that_leaves_takes_what_it_has_delivered_out_of_the_log
     downlink: Downlink, worker: Worker
 ) -> None:
     """P3: jambonz comes back within half a second, and the next gateway would send the command once more."""
-    holder = Holder(downlink)
-    downlink.attach(holder, Attach("call-1", "main", is_reconnect=False))
-    await until(lambda: holder.epochs == [1], "the Connection is attached")
+    holder = await attached(downlink)
     seq = await worker.sends("call-1", Close("", 1012))
     downlink.delivered("call-1", seq)
     downlink.detach(holder, Detach("call-1", 1))
@@ -140,9 +144,7 @@ async def test_what_was_delivered_while_the_link_was_down_is_taken_out_of_the_lo
     link: Link, downlink: Downlink, worker: Worker
 ) -> None:
     """P3: left there, it would be sent once more by the next Connection."""
-    holder = Holder(downlink)
-    downlink.attach(holder, Attach("call-1", "main", is_reconnect=False))
-    await until(lambda: holder.epochs == [1], "the Connection is attached")
+    holder = await attached(downlink)
     seq = await worker.sends("call-1", Close("", 1012))
 
     def leaves() -> None:
@@ -163,9 +165,7 @@ async def test_what_was_delivered_while_the_link_was_down_is_taken_out_of_the_lo
 
 async def test_connection_goes_with_its_call_to_another_app(downlink: Downlink, worker: Worker) -> None:
     """What it publishes goes to that app's dispatch from then on."""
-    holder = Holder(downlink)
-    downlink.attach(holder, Attach("call-1", "main", is_reconnect=False))
-    await until(lambda: holder.epochs == [1], "the Connection is attached")
+    holder = await attached(downlink)
     await worker.redis.publish(KEYS.chan("call-1"), "Asales")
     await until(lambda: holder.app_name == "sales", "the Connection has heard")
     await worker.redis.delete(KEYS.call("call-1"), KEYS.held("g1"))
@@ -173,9 +173,7 @@ async def test_connection_goes_with_its_call_to_another_app(downlink: Downlink, 
 
 async def test_renewal_does_not_prolong_the_grace_time(downlink: Downlink, worker: Worker) -> None:
     """P8: it may come between the detachment of a call and the word that it is done."""
-    holder = Holder(downlink)
-    downlink.attach(holder, Attach("call-1", "main", is_reconnect=False))
-    await until(lambda: holder.epochs == [1], "the Connection is attached")
+    holder = await attached(downlink)
     await worker.redis.pexpire(KEYS.call("call-1"), GRACE_MS)
     downlink.renew()
     downlink.detach(holder, Detach("call-1", 7))
@@ -228,9 +226,7 @@ async def test_connection_that_is_here_is_not_let_go(
     link: Link, downlink: Downlink, worker: Worker, epoch: int
 ) -> None:
     """Redis may know the epoch of one that is being attached, when nobody here does."""
-    holder = Holder(downlink)
-    downlink.attach(holder, Attach("call-1", "main", is_reconnect=False))
-    await until(lambda: holder.epochs == [1], "the Connection is attached")
+    holder = await attached(downlink)
     Leftovers(link, IDENTITY, lambda _: [epoch]).look()
     # The link answers in order: the first tells what is held, behind the second it would have been let go.
     for _ in range(2):
@@ -299,8 +295,6 @@ async def test_open_connection_that_is_said_to_have_left_attaches_again(redis_ur
 
 async def test_what_a_gateway_holds_is_forgotten_some_day(downlink: Downlink, worker: Worker) -> None:
     """It may be killed before its first heartbeat, with no worker there to tidy up."""
-    holder = Holder(downlink)
-    downlink.attach(holder, Attach("call-1", "main", is_reconnect=False))
-    await until(lambda: holder.epochs == [1], "the Connection is attached")
+    await attached(downlink)
     assert 0 < await worker.redis.ttl(KEYS.held("g1")) <= HELD_TTL_S
     await worker.redis.delete(KEYS.call("call-1"))
