@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -234,6 +235,43 @@ class Channels:
                 await asyncio.sleep(0.05)
         worker, server = self._processes
         pids = {"server": [server.pid], "worker": [worker.pid], "redis": [redis.pid]}
+        return Running(f"ws://127.0.0.1:{port}/bench", pids, redis.url)
+
+    async def stop(self) -> None:
+        """Kill all."""
+        for process in self._processes:
+            await kill(process)
+        self._processes.clear()
+        if self._redis is not None:
+            self._redis.stop()
+
+
+@dataclass(slots=True)
+class Relay:
+    """A gateway, a Redis and a worker that promise nothing: what the way through Redis costs at the least.
+
+    ``how`` is ``plain``, or ``logged`` if acks are kept in a hash until they are written.
+    """
+
+    name: str
+    how: str
+    _redis: EmbeddedRedis | None = None
+    _processes: list[asyncio.subprocess.Process] = field(default_factory=list)
+
+    def missing(self) -> str | None:
+        """It needs nothing that is not there."""
+        return None
+
+    async def start(self) -> Running:
+        """Start Redis, the worker, the gateway."""
+        redis = self._redis = EmbeddedRedis(appendfsync="everysec")
+        redis.start()
+        port, redis_port = free_port(), urlsplit(redis.url).port
+        for role in ("worker", "gateway"):
+            command = (sys.executable, "-m", "tests.bench.servers.relay", role, self.how, str(redis_port), str(port))
+            self._processes.append(await start_until_ready(self.name, command, folder=REPO))
+        worker, gateway = self._processes
+        pids = {"gateway": [gateway.pid], "worker": [worker.pid], "redis": [redis.pid]}
         return Running(f"ws://127.0.0.1:{port}/bench", pids, redis.url)
 
     async def stop(self) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.loads import Kind, Load
-from tests.bench.peers import Peer, WholeCluster, bare, channels, node_sdk, python_sdk
+from tests.bench.peers import Peer, Relay, WholeCluster, bare, channels, node_sdk, python_sdk
 
 BARE: Final = "bare websockets"
 CLUSTER: Final = "jambonz-cluster"
@@ -15,9 +15,13 @@ CHANNELS: Final = "Channels"
 TWO_AND_TWO: Final = "jambonz-cluster 2+2"
 FOUR_AND_FOUR: Final = "jambonz-cluster 4+4"
 THREE_MASTERS: Final = "jambonz-cluster 3 masters"
+RELAY: Final = "relay"
+RELAY_LOGGED: Final = "relay logged"
+"""What the way through Redis costs at the least, without and with a log of what is not delivered; promises nothing."""
 LINGERING: Final = "jambonz-cluster linger"
 SOURCES: Final = "jambonz-cluster sources"
 """Our processes from their sources, beside those of the compiled wheel; measured if a Python for it is named."""
+BOUNDS: Final = (BARE, RELAY, RELAY_LOGGED)
 SCALED: Final = (TWO_AND_TWO, FOUR_AND_FOUR, THREE_MASTERS)
 LINGER: Final = "redis_linger_s"
 MUST_NOT_LOSE: Final = (BARE, CLUSTER, TWO_AND_TWO, FOUR_AND_FOUR, THREE_MASTERS, LINGERING, SOURCES)
@@ -52,9 +56,9 @@ def full(seconds: float, rounds: int) -> list[Step]:
         "storm", "5,000 calls, all sockets break at once", Kind.IDLE, 5000, 1.0, few_calls=500, storm_calls=5000
     )  # fmt: skip
     return [
-        Step(saturation, (BARE, CLUSTER, SOURCES, PYTHON_SDK, NODE_SDK, CHANNELS, *SCALED), rounds),
-        Step(one, (BARE, CLUSTER, SOURCES, PYTHON_SDK, NODE_SDK, CHANNELS), rounds),
-        *(Step(load, (BARE, CLUSTER, LINGERING), rounds) for load in fixed),
+        Step(saturation, (*BOUNDS, CLUSTER, SOURCES, PYTHON_SDK, NODE_SDK, CHANNELS, *SCALED), rounds),
+        Step(one, (*BOUNDS, CLUSTER, SOURCES, PYTHON_SDK, NODE_SDK, CHANNELS), rounds),
+        *(Step(load, (BARE, RELAY_LOGGED, CLUSTER, LINGERING), rounds) for load in fixed),
         Step(notices, (BARE, CLUSTER), rounds),
         Step(churn, (BARE, CLUSTER, SOURCES), rounds),
         Step(few, (BARE, CLUSTER), rounds),
@@ -68,7 +72,11 @@ def quick() -> list[Step]:
     """Return a minute's worth: every kind of load once, ours and the bound."""
     pair = (BARE, CLUSTER)
     return [
-        Step(Load("saturation", "saturation, 256 calls", Kind.CLOSED, 256, 2.0, warmup_s=1.0), pair, 1),
+        Step(
+            Load("saturation", "saturation, 256 calls", Kind.CLOSED, 256, 2.0, warmup_s=1.0),
+            (*BOUNDS, CLUSTER),
+            1,
+        ),
         Step(Load("one", "one call, one hook at a time", Kind.CLOSED, 1, 1.0, warmup_s=0.3), pair, 1),
         Step(Load("rate-1000", "1,000 hooks a second", Kind.OPEN, 64, 1.5, warmup_s=0.5, rate=1000), pair, 1),
         Step(Load("notices", "notices before hooks", Kind.CLOSED, 64, 1.0, warmup_s=0.5, has_notices=True), pair, 1),
@@ -82,6 +90,8 @@ def peers(folder: Path, sources_python: str | None = None) -> dict[str, Peer]:
     linger = {"JAMBONZ_CLUSTER_REDIS_LINGER": "2ms"}
     made: list[Peer] = [
         bare(),
+        Relay(RELAY, "plain"),
+        Relay(RELAY_LOGGED, "logged"),
         WholeCluster(CLUSTER, folder / "one"),
         python_sdk(),
         node_sdk(),
