@@ -222,6 +222,11 @@ class Downlink:
         match scripts.attach_reply(reply):
             case scripts.OtherApp():
                 place.holder.refused(call_sid)
+            case scripts.Attached() as attached if not self._has(place):
+                # Dropped meanwhile, see ``Gateway.gone``: nobody would detach it.
+                keys = CallKeys.of(self._identity.keys, call_sid)
+                left = scripts.detach_args(keys, attached.epoch, self._identity.call_grace_ms)
+                self._link.script(_ignore, script.DETACH, *left)
             case scripts.Attached() as attached:
                 place.epoch = attached.epoch
                 place.seq = max(place.seq, attached.seq)
@@ -306,15 +311,17 @@ class Downlink:
                 log.error("redis refused a command", extra={"command": what, "why": getattr(error, "code", str(error))})
             self._loop.call_later(_RETRY_S, again)
 
-    def _attach_again(self, place: Place) -> None:
+    def _has(self, place: Place) -> bool:
         followed = self._calls.get(place.attach.call_sid)
-        if followed and place in followed.places.values():
-            self._say_attach(followed, place)
+        return followed is not None and place in followed.places.values()
+
+    def _attach_again(self, place: Place) -> None:
+        if self._has(place):
+            self._say_attach(self._calls[place.attach.call_sid], place)
 
     def _detach_again(self, place: Place) -> None:
-        followed = self._calls.get(place.attach.call_sid)
-        if followed and place in followed.places.values():
-            self._say_detach(followed, place)
+        if self._has(place):
+            self._say_detach(self._calls[place.attach.call_sid], place)
 
 
 def _deleted(followed: Followed, seqs: list[int], reply: Reply) -> None:

@@ -82,6 +82,10 @@ class Gateway:
         self.is_draining = False
         self.on_gone: Callable[[], None] = _nothing
         self._loop: Final = loop
+        # Closed before Redis had heard of their call; the oldest first.
+        self._unheard: Final[dict[Connection, None]] = {}
+        self._max_unheard: Final = settings.max_calls
+        self._drops_told: Final = Bucket(0.1, 10, loop.time())
         self._throttling_told: Final = Bucket(1, 10, loop.time())
         self._fallbacks_told: Final = Bucket(1, 10, loop.time())
         self._policy: Final = SessionPolicy(
@@ -152,6 +156,9 @@ class Gateway:
             self.calls -= 1
             self.metrics.closes[close_label(code)] += 1
         self._drop_if_finished(connection)
+        if _is_unheard(connection):
+            self._unheard[connection] = None
+            self._bound_unheard()
         self.on_gone()
 
     def cut(self, connection: Connection, why: Cut) -> None:
@@ -238,6 +245,34 @@ class Gateway:
     def _drop_if_finished(self, connection: Connection) -> None:
         if connection.session is not None and connection.session.is_finished:
             self.sessions.discard(connection)
+            self._unheard.pop(connection, None)
+
+    def _bound_unheard(self) -> None:
+        """Drop the oldest call that Redis has not heard of once there are more such than there may be sockets.
+
+        While Redis is away each caller that hangs up leaves one. Workers never hear of those that go.
+        """
+        while len(self._unheard) > self._max_unheard:
+            oldest = next(iter(self._unheard))
+            del self._unheard[oldest]
+            if _is_unheard(oldest):
+                self._drop(oldest)
+
+    def _drop(self, connection: Connection) -> None:
+        session = connection.session
+        assert session is not None, "it has a call"
+        self.metrics.sessions["call_dropped"] += 1
+        if self._drops_told.take(self._loop.time()) > 0:
+            self._drops_told.give_back()
+        else:
+            extra = {"call_sid": session.primary, "waiting": self._max_unheard}
+            log.warning("call dropped: it is over, redis has not heard of it, and too many such wait", extra=extra)
+        for call_sid, route in session.routes.items():
+            while route.may_drop:
+                self.perform(connection, [route.drop_oldest()])
+            self.downlink.forget(connection, call_sid)
+        session.routes.clear()
+        self._drop_if_finished(connection)
 
     def _link_up(self) -> None:
         self.downlink.attach_again()
@@ -247,6 +282,12 @@ class Gateway:
     def _timer_failed(self, error: Exception) -> None:
         self.metrics.failures += 1
         log.error("timer of a connection failed", exc_info=error)
+
+
+def _is_unheard(connection: Connection) -> bool:
+    """Tell whether a socket that is closed has left a call that Redis has not attached."""
+    session = connection.session
+    return session is not None and not session.is_finished and all(not it.epoch for it in session.routes.values())
 
 
 def _nothing() -> None:

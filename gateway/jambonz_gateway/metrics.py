@@ -12,6 +12,7 @@ SESSION_EVENTS: Final = {
     "bad_batch": "batches in a call log that this version cannot read",
     "bad_frame": "messages jambonz never sends",
     "bounced": "sockets closed once more to make jambonz release its queue",
+    "call_dropped": "calls that were over before Redis heard of them, dropped because too many such waited for it",
     "command_refused": "commands and answers not sent: too big, a bad close code, behind a close, or the call is over",
     "duplicate_ack": "acks of hooks that had been answered before",
     "event_dropped": "events dropped because too much was held",

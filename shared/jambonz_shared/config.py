@@ -198,7 +198,12 @@ class GatewaySettings(ProcessSettings):
     max_event_bytes: ByteCount = Field(
         1024**2, ge=4096, le=16 * 1024**2, description="Largest message that is taken from jambonz."
     )
-    max_calls: int = Field(10_000, ge=1, description="Connections at which the process stops accepting more.")
+    max_calls: int = Field(
+        10_000,
+        ge=1,
+        description="Connections at which the process stops accepting more; of calls that are over, and that a Redis "
+        "that is away has not heard of, as many are kept, the newest.",
+    )
     max_call_event_rate: int = Field(
         2000,
         ge=10,

@@ -182,3 +182,32 @@ async def test_ack_that_redis_could_not_note_is_noted_later(
             await worker.claims("call-1")
         await until(is_noted, "it is noted")
         await finished(jambonz, worker)
+
+
+async def test_calls_that_are_over_before_redis_hears_of_them_are_bounded(redis_url: str, worker: Worker) -> None:
+    """Each caller who hangs up in an outage of minutes leaves one; the newest are handled when Redis is back."""
+    dropped = 'jambonz_gateway_session_events_total{event="%s_dropped"}'
+    async with gateway(redis_url, max_calls=3) as running:
+
+        async def is_left() -> bool:
+            return await running.metric("jambonz_gateway_calls") == 0
+
+        await worker.redis.config_set("maxmemory", 1)
+        try:
+            for number in range(5):
+                async with caller(running.url + "/", f"call-{number}") as jambonz:
+                    await jambonz.says("session:new", direction="inbound")
+                await until(is_left, "its socket is closed")
+            assert [await running.metric(dropped % what) for what in ("call", "event")] == [2, 2]
+            assert await running.metric("jambonz_gateway_followed_calls") == 3
+            assert await running.metric("jambonz_gateway_held_bytes") > 0
+        finally:
+            await worker.redis.config_set("maxmemory", 0)
+        heard = await worker.takes(DISPATCH, 6)
+        kept = ["call-2", "call-3", "call-4"]
+        assert sorted(it.call_sid for it in heard if it.kind == "session:new") == kept
+        assert sorted(it.call_sid for it in heard if it.kind == "cluster:ended") == kept
+        assert await running.metric("jambonz_gateway_held_bytes") == 0
+        for sid in kept:
+            await worker.claims(sid)
+            await worker.ends(sid)
