@@ -116,8 +116,13 @@ class Downlink:
 
     def _marked_acked(self, acked: MarkAcked, reply: Reply) -> None:
         # A Call that is not there yet (0) learns it with its attachment.
-        if isinstance(reply, Exception):
+        if not isinstance(reply, Exception):
+            return
+        followed = self._calls.get(acked.call_sid)
+        if self._link.is_up or followed is None:
             self._try_again("acked", reply, partial(self.mark_acked, acked))
+        elif acked.left:
+            followed.unmarked = (*followed.unmarked, acked)
 
     def report(self, report: Report) -> None:
         """Publish an Outcome; who waits for it has a time limit of its own."""
@@ -149,6 +154,10 @@ class Downlink:
         """Say again what a Redis that lost its connection, or its data, may not know."""
         for call_sid, followed in self._calls.items():
             self._link.send(_ignore, b"SADD", self._held, call_sid)
+            # Before a newer Connection attaches here and reads the log.
+            unmarked, followed.unmarked = followed.unmarked, ()
+            for acked in unmarked:
+                self.mark_acked(acked)
             for place in followed.places.values():
                 if followed.is_subscribed:
                     self._say_attach(followed, place)

@@ -2,7 +2,7 @@
 
 from typing import Final, Protocol
 
-from jambonz_gateway.effects import Attach, Detach, ReadLog
+from jambonz_gateway.effects import Attach, Detach, MarkAcked, ReadLog
 from jambonz_gateway.route import Known
 from jambonz_shared.directive import ChannelMessage
 from jambonz_shared.redis.scripts import Attached, CallKeys
@@ -70,12 +70,18 @@ class Place:
 
 
 class Followed:
-    """A Call this process follows: its names, and its Connections here."""
+    """A Call this process follows: its names, its Connections here, and what Redis could not be told of its log.
 
-    __slots__ = ("is_subscribed", "keys", "places", "undeleted")
+    Attributes:
+        undeleted: Batches that are to be deleted.
+        unmarked: Acks whose batch still has them.
+    """
+
+    __slots__ = ("is_subscribed", "keys", "places", "undeleted", "unmarked")
 
     def __init__(self, keys: CallKeys) -> None:
         self.keys: Final = keys
         self.places: Final[dict[int, Place]] = {}
         self.is_subscribed = False
         self.undeleted: set[int] = set()
+        self.unmarked: tuple[MarkAcked, ...] = ()

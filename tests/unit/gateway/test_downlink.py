@@ -6,14 +6,16 @@ from typing import Any, Final, cast
 import pytest
 
 from jambonz_gateway.downlink import Downlink, Identity
-from jambonz_gateway.effects import Attach
+from jambonz_gateway.effects import Attach, MarkAcked
 from jambonz_gateway.metrics import Metrics
 from jambonz_gateway.route import Known
 from jambonz_shared.directive import ChannelMessage
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis.channels import Channels
+from jambonz_shared.redis.errors import LinkDown
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.script import Script
+from tests.conditions import until
 
 pytestmark = pytest.mark.sources_only(because="a compiled Downlink takes no double in the place of a Link")
 
@@ -101,3 +103,32 @@ async def test_call_that_was_dropped_while_it_was_attached_is_left_again(downlin
     assert link.answer(1, 1, ATTACHED, 1) == ["SADD", "EXPIRE", "attach", "SREM"]
     assert link.said == [("detach", (f"jc:call:{{{CALL}}}", f"jc:chan:{{{CALL}}}", 1, GRACE_MS))]
     assert holder.heard == []
+
+
+async def attached(downlink: Downlink, link: LinkDouble) -> HolderDouble:
+    """Return a Connection that is attached."""
+    holder = HolderDouble()
+    downlink.attach(cast("Any", holder), Attach(CALL, "main", is_reconnect=False))
+    link.answer(1, 1, ATTACHED)
+    return holder
+
+
+@pytest.mark.parametrize("sent", [False, True])
+async def test_what_is_left_of_the_batch_with_an_ack_is_told_when_the_link_is_back(
+    downlink: Downlink, link: LinkDouble, *, sent: bool
+) -> None:
+    """P3: the next Connection of the call would find the ack in the log, and say the application once more."""
+    await attached(downlink, link)
+    downlink.mark_acked(MarkAcked(CALL, 1, b"left"))
+    link.is_up = False
+    link.answer(LinkDown(sent=sent))
+    downlink.delivered(CALL, 1)
+    await until(lambda: len(link.said) == 1, "the deletion is tried in vain")
+    link.answer(LinkDown(sent=False))
+    link.is_up = True
+    downlink.attach_again()
+    assert [args for name, args in link.said if name == "acked"] == [(f"jc:call:{{{CALL}}}", "b:1", b"left")]
+    # What was written meanwhile is deleted behind it.
+    assert link.answer(1, 1, ATTACHED, 1) == ["SADD", "acked", "attach", "HDEL"]
+    downlink.attach_again()
+    assert link.answer(1, ATTACHED) == ["SADD", "attach"]
