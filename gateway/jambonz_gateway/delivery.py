@@ -3,7 +3,17 @@
 from collections.abc import Mapping
 from typing import Final, assert_never
 
-from jambonz_gateway.effects import CloseSocket, Count, Delivered, Effect, MarkAcked, Ping, Report, Send
+from jambonz_gateway.effects import (
+    CloseSocket,
+    Count,
+    Delivered,
+    Effect,
+    LeftToAnother,
+    MarkAcked,
+    Ping,
+    Report,
+    Send,
+)
 from jambonz_gateway.owed import Fallbacks, OwedAck, OwedAcks, fallback_count, fallback_data
 from jambonz_gateway.policy import NEVER
 from jambonz_gateway.route import Route
@@ -178,7 +188,13 @@ class Delivery:
         for directive in directives:
             self._one(route, directive, seq, now_s, effects)
         route.delivered_seq = seq
-        self._done_with(route, seq, effects)
+        epoch = route.epoch_of_acks(directives)
+        if epoch != route.epoch and epoch in route.live_epochs:
+            # Its gateway may have missed the channel's word, and find it in the log only.
+            if route.is_newest:
+                effects.append(LeftToAnother(route.call_sid, seq))
+        else:
+            self._done_with(route, seq, effects, is_own=epoch == route.epoch)
         return effects
 
     def tick(self, now_s: float) -> list[Effect]:
@@ -357,9 +373,12 @@ class Delivery:
         effects.append(effect)
         _report(directive, OutcomeKind.SENT, effects)
 
-    def _done_with(self, route: Route, seq: int, effects: list[Effect]) -> None:
-        """Delete a batch from the log, unless something of it waits, or must be found there by a newer Connection."""
-        if not route.is_newest or (self._unconfirmed is not None and self._unconfirmed[1:] == (route, seq)):
+    def _done_with(self, route: Route, seq: int, effects: list[Effect], *, is_own: bool = False) -> None:
+        """Delete a batch from the log, unless something of it waits, or must be found there by a newer Connection.
+
+        ``is_own``: it holds nothing but acks of this socket.
+        """
+        if not (is_own or route.is_newest) or (self._unconfirmed is not None and self._unconfirmed[1:] == (route, seq)):
             return
         if self._waiting and any(waiting[0] is route and waiting[1] == seq for waiting in self._waiting):
             return

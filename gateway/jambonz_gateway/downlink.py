@@ -35,6 +35,9 @@ _RETRY_S: Final = 0.2
 # Nobody waits for a deletion, so it need not cost a wake-up of Redis and one of ours per event. Should this process die
 # in between, the next gateway sends the batch again: so soon that it was hardly written to the socket.
 _DELETE_AFTER_S: Final = 0.002
+# jambonz gives up a hook after 5 s (PROTOCOL.md 2.3): its ack is of no use then, and must not be found by a later
+# Connection, which would say it as a redirect.
+_GIVEN_UP_S: Final = 5.0
 # Workers let the calls of a dead gateway go after its lease; this is for a set that no worker was left to tidy up.
 HELD_TTL_S: Final = 24 * 3600
 
@@ -107,6 +110,10 @@ class Downlink:
         if not self._deleting:
             self._loop.call_later(_DELETE_AFTER_S, self._flush_deletes)
         self._deleting.setdefault(call_sid, []).append(seq)
+
+    def left_to_another(self, call_sid: str, seq: int) -> None:
+        """Delete a batch when nobody needs it any more, should the Connection not do so whose it is."""
+        self._loop.call_later(_GIVEN_UP_S, self.delivered, call_sid, seq)
 
     def mark_acked(self, acked: MarkAcked) -> None:
         """Remember that ``session:new`` is acked, and what of the batch with its ack is left to be delivered."""

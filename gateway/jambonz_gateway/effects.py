@@ -95,6 +95,14 @@ class Delivered:
         self.seq = seq
 
 
+@dataclass(frozen=True, slots=True)
+class LeftToAnother:
+    """The batch holds nothing but an Ack of another Connection of the Call, which deletes it from the call log."""
+
+    call_sid: str
+    seq: int
+
+
 @dataclass(init=False, slots=True)
 class MarkAcked:
     """Remember in the Call's hash that jambonz has the ack of its ``session:new`` (PROTOCOL.md 2.6.3).
@@ -159,7 +167,7 @@ class Count:
     hook: str = ""
 
 
-Seldom = Ping | CloseSocket | Attach | ReadLog | MarkAcked | Report | Detach | Forget | Count
+Seldom = Ping | CloseSocket | Attach | ReadLog | LeftToAnother | MarkAcked | Report | Detach | Forget | Count
 """What most messages do not bring about."""
 
 Effect = Send | Publish | Delivered | Seldom

@@ -19,6 +19,7 @@ from jambonz_gateway.effects import (
     Detach,
     Effect,
     Forget,
+    LeftToAnother,
     MarkAcked,
     Ping,
     Publish,
@@ -202,6 +203,8 @@ class Gateway:
                 self.downlink.attach(connection, effect)
             case ReadLog():
                 self.downlink.read_log(connection, effect)
+            case LeftToAnother(call_sid, seq):
+                self.downlink.left_to_another(call_sid, seq)
             case MarkAcked():
                 self.downlink.mark_acked(effect)
             case Report():

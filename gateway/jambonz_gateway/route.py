@@ -7,7 +7,7 @@ from typing import Final
 from jambonz_gateway.effects import Count, Effect, Publish, ReadLog
 from jambonz_gateway.holding import Stock
 from jambonz_shared import kinds
-from jambonz_shared.directive import ConnectionAttached, ConnectionLeft
+from jambonz_shared.directive import NEWEST, Ack, ConnectionAttached, ConnectionLeft, Directive
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.redis.scripts import Attached
 
@@ -219,6 +219,14 @@ class Route:
         """Tell whether the live batch ``seq`` follows what has been processed; if not, ``read_log`` covers it."""
         self._seen_seq = max(self._seen_seq, seq)
         return not self._reading and self.epoch > 0 and seq == self.delivered_seq + 1
+
+    def epoch_of_acks(self, directives: Collection[Directive]) -> int:
+        """Return the socket for which a batch holds an ack and nothing else; 0 if there is none, or one socket only."""
+        # Nearly never are there others.
+        if len(self.live_epochs) < 2:
+            return NEWEST
+        epochs = {directive.epoch if isinstance(directive, Ack) else NEWEST for directive in directives}
+        return epochs.pop() if len(epochs) == 1 else NEWEST
 
     def read_log(self, *, is_certain: bool = True) -> Iterator[Effect]:
         """Ask for the log behind the cursor, unless that is under way or there is nothing to read.

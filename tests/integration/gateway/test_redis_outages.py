@@ -1,14 +1,17 @@
 """Calls of a gateway that is cut off from Redis, or whose Redis is full or has forgotten them."""
 
+import orjson
 import pytest
 
 from jambonz_shared.directive import Ack, encode_batch
-from jambonz_shared.redis import scripts
+from jambonz_shared.redis import script, scripts
+from jambonz_shared.redis.scripts import CallKeys
 from tests.conditions import until
 from tests.integration.gateway.gateways import (
     DISPATCH,
     KEYS,
     SAY,
+    TTL_MS,
     WORKER,
     Worker,
     begun,
@@ -66,6 +69,34 @@ async def test_what_the_channel_has_not_said_is_found_when_it_is_subscribed_agai
         msgid = await jambonz.says("verb:hook")
         assert [it.msgid for it in await worker.takes(KEYS.inbox("worker-2"))] == [msgid]
         await worker.redis.hset(call, mapping={"owner": WORKER, "fence": fence})
+        await finished(jambonz, worker)
+
+
+async def test_ack_for_the_older_socket_waits_for_its_gateway_that_was_deaf(redis_url: str, worker: Worker) -> None:
+    """P1: the newer socket's gateway has heard it, too; if it deleted that, the hook would get the fallback."""
+    async with (
+        gateway(redis_url) as main,
+        caller(main.url + "/", "call-1") as jambonz,
+        gateway(redis_url) as side,
+        caller(side.url + "/", "call-1") as redirected,
+    ):
+        await begun(jambonz, worker)
+        deaf = max(await worker.redis.client_list(_type="pubsub"), key=lambda it: int(it["sub"]))["id"]
+        frame = {"type": "session:redirect", "msgid": "r", "hook": "/next", "data": {"call_sid": "call-1"}}
+        await redirected.socket.send(orjson.dumps(frame).decode())
+        msgid = await jambonz.says("verb:hook")
+        await worker.takes(KEYS.inbox(WORKER), 2)
+        keys, args = scripts.send_args(CallKeys.of(KEYS, "call-1"), TTL_MS, encode_batch([Ack("a", 1, msgid, SAY)]))
+        async with worker.redis.pipeline(transaction=True) as pipeline:
+            pipeline.client_kill_filter(_id=deaf)
+            pipeline.eval(script.SEND.source.decode(), len(keys), *keys, *args)
+            await pipeline.execute()
+        # Not the gateway's own ack at the deadline, which has no data.
+        assert (await jambonz.hears()).get("data") == [{"verb": "say", "text": "hi"}]
+        await worker.sends("call-1", Ack("b", 2, "r", SAY))
+        assert (await redirected.hears())["msgid"] == "r"
+        await log_is_empty(worker, "call-1")
+        await redirected.socket.close(1000)
         await finished(jambonz, worker)
 
 

@@ -132,3 +132,14 @@ async def test_what_is_left_of_the_batch_with_an_ack_is_told_when_the_link_is_ba
     assert link.answer(1, 1, ATTACHED, 1) == ["SADD", "acked", "attach", "HDEL"]
     downlink.attach_again()
     assert link.answer(1, ATTACHED) == ["SADD", "attach"]
+
+
+async def test_batch_that_was_left_to_another_connection_is_deleted_in_the_end(
+    downlink: Downlink, link: LinkDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That one may have died; a later one would say the answer as a redirect, long after its hook."""
+    monkeypatch.setattr("jambonz_gateway.downlink._GIVEN_UP_S", 0.02)
+    await attached(downlink, link)
+    downlink.left_to_another(CALL, 1)
+    assert link.said == []
+    await until(lambda: link.said == [("HDEL", (f"jc:call:{{{CALL}}}", "b:1"))], "it is deleted")

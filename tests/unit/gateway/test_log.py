@@ -2,7 +2,7 @@
 
 import pytest
 
-from jambonz_gateway.effects import Delivered, ReadLog
+from jambonz_gateway.effects import Delivered, LeftToAnother, ReadLog
 from jambonz_gateway.policy import NEVER
 from jambonz_gateway.route import Known
 from jambonz_shared.directive import BatchSent, CallEnded, Close, Command, Directive
@@ -193,10 +193,29 @@ def test_ack_for_another_live_socket_is_not_touched() -> None:
 
 
 def test_newest_connection_leaves_the_ack_of_an_older_live_socket_alone() -> None:
-    """It deletes the batch all the same: the older one has it from the channel."""
+    """P1: in the log, too, where the older one looks for it whose gateway has missed what the channel said."""
+    bench = side_line()
+    assert bench.batch(1, ack("d1", "m1", epoch=1)) == [LeftToAnother(CALL, 1)]
+    assert Delivered(CALL, 2) in bench.batch(2, ack("d2", "r", epoch=2)), "its own"
+    bench.left(1)
+    assert counted(bench.batch(3, ack("d3", "m1", epoch=1))) == ["late_ack"], "that one has died with the hook"
+
+
+def test_newest_connection_deletes_what_it_has_a_part_in() -> None:
+    """P4: found in the log by the Connection that follows it, the command would be sent twice."""
+    effects = side_line().batch(1, ack("d1", "m1", epoch=1), command("c1"))
+    assert commands(effects) == ["hi"]
+    assert Delivered(CALL, 1) in effects
+
+
+def test_older_connection_deletes_the_acks_of_its_own_hooks() -> None:
+    """A side line that comes back later would say them as a redirect, as answers that have died with their socket."""
     bench = running_call()
-    bench.session.routes[CALL].live_epochs.add(0)
-    assert bench.batch(2, ack("d1", "m1", epoch=0)) == [Delivered(CALL, 2)]
+    bench.newer()
+    bench.hears(hook("m1"))
+    assert Delivered(CALL, 2) in bench.batch(2, ack("d1", "m1"))
+    bench.hears(hook("m2"))
+    assert Delivered(CALL, 3) not in bench.batch(3, ack("d2", "m2"), command("c1")), "the command is the newer one's"
 
 
 def test_older_connection_takes_over_when_the_newer_has_left() -> None:
@@ -284,6 +303,14 @@ def test_side_line_that_was_left_for_another_is_closed_for_good(kind: str) -> No
     assert close_codes(bench.newer(2, "side")) == [1000]
     bench.session.closed(1000, by_us=True)
     assert kinds_published(bench.session.detached(CALL, 0, 5)) == ["cluster:detached"]
+
+
+def side_line() -> Bench:
+    """Return the newer socket of a call that has two."""
+    bench = Bench()
+    bench.hears(message("session:redirect", "r", hook="wss://x/next", top=None))
+    bench.attached(epoch=2, existed=True, is_acked=True, live=(1, 2))
+    return bench
 
 
 def test_older_connection_that_leaves_changes_nothing() -> None:
