@@ -279,8 +279,7 @@ class Office:
         """Run what the application does at the end, then remove the call from Redis."""
         call = live.call
         if await self._claims.has_sockets(live.ownership):
-            # A Connection came back meanwhile; its gateway tells again when it has left.
-            self._sweeper.settle(delivery)
+            self._lives_on(live, delivery)
             return
         call.cancel_works()
         live.has_ended = True
@@ -293,9 +292,15 @@ class Office:
                 self.lose(live, owner)
                 self._forwarder.forward(owner, delivery)
             case StillLive():
-                self._sweeper.settle(delivery)
+                self._lives_on(live, delivery)
             case other:
                 assert_never(other)
+
+    def _lives_on(self, live: LiveCall, delivery: Delivery) -> None:
+        """Go on with a call to which a Connection has come back; its gateway tells again when it has left."""
+        live.has_ended = False
+        self.recovery.without_sockets(live)
+        self._sweeper.settle(delivery)
 
     def end(self, live: LiveCall) -> None:
         """Run the end of a call behind what waits in its mailbox, as if its gateway had told it."""

@@ -172,3 +172,55 @@ async def test_call_goes_on_when_what_its_handler_awaits_is_cancelled(start: Sta
     await line.end()
     await until(lambda: not running.worker.office.live, "the call has ended")
     assert ended == [line.sid]
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["before its end handler", "in its end handler"])
+async def test_call_that_comes_back_while_it_is_ended_does_not_count_as_over(
+    start: Start,
+    gateway: GatewayDouble,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    is_late: bool,
+) -> None:
+    """P6: a Redis that is emptied then would be believed that the call has ended; and its end is to be told, too."""
+    caplog.set_level("INFO")
+    ended: list[str] = []
+    app, is_busy, may_go_on = App(), asyncio.Event(), asyncio.Event()
+
+    async def dawdle() -> None:
+        is_busy.set()
+        await may_go_on.wait()
+
+    @app.on("session:new")
+    async def begin(call: Call) -> object:
+        return {"verb": "pause", "length": 9}
+
+    @app.hook("/long")
+    async def long(call: Call) -> None:
+        if not is_late:
+            await dawdle()
+
+    @app.on_end
+    async def end(call: Call) -> None:
+        ended.append(call.sid)
+        if is_late:
+            await dawdle()
+
+    office = (await start(app)).worker.office
+    monkeypatch.setattr(office.recovery, "_grace_s", 0.05)
+    line = await gateway.open()
+    await line.start()
+    await line.send("verb:hook", hook="/long")
+    await lose(line, redis)
+    await until(lambda: "call ended: jambonz has not reconnected" in caplog.messages, "its grace time is over")
+    await is_busy.wait()
+    assert (await come_back(line, redis)).existed
+    [live] = office.live.values()
+    may_go_on.set()
+    await until(lambda: not (live.is_detached or live.has_ended), "it counts as one that lives")
+    assert office.recovery.misses(live)
+    await line.send("session:reconnect")
+    await line.end()
+    assert ended == [line.sid] * (2 if is_late else 1)
