@@ -2,7 +2,7 @@
 
 import asyncio
 import contextvars
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -12,7 +12,7 @@ from jambonz_shared.kinds import FINAL_STATUSES, TIMER
 from jambonz_shared.outcome import Outcome, OutcomeKind
 from jambonz_workers.capabilities import Target
 from jambonz_workers.claimed_call import ClaimedCall
-from jambonz_workers.controls import NORMAL_CLOSURE, Sending, Settled
+from jambonz_workers.controls import NORMAL_CLOSURE, Posted, Sending, Settled
 from jambonz_workers.durable import Durable
 from jambonz_workers.effects import Commit, answer
 from jambonz_workers.environment import typed
@@ -203,18 +203,9 @@ class Call(Durable):
     def _act_now(self, directives: list[Directive]) -> "asyncio.Future[Outcome]":
         if self.over:
             raise self.over
-        future: asyncio.Future[Outcome] = running_loop("a command outside of a handler").create_future()
-
-        def committed(error: ClusterError | None) -> None:
-            if future.done():
-                return
-            if error:
-                future.set_exception(error)
-            else:
-                future.set_result(Outcome(directives[-1].id, OutcomeKind.QUEUED))
-
-        self._commit_aside(directives, committed)
-        return future
+        posted = Posted(directives[-1].id, running_loop("a command outside of a handler").create_future())
+        self._commit_aside(directives, posted.committed, on_full=posted.refused)
+        return posted.outcome
 
     def _current(self) -> Handling | None:
         handling = current.get()
@@ -380,9 +371,14 @@ class Call(Durable):
         return committed
 
     def _commit_aside(
-        self, directives: Sequence[Directive], on_committed: OnCommitted, changes: StateChanges | None = None
+        self,
+        directives: Sequence[Directive],
+        on_committed: OnCommitted,
+        changes: StateChanges | None = None,
+        *,
+        on_full: Callable[[int], None] | None = None,
     ) -> None:
-        """Commit effects outside of an event.
+        """Commit effects outside of an event; ``on_full`` as ``Commit.on_full``.
 
         While a handler runs, the state is in its hands and is saved with its effects.
         """
@@ -393,5 +389,5 @@ class Call(Durable):
         self._background_n += 1
         self._state.committed(changes)
         on_committed = self._arming(changes, on_committed)
-        commit = Commit(-self.fence, self._background_n, directives, state=changes)
+        commit = Commit(-self.fence, self._background_n, directives, state=changes, on_full=on_full)
         self._office.commit(self, commit, on_committed)

@@ -13,7 +13,9 @@ from jambonz_shared.redis.scripts import (
     Committed,
     Duplicate,
     Fenced,
+    Full,
     Gone,
+    bounded,
     commit_args,
     commit_reply,
 )
@@ -45,7 +47,7 @@ class Owner(Protocol):
 class _Sent:
     """A commit under way; it is the callback of its reply, so that it costs one object."""
 
-    __slots__ = ("committer", "live", "n", "on_committed", "series")
+    __slots__ = ("committer", "live", "n", "on_committed", "on_full", "series")
 
     def __init__(self, committer: "Committer", live: LiveCall, commit: Commit, on_committed: OnCommitted) -> None:
         self.committer = committer
@@ -53,6 +55,7 @@ class _Sent:
         self.series = commit.series
         self.n = commit.n
         self.on_committed = on_committed
+        self.on_full = commit.on_full
 
     def __call__(self, reply: Any) -> object:
         """Take the reply."""
@@ -79,6 +82,8 @@ class Committer:
         keys, args = commit_args(
             live.ownership, (commit.series, commit.n), batch, changes, previous=previous, renews=renews
         )
+        if commit.on_full is not None and live.asks_for_room():
+            keys, args = bounded((keys, args))
         self._outbox.script(_Sent(self, live, commit, on_committed), script.COMMIT, keys, args)
 
     def answered(self, sent: _Sent, reply: Any) -> object:
@@ -100,6 +105,11 @@ class Committer:
                 self._tally.commit("duplicate")
                 live.confirm(sent.series, sent.n)
                 on_committed(None)
+            case Full(waiting):
+                self._tally.commit("full")
+                live.confirm(sent.series, sent.n)
+                self._tell_full(sent, waiting)
+                on_committed(None)
             case Fenced(owner):
                 self._tally.commit("fenced")
                 self._owner.lose(live, owner)
@@ -113,3 +123,12 @@ class Committer:
             case other:
                 assert_never(other)
         return None
+
+    def _tell_full(self, sent: _Sent, waiting: int) -> None:
+        """Tell the sender, who may not listen; should the link be lost with this reply, it hears that all was taken."""
+        assert sent.on_full is not None, "the others are not bounded"
+        sent.on_full(waiting)
+        if not sent.live.was_full:
+            sent.live.was_full = True
+            extra = {"call_sid": sent.live.call.sid, "waiting": waiting}
+            log.warning("commands are refused: too many wait for the call's websocket", extra=extra)

@@ -1,11 +1,13 @@
 """What can be done to a call, the same inside a handler, in background work and from any other process."""
 
+import asyncio
 import logging
 from abc import abstractmethod
 from collections.abc import Awaitable, Generator, Mapping, Sequence
 from typing import Any, Final, Literal
 
-from jambonz_shared.outcome import Outcome
+from jambonz_shared.errors import ClusterError
+from jambonz_shared.outcome import Outcome, OutcomeKind
 from jambonz_workers import commands
 from jambonz_workers.call_facts import CallFacts
 from jambonz_workers.capabilities import Target, check_command, check_verbs
@@ -37,6 +39,31 @@ class Settled:
     def __await__(self) -> Generator[Any, None, Outcome]:
         yield from ()
         return self._outcome
+
+
+class Posted:
+    """A command that goes out at once, for whoever waits for its Outcome."""
+
+    __slots__ = ("_directive_id", "outcome")
+
+    def __init__(self, directive_id: str, outcome: asyncio.Future[Outcome]) -> None:
+        self._directive_id: Final = directive_id
+        self.outcome: Final = outcome
+
+    def committed(self, error: ClusterError | None) -> None:
+        """Tell that it is on its way, or why it is not."""
+        if self.outcome.done():
+            return
+        if error:
+            self.outcome.set_exception(error)
+        else:
+            self.outcome.set_result(Outcome(self._directive_id, OutcomeKind.QUEUED))
+
+    def refused(self, waiting: int) -> None:
+        """Tell that too many wait already."""
+        if not self.outcome.done():
+            reason = f"{waiting} batches wait for the call's websocket"
+            self.outcome.set_result(Outcome(self._directive_id, OutcomeKind.REFUSED, reason))
 
 
 def _warn_once(message: str, extra: Mapping[str, str]) -> None:

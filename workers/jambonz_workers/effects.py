@@ -89,6 +89,8 @@ class Commit:
         facts: New call facts as JSON, or empty.
         status: New call status, or empty.
         state: Changed fields of the call state.
+        on_full: Told how many batches wait if they are too many to take the directives; the rest is saved. ``None``:
+            they are taken in any case.
     """
 
     series: int
@@ -97,8 +99,9 @@ class Commit:
     facts: bytes
     status: str
     state: StateChanges
+    on_full: Callable[[int], None] | None
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 as its fields
         self,
         series: int,
         n: int,
@@ -106,6 +109,7 @@ class Commit:
         facts: bytes = b"",
         status: str = "",
         state: StateChanges | None = None,
+        on_full: Callable[[int], None] | None = None,
     ) -> None:
         self.series = series
         self.n = n
@@ -113,3 +117,4 @@ class Commit:
         self.facts = facts
         self.status = status
         self.state = state or []
+        self.on_full = on_full

@@ -114,7 +114,7 @@ class Desk:
 
     async def commit(
         self, ownership: Ownership, epoch: int, n: int, batch: bytes = b"", changes: Changes = NO_CHANGES
-    ) -> Committed | Duplicate | Fenced | Gone:
+    ) -> Committed | Duplicate | Fenced | Full | Gone:
         """Commit."""
         args = commit_args(ownership, (epoch, n), batch, changes)
         return commit_reply(await self.link.script_call(script.COMMIT, *args))

@@ -18,8 +18,10 @@ from jambonz_shared.redis.scripts import (
     Full,
     Gone,
     Queued,
+    bounded,
     claim_args,
     commit_args,
+    commit_reply,
 )
 from tests.integration.redis.desk import GRACE_MS, TTL_MS, Desk
 
@@ -259,6 +261,27 @@ async def test_send_is_refused_while_too_many_batches_wait(desk: Desk) -> None:
     assert await desk.heard() == []
     await desk.delivered(1)
     assert await desk.send(b"batch") == Queued(1001, "g1")
+
+
+async def test_commit_may_be_refused_its_batch_while_too_many_wait(desk: Desk) -> None:
+    """Background work that goes on in a loop must not fill Redis, either; its state and its number are taken (P3)."""
+    owner = await desk.owned()
+    await desk.detach(1)
+
+    async def commit(n: int) -> object:
+        args = commit_args(owner, (-7, n), b"batch", Changes(state={"n": b"%d" % n}), previous=n - 1)
+        return commit_reply(await desk.link.script_call(script.COMMIT, *bounded(args)))
+
+    for n in range(1, 1001):
+        assert await commit(n) == Committed(n)
+    await desk.listen()
+    assert await commit(1001) == Full(1000)
+    assert (await desk.field("seq"), await desk.field("d:-7"), await desk.field("s:n")) == (b"1000", b"1001", b"1001")
+    assert (await desk.heard(), len(await desk.log())) == ([], 1000)
+    assert await desk.field("") is None
+    assert await desk.commit(owner, 1, 1, b"event") == Committed(1001), "what handles an event is taken in any case"
+    await desk.delivered(1, 2)
+    assert await commit(1002) == Committed(1002)
 
 
 async def test_state_does_not_count_as_batches_that_wait(desk: Desk) -> None:

@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from jambonz_shared.config import WorkerSettings
+from jambonz_shared.outcome import Outcome, OutcomeKind
 from jambonz_shared.runtime.signals import Shutdown
 from jambonz_workers import App, Call, CallGone, CallLost, Event
 from jambonz_workers.worker import run
@@ -106,6 +107,38 @@ async def test_a_commit_that_redis_refuses_is_logged_and_loses_no_other_call(
     await broken.forget()
     await gateway.nothing_waits()
     await sound.end()
+
+
+async def test_commands_of_background_work_are_refused_while_too_many_wait(
+    start: Start, gateway: GatewayDouble, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """P4: jambonz is away and the work goes on; it is told, and so is the log, once."""
+    app, outcomes, may_go_on = App(), list[Outcome](), asyncio.Event()
+
+    async def work(call: Call) -> None:
+        await may_go_on.wait()
+        while len(outcomes) < 1010:
+            outcomes.append(await call.mute())
+
+    @app.on("session:new")
+    async def welcome(call: Call) -> object:
+        call.spawn(work(call))
+        return SAY
+
+    running = await start(app)
+    line = await gateway.open()
+    await line.start()
+    await line.leave()
+    await line.detach()
+    may_go_on.set()
+    await until(lambda: len(outcomes) == 1010, "the work has not waited")
+    # Redis is asked with each 16th.
+    assert [it.kind for it in outcomes] == [OutcomeKind.QUEUED] * 1007 + [OutcomeKind.REFUSED] * 3
+    assert outcomes[-1].reason == "1007 batches wait for the call's websocket"
+    assert running.worker.metrics.tally.commits["full"] == 3
+    assert caplog.messages.count("commands are refused: too many wait for the call's websocket") == 1
+    await line.publish("cluster:ended")
+    await until(lambda: not running.worker.office.live, "the call has ended")
 
 
 async def test_a_command_to_a_call_that_is_over_raises(start: Start, gateway: GatewayDouble) -> None:

@@ -1,12 +1,14 @@
 -- The effects of one handler run, all or nothing: state, facts, and a batch of Directives. Runs for every event.
 -- KEYS: call, chan.
--- ARGV: worker_id, fence, epoch, n, ttl_ms, batch, previous, then pairs of a field of the hash and its value.
--- Reply: seq; or {"gone"}, {"fenced", owner}, {"early"}, {"dup", seq}.
+-- ARGV: worker_id, fence, epoch, n, ttl_ms, batch, previous, then pairs of a field of the hash and its value; the first
+-- of these pairs may be an empty name and the limit of batches that wait.
+-- Reply: seq; or {"gone"}, {"fenced", owner}, {"early"}, {"dup", seq}, {"full", batches that wait}.
 --
 -- Refused for anyone but the owner of this fence; skipped if event n of this epoch was committed before (n 0 is no
 -- event). Early if the owner has sent event `previous` of this epoch before and it is not here: Redis refused it for
 -- a while (out of memory), it is repeated, and must not find its number taken. Empty batch: none. An empty value
--- deletes the field. ttl_ms 0: the owner has looked after the time to live a short while ago.
+-- deletes the field. ttl_ms 0: the owner has looked after the time to live a short while ago. Full: all was saved but the
+-- batch, as by send.lua.
 --
 -- Numbers are turned from text and into text as seldom as can be: that took a tenth of the script (docs/benchmarks,
 -- 2026-11-21-hot-path.md). Redis prints a Lua number with 17 digits each time it is an argument.
@@ -34,12 +36,27 @@ if is_event and previous ~= old[4] then
   end
 end
 
-local seq_text
+local seq_text, full
 if batch ~= '' then
   seq = seq + 1
   seq_text = string.format('%d', seq)
 end
-if seq_text and is_event and #ARGV == 7 then
+local first = 8
+if #ARGV > 7 and ARGV[8] == '' then
+  first = 10
+  if seq_text and redis.call('HLEN', call) >= tonumber(ARGV[9]) then
+    local waiting = 0
+    for _, field in ipairs(redis.call('HKEYS', call)) do
+      if string.sub(field, 1, 2) == 'b:' then
+        waiting = waiting + 1
+      end
+    end
+    if waiting >= tonumber(ARGV[9]) then
+      full, seq_text = waiting, nil
+    end
+  end
+end
+if seq_text and is_event and #ARGV < first then
   -- Nearly always: the answer to a hook, and nothing else has changed. Without tables the script is a tenth cheaper.
   redis.call('HSET', call, d, n, 'seq', seq_text, 'b:' .. seq_text, batch)
 else
@@ -53,7 +70,7 @@ else
     set[#set + 1] = 'b:' .. seq_text
     set[#set + 1] = batch
   end
-  for i = 8, #ARGV, 2 do
+  for i = first, #ARGV, 2 do
     if ARGV[i + 1] == '' then
       deleted[#deleted + 1] = ARGV[i]
     else
@@ -76,5 +93,8 @@ end
 -- A Call without Connections is in its grace time, which no commit may prolong.
 if ARGV[5] ~= '0' and (redis.call('HGET', call, 'live') or '0') ~= '0' then
   redis.call('PEXPIRE', call, ARGV[5])
+end
+if full then
+  return {'full', full}
 end
 return seq

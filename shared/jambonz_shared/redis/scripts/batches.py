@@ -43,6 +43,21 @@ class Duplicate:
     seq: int
 
 
+@dataclass(frozen=True, slots=True)
+class Full:
+    """So many batches wait for their delivery that no further one was taken."""
+
+    waiting: int
+
+
+# A batch waits for milliseconds, unless the websocket is gone; then whoever sends in a loop would fill Redis until the
+# grace time (60 s) is over. Tokens of a speech come at some 50 a second, and jambonz is back within seconds.
+_LIMIT: Final = 1000
+
+# Arguments of a commit before the fields that change.
+_HEAD: Final = 7
+
+
 EARLY: Final = [b"early"]
 """Reply to a commit whose predecessor Redis has refused: repeat it behind that one, do not read it."""
 
@@ -85,7 +100,13 @@ def commit_args(
     return ownership.keys, (*head, *fields)
 
 
-def commit_reply(reply: object) -> Committed | Duplicate | Fenced | Gone:
+def bounded(commit: KeysAndArgs) -> KeysAndArgs:
+    """Return what ``commit`` needs to save all but its batch while too many wait; see ``Full``."""
+    keys, args = commit
+    return keys, (*args[:_HEAD], "", _LIMIT, *args[_HEAD:])
+
+
+def commit_reply(reply: object) -> Committed | Duplicate | Fenced | Full | Gone:
     """Read the reply of ``commit``."""
     # The common case by itself: a match costs a microsecond more, and this runs for every event.
     if isinstance(reply, int):
@@ -95,6 +116,8 @@ def commit_reply(reply: object) -> Committed | Duplicate | Fenced | Gone:
             return Duplicate(seq)
         case [b"fenced", bytes(owner)]:
             return Fenced(owner.decode())
+        case [b"full", int(waiting)]:
+            return Full(waiting)
         case [b"gone"]:
             return GONE
         case _:
@@ -107,18 +130,6 @@ class Queued:
 
     seq: int
     gateway: str
-
-
-@dataclass(frozen=True, slots=True)
-class Full:
-    """So many batches wait for their delivery that no further one was taken."""
-
-    waiting: int
-
-
-# A batch waits for milliseconds, unless the websocket is gone; then whoever sends in a loop would fill Redis until the
-# grace time (60 s) is over. Tokens of a speech come at some 50 a second, and jambonz is back within seconds.
-_LIMIT: Final = 1000
 
 
 def send_args(call: CallKeys, ttl_ms: int, batch: bytes, *, is_young: bool = False) -> KeysAndArgs:
