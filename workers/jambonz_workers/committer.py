@@ -15,6 +15,7 @@ from jambonz_shared.redis.scripts import (
     Fenced,
     Full,
     Gone,
+    behind,
     bounded,
     commit_args,
     commit_reply,
@@ -84,6 +85,11 @@ class Committer:
         )
         if commit.on_full is not None and live.asks_for_room():
             keys, args = bounded((keys, args))
+        newest = live.newest_series
+        if newest != commit.series:
+            live.newest_series = commit.series
+            if (n := live.sent.get(newest, 0)) > live.committed.get(newest, 0):
+                keys, args = behind((keys, args), (newest, n))
         self._outbox.script(_Sent(self, live, commit, on_committed), script.COMMIT, keys, args)
 
     def answered(self, sent: _Sent, reply: Any) -> object:

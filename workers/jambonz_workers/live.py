@@ -10,7 +10,6 @@ from jambonz_shared.redis.scripts import Ownership
 from jambonz_workers.call import Call
 from jambonz_workers.delivery import Delivery
 
-
 # To look for room takes Redis a tenth of a commit.
 _UNASKED_MAX: Final = 16
 
@@ -27,6 +26,7 @@ class LiveCall:
         delivery: The event that runs now.
         committed: Highest n that Redis has confirmed, by epoch.
         sent: Highest n that was sent to Redis, by epoch.
+        newest_series: Epoch, or series of effects outside of events, of what was sent last.
         is_inherited: Another owner had handled events of it, and the application has not been told of the takeover.
             A notice may come without that: its first owner died before it had begun, or an adoption was repeated.
         renew_at_s: Loop time from which on the next commit renews the time to live of the Call.
@@ -44,6 +44,7 @@ class LiveCall:
     delivery: Delivery | None = None
     committed: dict[int, int] = field(default_factory=dict)
     sent: dict[int, int] = field(default_factory=dict)
+    newest_series: int = 0
     is_inherited: bool = False
     renew_at_s: float = 0.0
     is_detached: bool = False

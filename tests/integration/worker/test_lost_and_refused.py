@@ -8,9 +8,11 @@ import pytest
 from redis.asyncio import Redis
 
 from jambonz_shared.config import WorkerSettings
+from jambonz_shared.directive import Command
 from jambonz_shared.outcome import Outcome, OutcomeKind
 from jambonz_shared.runtime.signals import Shutdown
 from jambonz_workers import App, Call, CallGone, CallLost, Event
+from jambonz_workers.effects import Commit
 from jambonz_workers.worker import run
 from tests.conditions import until
 from tests.integration.worker.conftest import Start
@@ -190,3 +192,30 @@ async def test_a_worker_opens_the_lifespan_before_it_takes_calls(redis_url: str,
     shutdown.request()
     await task
     assert seen == ["open, a call lives: False", "call", "close"]
+
+
+async def test_commits_of_a_call_keep_their_order_when_memory_comes_back_between_them(
+    start: Start, gateway: GatewayDouble, redis: Redis
+) -> None:
+    """P4, P6: of an event, of background work and of an event on the next websocket, each numbered by itself."""
+    app = App()
+    app.on("session:new")(_welcome)
+    office = (await start(app)).worker.office
+    line = await gateway.open()
+    await line.start()
+    await line.hook("/any")
+    [live] = office.live.values()
+    link, errors = office._claims._outbox.link, list[object]()
+    commits = [(line.epoch, 3), (-live.ownership.fence, 1), (line.epoch, 4), (line.epoch + 1, 1), (line.epoch, 5)]
+    link.send(errors.append, "CONFIG", "SET", "maxmemory", 1)
+    for number, (series, n) in enumerate(commits):
+        command = Command(str(number), b"%d" % number)
+        office.commit(live.call, Commit(series, n, [command], state=[("x", b"%d" % number)]), errors.append)
+        if number % 2 == 0:
+            link.send(errors.append, "CONFIG", "SET", "maxmemory", 0)
+        else:
+            link.send(errors.append, "CONFIG", "SET", "maxmemory", 1)
+    await until(lambda: len(errors) == 11, "all are committed")
+    assert [it.id for it in line.directives if isinstance(it, Command)] == ["0", "1", "2", "3", "4"]
+    assert await redis.hget(gateway.keys.call(line.sid), "s:x") == b"4"
+    await line.end()

@@ -1,12 +1,14 @@
 -- The effects of one handler run, all or nothing: state, facts, and a batch of Directives. Runs for every event.
 -- KEYS: call, chan.
--- ARGV: worker_id, fence, epoch, n, ttl_ms, batch, previous, then pairs of a field of the hash and its value; the first
--- of these pairs may be an empty name and the limit of batches that wait.
+-- ARGV: worker_id, fence, epoch, n, ttl_ms, batch, previous, then pairs of a field of the hash and its value. Before
+-- these may come d:<epoch> with the n that has to be committed there, then an empty name and the limit of batches that
+-- wait.
 -- Reply: seq; or {"gone"}, {"fenced", owner}, {"early"}, {"dup", seq}, {"full", batches that wait}.
 --
 -- Refused for anyone but the owner of this fence; skipped if event n of this epoch was committed before (n 0 is no
--- event). Early if the owner has sent event `previous` of this epoch before and it is not here: Redis refused it for
--- a while (out of memory), it is repeated, and must not find its number taken. Empty batch: none. An empty value
+-- event). Early if the owner has sent event `previous` of this epoch before, or that of another one, and it is not here:
+-- Redis refused it for a while (out of memory), it is repeated, and must not find its number taken, nor write an older
+-- state over a newer one. Empty batch: none. An empty value
 -- deletes the field. ttl_ms 0: the owner has looked after the time to live a short while ago. Full: all was saved but the
 -- batch, as by send.lua.
 --
@@ -42,16 +44,23 @@ if batch ~= '' then
   seq_text = string.format('%d', seq)
 end
 local first = 8
-if #ARGV > 7 and ARGV[8] == '' then
+if #ARGV > 7 and string.sub(ARGV[8], 1, 2) == 'd:' then
+  if tonumber(redis.call('HGET', call, ARGV[8]) or 0) < tonumber(ARGV[9]) then
+    return {'early'}
+  end
   first = 10
-  if seq_text and redis.call('HLEN', call) >= tonumber(ARGV[9]) then
+end
+if #ARGV > first and ARGV[first] == '' then
+  local limit = tonumber(ARGV[first + 1])
+  first = first + 2
+  if seq_text and redis.call('HLEN', call) >= limit then
     local waiting = 0
     for _, field in ipairs(redis.call('HKEYS', call)) do
       if string.sub(field, 1, 2) == 'b:' then
         waiting = waiting + 1
       end
     end
-    if waiting >= tonumber(ARGV[9]) then
+    if waiting >= limit then
       full, seq_text = waiting, nil
     end
   end

@@ -106,6 +106,13 @@ def bounded(commit: KeysAndArgs) -> KeysAndArgs:
     return keys, (*args[:_HEAD], "", _LIMIT, *args[_HEAD:])
 
 
+def behind(commit: KeysAndArgs, event: tuple[int, int]) -> KeysAndArgs:
+    """Return what ``commit`` needs to wait for another one, by its epoch and n; see ``EARLY``. Call it last."""
+    keys, args = commit
+    epoch, n = event
+    return keys, (*args[:_HEAD], f"d:{epoch}", n, *args[_HEAD:])
+
+
 def commit_reply(reply: object) -> Committed | Duplicate | Fenced | Full | Gone:
     """Read the reply of ``commit``."""
     # The common case by itself: a match costs a microsecond more, and this runs for every event.
