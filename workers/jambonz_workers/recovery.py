@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from jambonz_shared.redis import script
+from jambonz_shared.redis.errors import ResponseError
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import Fenced, Memory, Restored, restore_args, restore_reply
 from jambonz_workers.facts import encode_facts
@@ -21,6 +22,8 @@ _REFILL_S: Final = 3.0
 # An adoption is over by then (adoption.py); what it took from us behind our first look is seen by the second.
 _LOOK_AGAIN_S: Final = 5.0
 _PAGE: Final = 500
+# Redis refuses writes for a while when it is out of memory.
+_RETRY_S: Final = 0.2
 # What Redis has lost is there again two round trips after that is noticed.
 _MISSED_S: Final = 1.0
 
@@ -90,6 +93,11 @@ class Recovery:
         memory = Memory(call.app, facts, call.status, dict(live.committed), call.state.stored)
         arguments = restore_args(live.ownership, memory, round(self._grace_s * 1000))
         self._link.script(partial(self._restored, live), script.RESTORE, *arguments)
+
+    def _refill_again(self, live: LiveCall) -> None:
+        if self._owner.live.get(live.call.sid) is live:
+            self._own([live.call.sid])
+            self._refill(live)
 
     def taken_for_dead(self) -> None:
         """Drop the calls that others have now; look once more when the adoption is over for certain."""
@@ -163,6 +171,9 @@ class Recovery:
             self._owner.end(live)
 
     def _restored(self, live: LiveCall, reply: Any) -> None:
+        if isinstance(reply, ResponseError):
+            self._loop.call_later(_RETRY_S, self._refill_again, live)
+            return
         if isinstance(reply, Exception):
             # With the next connection it is tried again.
             return

@@ -219,3 +219,26 @@ async def test_commits_of_a_call_keep_their_order_when_memory_comes_back_between
     assert [it.id for it in line.directives if isinstance(it, Command)] == ["0", "1", "2", "3", "4"]
     assert await redis.hget(gateway.keys.call(line.sid), "s:x") == b"4"
     await line.end()
+
+
+async def test_redis_that_has_no_memory_when_it_is_back_learns_later_what_it_has_lost(
+    start: Start, gateway: GatewayDouble, redis: Redis
+) -> None:
+    """P6: it has lost a commit; the next one would wait for that for ever, and all other calls with it."""
+    app = App()
+    app.on("session:new")(_welcome)
+    running = await start(app)
+    line = await gateway.open()
+    await line.start()
+    link = running.worker.office.recovery._link
+    # As an append-only file has it that was written a second ago.
+    await redis.hset(gateway.keys.call(line.sid), "d:1", 0)
+    await redis.config_set("maxmemory", 1)
+    try:
+        await redis.client_kill_filter(_type="normal", skipme=True)
+        await until(lambda: link.connects == 2 and link.in_flight == 0, "it was told in vain")
+    finally:
+        await redis.config_set("maxmemory", 0)
+    assert await line.hook("/any") == []
+    assert await redis.hget(gateway.keys.call(line.sid), "d:1") == b"2"
+    await line.end()

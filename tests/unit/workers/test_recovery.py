@@ -9,7 +9,7 @@ import pytest
 
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script
-from jambonz_shared.redis.errors import LinkDown
+from jambonz_shared.redis.errors import LinkDown, ResponseError
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import CallKeys, Ownership
 from jambonz_workers.call import Call
@@ -237,6 +237,23 @@ async def test_failed_restore_is_tried_with_the_next_connection(
     recovery.restore()
     link.scripts[0][0](LinkDown(sent=True))
     assert (office.lost, office.ended, link.commands) == ([], [], [])
+
+
+async def test_restore_that_redis_refuses_is_tried_again(
+    recovery: Recovery, link: LinkDouble, office: OfficeDouble
+) -> None:
+    """Out of memory it takes nothing for a while, and the connection stays; unless the call is another's by then."""
+    recovery.restore()
+    refused = ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
+    link.scripts.pop()[0](refused)
+    await until(lambda: len(link.scripts) == 1, "it is told again")
+    assert link.owned == ["c1", "c1"]
+    link.scripts.pop()[0](refused)
+    office.live["c1"] = OfficeDouble().call
+    recovery.restore()
+    link.scripts.pop()[0](refused)
+    await until(lambda: link.scripts != [], "the one that is here now is told again, and would be behind the other")
+    assert len(link.scripts) == 1
 
 
 async def test_call_that_redis_misses_is_looked_for_once(recovery: Recovery, link: LinkDouble) -> None:
