@@ -83,7 +83,7 @@ class Committer:
         keys, args = commit_args(
             live.ownership, (commit.series, commit.n), batch, changes, previous=previous, renews=renews
         )
-        if commit.on_full is not None and live.asks_for_room():
+        if commit.on_full is not None:
             keys, args = bounded((keys, args))
         newest = live.newest_series
         if newest != commit.series:

@@ -4,14 +4,11 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from jambonz_shared.redis.scripts import Ownership
 from jambonz_workers.call import Call
 from jambonz_workers.delivery import Delivery
-
-# To look for room takes Redis a tenth of a commit.
-_UNASKED_MAX: Final = 16
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +30,6 @@ class LiveCall:
         is_detached: Its last Connection has left, as far as is known.
         has_ended: The application's end handler has begun.
         was_full: Commands were refused because too many wait, and the log has told it.
-        unasked: Commands outside of events since Redis was asked whether there is room for them.
         missed_at_s: Loop time at which a commit has found that Redis does not have it; 0 if it has.
     """
 
@@ -50,7 +46,6 @@ class LiveCall:
     is_detached: bool = False
     has_ended: bool = False
     was_full: bool = False
-    unasked: int = 0
     missed_at_s: float = 0.0
 
     def wake_at(self, at_s: float, loop: asyncio.AbstractEventLoop, wake: "Callable[[LiveCall], None]") -> None:
@@ -64,14 +59,6 @@ class LiveCall:
     def confirm(self, epoch: int, n: int) -> None:
         """Note that Redis has this event; its epoch is below zero for effects outside of events."""
         self.committed[epoch] = max(n, self.committed.get(epoch, 0))
-
-    def asks_for_room(self) -> bool:
-        """Tell whether the next command outside of events is to be refused if too many wait: each 16th, or all."""
-        self.unasked += 1
-        if self.unasked < _UNASKED_MAX and not self.was_full:
-            return False
-        self.unasked = 0
-        return True
 
     def renews(self, now_s: float) -> bool:
         """Tell whether the next commit renews the time to live of the Call, four times in its length."""

@@ -8,9 +8,8 @@
 -- Refused for anyone but the owner of this fence; skipped if event n of this epoch was committed before (n 0 is no
 -- event). Early if the owner has sent event `previous` of this epoch before, or that of another one, and it is not here:
 -- Redis refused it for a while (out of memory), it is repeated, and must not find its number taken, nor write an older
--- state over a newer one. Empty batch: none. An empty value
--- deletes the field. ttl_ms 0: the owner has looked after the time to live a short while ago. Full: all was saved but the
--- batch, as by send.lua.
+-- state over a newer one. Empty batch: none. An empty value deletes the field. ttl_ms 0: the owner has looked after the
+-- time to live a short while ago. Full: all was saved but the batch, as by send.lua.
 --
 -- Numbers are turned from text and into text as seldom as can be: that took a tenth of the script (docs/benchmarks,
 -- 2026-11-21-hot-path.md). Redis prints a Lua number with 17 digits each time it is an argument.
