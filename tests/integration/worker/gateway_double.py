@@ -159,7 +159,10 @@ class Line:
         return await self.ask("verb:hook", data, hook=hook)
 
     async def answer(self, msgid: str) -> Any:
-        await until(lambda: msgid in self.acks, f"an ack of {msgid}")
+        await until(lambda: self._reader.done() or msgid in self.acks, f"an ack of {msgid}")
+        if self._reader.done():
+            # It hears nothing any more; the reason is an exception.
+            self._reader.result()
         return self.acks[msgid]
 
     async def wait(self, condition: Callable[[], bool], description: str) -> None:

@@ -199,6 +199,8 @@ async def test_commits_survive_broken_connections(start: Start, gateway: Gateway
     lines = [await gateway.open() for _ in range(4)]
     for line in lines:
         await line.start()
+    # A connection gets its name after it was opened. All that the double needs are there before any is broken.
+    await asyncio.gather(*(redis.ping() for _ in range(2 * len(lines))))
     last: dict[str, str] = {}
     for i in range(40):
         for line in lines:
