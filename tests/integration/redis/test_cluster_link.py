@@ -9,10 +9,12 @@ import pytest
 
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script
+from jambonz_shared.redis.cluster import link as cluster_link
 from jambonz_shared.redis.cluster.channels import ClusterChannels
 from jambonz_shared.redis.cluster.link import ClusterLink
 from jambonz_shared.redis.cluster.topology import Topology
 from jambonz_shared.redis.errors import LinkDown
+from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import (
     Attach,
     Attached,
@@ -189,6 +191,31 @@ async def test_killed_master_is_replaced_and_nothing_is_lost_without_a_word(
     assert await link.call(b"GET", key) == b"before"
     assert await link.call(b"SET", key, b"after", b"PX", 60_000) == b"OK"
     assert link.connects == 2
+
+
+@pytest.mark.sources_only(because="a compiled function cannot be replaced")
+async def test_master_that_is_lost_while_the_others_are_asked_is_noticed(
+    redis_cluster: RedisCluster, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the link would be up without it, and nobody would ask who has taken its place."""
+    lost: list[Link] = []
+    must_be_well = cluster_link._must_be_well
+
+    async def is_lost_then(server: Link) -> None:
+        await must_be_well(server)
+        if not lost:
+            lost.append(server)
+            assert server._wire is not None
+            server._wire.drop("test")
+
+    monkeypatch.setattr(cluster_link, "_must_be_well", is_lost_then)
+    link = ClusterLink(Topology(redis_cluster.url))
+    up: list[bool] = []
+    link.on_up(lambda: up.extend(node.is_up for node in link.nodes))
+    running(link.run())
+    await asyncio.wait_for(link.wait_up(), 10)
+    assert len(lost) == 1
+    assert up == [True, True, True]
 
 
 async def test_cancelled_link_tells_all_that_wait(redis_cluster: RedisCluster) -> None:

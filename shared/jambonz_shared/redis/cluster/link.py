@@ -244,6 +244,9 @@ class ClusterLink(Link):
         async with asyncio.timeout(_JOIN_LIMIT_S):
             await asyncio.gather(*(master.wait_up() for master in masters.values()))
             await asyncio.gather(*map(_must_be_well, masters.values()))
+        # One that was well may have been lost while the others were asked: who is not up yet does not hear of that.
+        if not all(master.is_up for master in masters.values()):
+            raise LinkDown(sent=False)
         self._owners = [masters[address] for address in table.owners]
         self._masters = list(masters.values())
         for address in self._servers.keys() - masters.keys():
