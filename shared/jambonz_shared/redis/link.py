@@ -266,6 +266,7 @@ class Link:
         wire.on_lost(self._wire_lost)
         async with asyncio.timeout(CONNECT_LIMIT_S):
             await self._load_scripts(wire.transport)
+        wire.must_stand()
         self._room_bytes = self._limit_bytes
         self._flaps = self._flaps + 1 if self.is_young else 0
         self.is_up = True

@@ -208,6 +208,7 @@ class StreamReader:
         wire.on_lost(self._wire_lost)
         async with asyncio.timeout(CONNECT_LIMIT_S):
             await self._prepare(wire)
+        wire.must_stand()
         self.is_up = True
         self._read()
         await wire.watch(self._tick)

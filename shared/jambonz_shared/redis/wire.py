@@ -125,6 +125,15 @@ class Wire(asyncio.Protocol):
         await asyncio.wait((self._lost,), timeout=limit_s)
         return self._lost.done()
 
+    def must_stand(self) -> None:
+        """Ask before the connection is said to be up: its end may come in one step of the loop with the last reply.
+
+        Raises:
+            WireLost: If it has ended.
+        """
+        if self._lost.done():
+            raise WireLost(self._lost.result())
+
     async def watch(self, on_tick: Callable[[], None]) -> NoReturn:
         """Call ``on_tick`` every ``TICK_S`` for as long as the connection lives.
 

@@ -17,6 +17,7 @@ from jambonz_shared.redis.wire import Reply
 from tests.conditions import until
 from tests.integration.redis.conftest import Running, failures_of, up
 from tests.integration.redis.desk import execute
+from tests.integration.redis.short_lived import ShortLived
 
 
 async def test_killed_connection_comes_back_and_tells_so(
@@ -52,6 +53,20 @@ async def test_command_that_was_not_written_says_so(link: Link) -> None:
     link.send(replies.append, "PING")
     await until(lambda: len(replies) == 2, "both are told")
     assert [isinstance(reply, LinkDown) and reply.sent for reply in replies] == [False, False]
+
+
+async def test_connection_that_ends_with_its_first_replies_was_never_up(redis_url: str, running: Running) -> None:
+    """P3: commands given to it would get the replies to the set-up of the next one, and a commit never happen."""
+    endpoint = ShortLived(redis_url, b"+PONG\r\n")
+    link = Link(endpoint, scripts=())
+    replies: list[Reply] = []
+    link.on_up(lambda: link.send(replies.append, "ECHO", "a"))
+    running(link.run())
+    await endpoint.is_away.wait()
+    assert not link.is_up
+    endpoint.is_back.set()
+    await until(lambda: bool(replies), "the command is answered")
+    assert (replies, link.connects) == ([b"a"], 1)
 
 
 async def test_listener_that_raises_stops_nobody_else(link: Link) -> None:

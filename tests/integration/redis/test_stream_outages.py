@@ -10,11 +10,13 @@ import redis.asyncio
 from jambonz_cluster.embedded_redis import EmbeddedRedis
 from jambonz_shared.redis.endpoint import UrlEndpoint
 from jambonz_shared.redis.link import Link
+from jambonz_shared.redis.streams import Source, StreamReader
 from jambonz_shared.redis.wire import Reply
 from tests.conditions import until
 from tests.integration.redis.conftest import Running
 from tests.integration.redis.proxy import Proxy
 from tests.integration.redis.readers import DISPATCH, INBOX, Heard, add, alone, kill, member, pending
+from tests.integration.redis.short_lived import ShortLived
 
 
 @pytest.mark.both_redis
@@ -55,6 +57,20 @@ async def test_entries_of_a_lost_reply_are_asked_for_again(
         await until(lambda: len(heard.values) == 3, "all have come")
         assert heard.values == [b"first", b"lost", b"next"]
     await link.call("DEL", DISPATCH)
+
+
+async def test_connection_that_ends_with_its_first_reply_was_never_up(
+    redis_url: str, link: Link, running: Running, heard: Heard
+) -> None:
+    """A read that a poke begins would come between the questions of the next one, and take a reply to those."""
+    endpoint = ShortLived(redis_url, b":7\r\n")
+    reader = StreamReader(endpoint, link, Source(INBOX), heard)
+    running(reader.run())
+    await endpoint.is_away.wait()
+    assert not reader.is_up
+    endpoint.is_back.set()
+    await add(link, INBOX, "a")
+    await until(lambda: heard.values == [b"a"], "the next connection reads")
 
 
 async def test_dead_connection_is_found_and_replaced(
