@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Final, Literal
@@ -33,8 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
-        # Hundreds of processes are started, and to compile our sources takes each a third of its start.
-        os.environ.setdefault("PYTHONPYCACHEPREFIX", str(REPO / "build" / "pycache"))
+        # Hundreds of processes are started, and to compile our sources takes each a third of its start. To compile
+        # the tests takes as long as all else that is done to collect them.
+        sys.pycache_prefix = os.environ.setdefault("PYTHONPYCACHEPREFIX", str(REPO / "build" / "pycache"))
+        sys.dont_write_bytecode = False
     if session.config.getoption("--compiled") and (found := not_compiled()):
         pytest.exit(f"not compiled: {', '.join(found)}", returncode=pytest.ExitCode.USAGE_ERROR)
 
