@@ -232,16 +232,34 @@ class ClusterFactory:
         self._folder = folder
 
     async def __call__(
-        self, application: str, *, gateways: int = 1, workers: int = 1, settings: Mapping[str, str] | None = None
+        self,
+        application: str,
+        *,
+        gateways: int = 1,
+        workers: int = 1,
+        others: Sequence[str] = (),
+        processes: int = 1,
+        settings: Mapping[str, str] | None = None,
     ) -> Cluster:
-        """Return a cluster of so many processes, all ready; ``settings`` are environment variables."""
+        """Return a cluster, all ready.
+
+        Args:
+            application: What the workers run.
+            gateways: How many.
+            workers: How many.
+            others: More applications, with a worker each. The last one is what ``add_worker`` starts from then on.
+            processes: How many of them each gateway and each worker has.
+            settings: Environment variables.
+        """
         folder = Path(tempfile.mkdtemp(prefix="cluster-", dir=self._folder))
         cluster = Cluster(application, self._redis_url, folder, settings or {})
         self.clusters.append(cluster)
+        more = ("--processes", str(processes)) if processes > 1 else ()
         # All at once: a gateway that is asked for a path before it has read the workers' manifest looks again.
-        for add, count in ((cluster.add_worker, workers), (cluster.add_gateway, gateways)):
-            for _ in range(count):
-                add()
+        for cluster.application in (*[application] * workers, *others):
+            cluster.add_worker(*more)
+        for _ in range(gateways):
+            cluster.add_gateway(*more)
         await cluster.wait_ready()
         return cluster
 

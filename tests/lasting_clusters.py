@@ -1,6 +1,6 @@
 """Clusters that outlast a test: the next test of the same module goes on with the processes of the one before."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jambonz_cluster.embedded_redis import EmbeddedRedis
@@ -26,18 +26,27 @@ class LastingClusters(ClusterFactory):
         self._is_new_test = True
 
     async def __call__(
-        self, application: str, *, gateways: int = 1, workers: int = 1, settings: Mapping[str, str] | None = None
+        self,
+        application: str,
+        *,
+        gateways: int = 1,
+        workers: int = 1,
+        others: Sequence[str] = (),
+        processes: int = 1,
+        settings: Mapping[str, str] | None = None,
     ) -> Cluster:
-        """Return a cluster of so many processes, all ready."""
-        terms = (application, gateways, workers, dict(settings or {}))
+        """Return a cluster, as that of ``ClusterFactory``."""
+        terms = (application, gateways, workers, tuple(others), processes, dict(settings or {}))
         if self._is_new_test:
             self._is_new_test = False
-            if terms == self._terms and self._is_as_started(gateways + workers):
+            if terms == self._terms and self._is_as_started(gateways + workers + len(others)):
                 return self.clusters[0]
             await self.stop()
             empty(self.redis_server)
             self._terms = terms
-        return await super().__call__(application, gateways=gateways, workers=workers, settings=settings)
+        return await super().__call__(
+            application, gateways=gateways, workers=workers, others=others, processes=processes, settings=settings
+        )
 
     async def stop(self) -> None:
         """Stop every cluster and forget it."""

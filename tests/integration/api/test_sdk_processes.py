@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,10 +30,11 @@ async def scripts(count: int, redis_url: str, folder: Path) -> AsyncIterator[lis
     """Run the script so many times; each is ready, and killed at the end if the test has not done so."""
     running: list[subprocess.Popen[bytes]] = []
     try:
-        for number in range(count):
-            port = free_row(1)
+        ports = [free_row(1) for _ in range(count)]
+        for number, port in enumerate(ports):
             running.append(start(port, redis_url, folder / f"script-{number}.log"))
-            await until(lambda port=port: is_ready(port), f"script {number} is ready", limit_s=30)
+        for number, port in enumerate(ports):
+            await until(partial(is_ready, port), f"script {number} is ready", limit_s=30)
         yield running
     finally:
         for process in running:

@@ -13,6 +13,8 @@ from jambonz_simulator.client import CallOptions, simulate_call
 from tests.cluster_fixture import Cluster, ClusterFactory, Member
 from tests.conditions import until
 
+pytestmark = pytest.mark.lasting_clusters
+
 
 async def status_of(port: int, page: str) -> int:
     async with aiohttp.ClientSession() as client:
@@ -26,11 +28,7 @@ async def status_of(port: int, page: str) -> int:
 @pytest.fixture
 async def several(cluster: ClusterFactory) -> Cluster:
     """A gateway and a worker of two processes each, on internal ports that follow each other."""
-    running = await cluster("examples.hello:app", gateways=0, workers=0)
-    running.add_worker("--processes", "2")
-    running.add_gateway("--processes", "2")
-    await running.wait_ready()
-    return running
+    return await cluster("examples.hello:app", processes=2)
 
 
 async def test_each_process_has_its_internal_port(several: Cluster) -> None:

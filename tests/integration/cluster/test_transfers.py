@@ -1,6 +1,5 @@
 """Calls handed from one app of a cluster to another, through real gateways, workers and Redis (ADR 0012)."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,10 +24,8 @@ async def two_apps(
 ) -> Cluster:
     """Return a cluster with workers of both apps, those of the first one before the others."""
     settings = {"JAMBONZ_CLUSTER_CREDENTIALS": credentials} if credentials else {}
-    running = await cluster(f"{APPS}:first", gateways=gateways, workers=firsts, settings=settings)
-    running.application = f"{APPS}:second"
-    await asyncio.gather(*(running.add_worker().wait_ready() for _ in range(seconds)))
-    return running
+    others = [f"{APPS}:second"] * seconds
+    return await cluster(f"{APPS}:first", gateways=gateways, workers=firsts, others=others, settings=settings)
 
 
 @asynccontextmanager

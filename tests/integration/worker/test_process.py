@@ -122,8 +122,11 @@ async def test_a_supervisor_sees_a_live_call_and_takes_it_over(
     await start(app)
     line = await gateway.open()
     await line.start({"call_status": "trying"})
-    assert await supervisor(redis_url, "list") == (0, f"{line.sid}  default  trying  state: ['tries']\n")
-    assert await supervisor(redis_url, "list", "--app", "other") == (0, "")
+    all_calls, of_another = await asyncio.gather(
+        supervisor(redis_url, "list"), supervisor(redis_url, "list", "--app", "other")
+    )
+    assert all_calls == (0, f"{line.sid}  default  trying  state: ['tries']\n")
+    assert of_another == (0, "")
     assert await supervisor(redis_url, "take", line.sid, "--say", "Bye") == (0, "sent\n")
     assert line.frames[-1]["data"][0] == {"verb": "say", "text": "Bye"}
     gateway.outcome = lambda it: Outcome(it.id, OutcomeKind.REFUSED, "the call is over")
