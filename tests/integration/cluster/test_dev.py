@@ -43,6 +43,11 @@ class DevRun:
         self._output = folder / "output.txt"
         self.process: subprocess.Popen[bytes] | None = None
 
+    def end(self) -> None:
+        if self.process is not None and self.is_running:
+            self.signal(signal.SIGTERM)
+            self.wait()
+
     def start(self, *arguments: str, target: str = "my_app:app", **environ: str) -> None:
         command = [sys.executable, "-m", "jambonz_cluster", "dev", target, "--port", str(self.port), *arguments]
         temporary = self.folder / "temporary"
@@ -92,9 +97,17 @@ class DevRun:
 def dev(tmp_path: Path) -> Iterator[DevRun]:
     run = DevRun(tmp_path)
     yield run
-    if run.process is not None and run.is_running:
-        run.signal(signal.SIGTERM)
-        run.wait()
+    run.end()
+
+
+@pytest.fixture(scope="module")
+def lasting_dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevRun]:
+    """One that is ready, for tests that leave it so and write a version of their own."""
+    run = DevRun(tmp_path_factory.mktemp("dev"))
+    run.start("--host", "127.0.0.1")
+    run.wait_for("ready: ")
+    yield run
+    run.end()
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGINT])
@@ -110,34 +123,29 @@ def test_all_is_up_and_all_is_gone_after_a_signal(dev: DevRun, number: signal.Si
     assert dev.folders_left == []
 
 
-def test_output_of_each_part_has_its_name(dev: DevRun) -> None:
+def test_output_of_each_part_has_its_name(lasting_dev: DevRun) -> None:
     """One terminal shows all, and tells who speaks; what the application prints is shown, too."""
-    dev.start("--no-reload", "--host", "127.0.0.1")
-    dev.wait_for(" worker | application version 1\n")
-    dev.wait_for("gateway | ")
-    dev.wait_for("  redis | started at redis://127.0.0.1:")
+    lasting_dev.wait_for(" worker | application version 1\n")
+    lasting_dev.wait_for("gateway | ")
+    lasting_dev.wait_for("  redis | started at redis://127.0.0.1:")
 
 
-def test_changed_file_restarts_the_worker(dev: DevRun) -> None:
+def test_changed_file_restarts_the_worker(lasting_dev: DevRun) -> None:
     """Saving is enough to try a change; gateway and Redis stay up, and so do calls."""
-    dev.start()
-    dev.wait_for("ready: ")
-    gateway = dev.part(" gateway ")
-    dev.application.write_text(APPLICATION.replace("version 1", "version 2"))
-    dev.wait_for("my_app.py changed: restarting the worker")
-    dev.wait_for(" worker | application version 2")
+    gateway = lasting_dev.part(" gateway ")
+    lasting_dev.application.write_text(APPLICATION.replace("version 1", "version 2"))
+    lasting_dev.wait_for("my_app.py changed: restarting the worker")
+    lasting_dev.wait_for(" worker | application version 2")
     assert gateway.is_running()
 
 
-def test_mistake_in_a_changed_file_can_be_mended(dev: DevRun) -> None:
+def test_mistake_in_a_changed_file_can_be_mended(lasting_dev: DevRun) -> None:
     """A half-typed line that is saved does not end the session."""
-    dev.start()
-    dev.wait_for("ready: ")
-    dev.application.write_text("app = (")
-    dev.wait_for("SyntaxError")
-    dev.wait_for("the worker ended with exit code 1; waiting for a change")
-    dev.application.write_text(APPLICATION.replace("version 1", "version 3"))
-    dev.wait_for(" worker | application version 3")
+    lasting_dev.application.write_text("app = (")
+    lasting_dev.wait_for("SyntaxError")
+    lasting_dev.wait_for("the worker ended with exit code 1; waiting for a change")
+    lasting_dev.application.write_text(APPLICATION.replace("version 1", "version 3"))
+    lasting_dev.wait_for(" worker | application version 3")
 
 
 @pytest.mark.parametrize(
