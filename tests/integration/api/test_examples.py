@@ -1,12 +1,13 @@
 """The examples through real gateways, Redis and workers, with callers of the simulator."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from examples import call_centre, outbound
-from jambonz_simulator import CallOptions, Dial, Press, Script, live_call, simulate_call
+from jambonz_simulator import JAMBONZ_TIMING, CallOptions, Dial, Press, Script, live_call, simulate_call
 from jambonz_workers import Account, Calls, NotCreated
 from tests.cluster_fixture import ClusterFactory
 from tests.conditions import until
@@ -56,7 +57,7 @@ async def test_the_voice_agent_answers_uses_its_tool_and_can_be_interrupted(
 async def test_callers_wait_with_announcements_until_an_agent_takes_them(cluster: ClusterFactory) -> None:
     """The wait hook is asked again and again, and always answered."""
     running = await cluster("examples.call_centre:app")
-    async with live_call(f"{running.url}/support", Script(queue_s=60), FAST) as call:
+    async with live_call(f"{running.url}/support", Script(queue_s=60), CallOptions(speed=60)) as call:
         await call.press("1")
         for count in (1, 2, 3):
             hook = await call.wait_for_hook("/support/wait", count=count)
@@ -123,9 +124,7 @@ async def test_voicemail_takes_a_message_and_ends_in_time(cluster: ClusterFactor
 @pytest.mark.parametrize("digit", ["1", "2"], ids=["sales", "nobody"])
 async def test_the_reception_hands_a_caller_to_sales(cluster: ClusterFactory, redis_url: str, digit: str) -> None:
     """Two apps of one cluster: sales gets what the reception has named, and owns the call from then on."""
-    running = await cluster("examples.transfer:reception")
-    running.application = "examples.transfer:sales"
-    await running.add_worker().wait_ready()
+    running = await cluster("examples.transfer:reception", others=["examples.transfer:sales"])
     script = Script(env_vars={"SALES_URL": f"{running.url}/sales"})
     async with Calls.connect(redis_url) as calls, live_call(f"{running.url}/reception", script, FAST) as call:
         await call.press(digit)
@@ -170,7 +169,8 @@ async def test_outbound_calls_arrive_answered_or_not(cluster: ClusterFactory) ->
     greeting = next(hook for hook in reached.hooks if hook.kind == "session:new").verbs[0]["say"]["text"]
     assert greeting.startswith("This is a reminder for Ada.")
     busy = Script(direction="outbound", tag={"name": "Bob"}, answer=Dial(end="busy"))
-    missed = await simulate_call(f"{running.url}/reminder", busy, FAST)
+    soon_closed = replace(FAST, timing=replace(JAMBONZ_TIMING, failed_dial_close_s=0.1))
+    missed = await simulate_call(f"{running.url}/reminder", busy, soon_closed)
     assert missed.outcome.kind == "unanswered"
     log = running.workers[0]
     await until(lambda: "completed, confirmed: True" in log.log_text, "the worker knows who will come")

@@ -138,8 +138,11 @@ async def test_an_event_in_the_wrong_inbox_reaches_the_owner(start: Start, gatew
     await gateway.nothing_waits()
 
 
-async def test_an_event_of_a_call_that_is_over_is_dropped(start: Start, gateway: GatewayDouble) -> None:
+async def test_an_event_of_a_call_that_is_over_is_dropped(
+    start: Start, gateway: GatewayDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody waits for it; nothing of it stays."""
+    monkeypatch.setattr("jambonz_workers.recovery._REFILL_S", 0.5)
     running = await start(counting())
     line = Line(gateway, "never-was", epoch=1)
     await line.send("verb:hook", {"i": 1}, hook="/count")

@@ -93,9 +93,14 @@ async def _welcome(call: Call) -> object:
 
 
 async def test_a_commit_that_redis_refuses_is_logged_and_loses_no_other_call(
-    start: Start, gateway: GatewayDouble, redis: Redis, caplog: pytest.LogCaptureFixture
+    start: Start,
+    gateway: GatewayDouble,
+    redis: Redis,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A key of the wrong type stands for whatever no repetition would cure."""
+    monkeypatch.setattr("jambonz_workers.recovery._REFILL_S", 0.5)
     app = App()
     app.on("session:new")(_welcome)
     running = await start(app)
