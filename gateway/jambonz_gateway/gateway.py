@@ -41,6 +41,7 @@ from jambonz_gateway.upgrade import Asked
 from jambonz_gateway.uplink import Uplink
 from jambonz_gateway.wheel import Wheel
 from jambonz_shared.config import GatewaySettings
+from jambonz_shared.paths import shown_hook
 from jambonz_shared.redis.channels import Channels
 from jambonz_shared.redis.link import Link
 
@@ -229,7 +230,7 @@ class Gateway:
         call_sid = connection.session.primary if connection.session else ""
         log.warning(
             "no worker has answered a hook: it got the fallback",
-            extra={"call_sid": call_sid, "kind": count.kind, "hook": count.hook},
+            extra={"call_sid": call_sid, "kind": count.kind, "hook": shown_hook(count.hook)},
         )
 
     def _apps_changed(self, apps: Apps) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from jambonz_shared.directive import Ack, Command, Directive
 from jambonz_shared.errors import MessageTooBig
+from jambonz_shared.paths import shown_hook
 from jambonz_shared.wire import MAX_VERBS_BYTES, redirect_frame
 from jambonz_workers.event import Event
 from jambonz_workers.routing import Late
@@ -61,7 +62,7 @@ def answer(
         and _ON_HOLD not in data
     )
     if len(arrays) > 1 and not can_redirect:
-        raise MessageTooBig(f"answer to {event.hook or event.kind}", sum(map(len, arrays)), MAX_VERBS_BYTES)
+        raise MessageTooBig(f"answer to {shown_hook(event.hook) or event.kind}", sum(map(len, arrays)), MAX_VERBS_BYTES)
     may_redirect = can_redirect and late == "redirect" and arrays[0] != b"[]"
     first = b"" if verbs is None and event.kind in _KINDS_WITHOUT_EMPTY_ANSWER else arrays[0]
     directives: list[Directive] = [Ack(new_id(), event.epoch, event.msgid, first, may_redirect)]

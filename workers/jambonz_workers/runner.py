@@ -8,6 +8,7 @@ from typing import Any, Final
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.errors import BadFrame
 from jambonz_shared.kinds import TIMER, TRANSFERRED
+from jambonz_shared.paths import shown_hook
 from jambonz_workers import unread
 from jambonz_workers.app import App
 from jambonz_workers.call import Call
@@ -178,7 +179,7 @@ class Runner:
             return None
         if not event.is_hook or handling.is_acked:
             self._warn_once(
-                f"result {kind} {event.hook}",
+                _key("result", event),
                 "a handler returned verbs where none are taken; they are ignored. call.redirect(verbs) sends them",
                 event,
             )
@@ -191,7 +192,7 @@ class Runner:
             self._warn_once(f"empty {call.path}", "an inbound call gets no verbs; held, or jambonz rejects it", event)
         if kind == "dial:confirm" and any(verb_name(verb) == "play" for verb in verbs):
             # Pitfall 42: it is pruned without a word.
-            self._warn_once(f"play {event.hook}", "jambonz leaves out `play` in the answer to dial:confirm", event)
+            self._warn_once(_key("play", event), "jambonz leaves out `play` in the answer to dial:confirm", event)
         return verbs
 
     def _redirect_late(self, call: Call, event: Event, verbs: list[dict[str, Any]]) -> None:
@@ -203,7 +204,7 @@ class Runner:
         else:
             # jambonz looks at no leg of a redirect, and would end the dial (PROTOCOL.md 3.2).
             text = "a timer of a leg without a websocket of its own returned verbs; they are ignored"
-            self._warn_once(f"result {event.kind} {event.hook}", text, event)
+            self._warn_once(_key("result", event), text, event)
 
     async def _failed(self, handling: Handling, error: Exception, handler: Handler, on_committed: OnCommitted) -> None:
         """Ask the app's error handler for verbs, else log; then commit an answer in any case."""
@@ -227,7 +228,8 @@ class Runner:
         call.commit_handling(handling, _verbs_of_failure(event), on_committed)
 
     def _log_failure(self, text: str, event: Event, handler: Handler, error: Exception) -> None:
-        extra = {"call_sid": event.call_sid, "kind": event.kind, "hook": event.hook, "handler": handler.name}
+        hook = shown_hook(event.hook)
+        extra = {"call_sid": event.call_sid, "kind": event.kind, "hook": hook, "handler": handler.name}
         log.error(text, exc_info=error, extra=extra)
         if self.on_failure:
             self.on_failure(event, error)
@@ -246,7 +248,7 @@ class Runner:
     def _unhandled(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
         self._metrics.unhandled.labels(kind_label(event.kind)).inc()
         if event.kind == TIMER:
-            self._warn_once(f"unhandled {event.kind} {event.hook}", "no @app.hook for the path of a timer", event)
+            self._warn_once(_key("unhandled", event), "no @app.hook for the path of a timer", event)
         if not event.is_hook:
             call.commit_event(event, [], [], on_committed)
             return
@@ -257,7 +259,7 @@ class Runner:
             self._warn_once(f"unhandled {call.path}", text, event, path=call.path)
         else:
             text = "no handler for a hook; it gets an empty ack"
-            self._warn_once(f"unhandled {event.kind} {event.hook}", text, event)
+            self._warn_once(_key("unhandled", event), text, event)
         call.commit_event(event, [bare_ack(event, verbs, call.new_id)], [], on_committed)
 
     async def _invoke(self, handler: Handler, *arguments: Any) -> object:
@@ -283,7 +285,7 @@ class Runner:
         if key in self._warned or len(self._warned) >= _WARNED_LIMIT:
             return
         self._warned.add(key)
-        log.warning(text, extra={"kind": event.kind, "hook": event.hook, **more})
+        log.warning(text, extra={"kind": event.kind, "hook": shown_hook(event.hook), **more})
 
 
 def overheard_by(app: App) -> frozenset[str]:
@@ -295,6 +297,11 @@ def _has_begun(call: Call, event: Event) -> bool:
     """True if ``event`` is a second beginning; jambonz' own later ``session:new`` begins anew (PROTOCOL.md 2.4)."""
     begun_at_ms = call.facts.get(BEGUN)
     return begun_at_ms is not None and (event.is_stand_in or event.received_at_ms < begun_at_ms)
+
+
+def _key(what: str, event: Event) -> str:
+    """Return what a warning about the hook of ``event`` is remembered by."""
+    return f"{what} {event.kind} {shown_hook(event.hook)}"
 
 
 def _verbs_of_failure(event: Event) -> Verbs | None:

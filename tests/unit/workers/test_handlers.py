@@ -215,6 +215,14 @@ async def test_an_unknown_hook_is_acked_with_one_warning(caplog: pytest.LogCaptu
     assert [record.__dict__["hook"] for record in caplog.records] == ["/nobody", "/else"]
 
 
+async def test_what_is_told_of_a_hook_is_its_path_and_not_all_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    """P9: 1,000 hooks of 1 MB were 1 GB of what was warned of, and their queries are callers' data."""
+    async with AppClient(App()) as client:
+        for pin in (1234, 5678):
+            await client.hook(f"/{'x' * 100_000}?pin={pin}")
+    assert [record.__dict__["hook"] for record in caplog.records] == ["/" + "x" * 199]
+
+
 async def test_a_plain_function_runs_in_a_thread() -> None:
     """It may block, and still give commands."""
     app = App()
