@@ -32,9 +32,10 @@ _COMMON_HEAD: Final = re.compile(
     rb',"data":\{"call_sid":"([A-Za-z0-9_.:@-]{1,128}+)"'
 )
 
-# An escape in a JSON text: of a surrogate pair, or else of half a pair, or any other.
-_ESCAPE: Final = re.compile(
-    rb"\\(?:u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+# Half of a surrogate pair in a JSON text without escaped backslashes: the first without the second, or the other way.
+_HALF: Final = re.compile(
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|[c-fC-F][0-9a-fA-F]{2}(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))"
 )
 
 # Their meaning needs more of the body than the head: direction, status, the leg's parent.
@@ -91,14 +92,11 @@ def decode_json(text: bytes) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        mended = _ESCAPE.sub(_whole, text)
-        if mended == text:
+        # Nothing of it runs in Python for each escape: 1 MB of them, which anybody may send, would take 0.3 s.
+        mended, halves = _HALF.subn(rb"\\ufffd", text.replace(rb"\\", rb"\u005c"))
+        if not halves:
             raise
         return orjson.loads(mended)
-
-
-def _whole(escape: re.Match[bytes]) -> bytes:
-    return b"\\ufffd" if escape[1] else escape[0]
 
 
 def read_head(frame: bytes) -> Head:
