@@ -51,7 +51,7 @@ class Connection:
         self._unread: Final = Unread()
         # What the core has read, until it is answered.
         self._request: Request | None = None
-        self._fragments: list[bytes] = []
+        self._fragments = bytearray()
         self._heard_at_s = loop.time()
         self.pace: Final = board.accounts.pace(self._heard_at_s)
         self._listens_at_s = NEVER
@@ -77,20 +77,19 @@ class Connection:
     def data_received(self, data: bytes) -> None:
         """Take bytes from jambonz."""
         self._heard_at_s = self._loop.time()
-        is_enough = self._unread.add(data)
-        if self.session is None:
-            self._board.turns.wait(self)
-        elif is_enough:
+        if self._unread.add(data) and self.session is not None:
             self._take(self._frames)
+        elif self.session is None and len(self._unread) <= cores.EARLY_LIMIT_BYTES:
+            self._board.turns.wait(self)
+        elif self.session is None:
+            self.close(1009, "too much before the websocket is open")
 
     def arrive(self) -> None:
-        """Take what has come, now that it is its turn; before the websocket is open, no more than one message."""
+        """Take what has come, now that it is its turn."""
         if len(self._unread) and self.session is None and self._ws is cores.NOT_ASKED:
             self._take(self._asked)
         if len(self._unread) and self.session is not None:
             self._take(self._frames)
-        elif len(self._unread) > self._board.max_event_bytes and self._transport is not None:
-            self._transport.abort()
 
     def eof_received(self) -> bool:
         """Let the core see the end, then close. A peer that has not waited for its turn gets no answer."""
@@ -282,7 +281,7 @@ class Connection:
         """Take the first request of a peer, or something else; frames behind it wait until the websocket is open."""
         head, rest = split_head(data)
         # What comes behind the request is not looked at before the answer.
-        self._unread.keep(rest, self._board.max_event_bytes if head else 0)
+        self._unread.keep(rest, cores.EARLY_LIMIT_BYTES if head else 0)
         if not head:
             return
         asked = usual_upgrade(head)

@@ -48,6 +48,12 @@ HANDSHAKE_LIMIT_S: Final = 10.0
 PROXY header and TLS get as long.
 """
 
+EARLY_LIMIT_BYTES: Final = 32 * 1024
+"""What is kept of a peer whose websocket is not open: a request, and a message behind it of one that does not wait.
+
+jambonz sends a request of some 400 bytes, and waits. Anybody may send these, so a full house of 10,000 has to fit.
+"""
+
 CLOSE_LIMIT_S: Final = 2.0
 """A peer that does not answer our close frame in this time is gone."""
 
@@ -75,16 +81,20 @@ def is_hang_up(frame: bytes) -> bool:
     return frame[:2] == _HANG_UP and unmasked(frame, 2, len(frame)) == _CODE_1000
 
 
-def message_of(frame: Frame, fragments: list[bytes]) -> bytes | None:
-    """Return the text message that ends with a frame, put together from the fragments before it."""
+def message_of(frame: Frame, fragments: bytearray) -> bytes | None:
+    """Return the text message that ends with a frame, put together from the fragments before it.
+
+    As bytes, since one of two bytes would be an object of forty, and an empty one, which the core does not count, take
+    room for good.
+    """
     if frame.opcode is Opcode.TEXT and frame.fin:
         return bytes(frame.data)
     if frame.opcode not in {Opcode.TEXT, Opcode.CONT}:
         return None
-    fragments.append(bytes(frame.data))
+    fragments.extend(frame.data)
     if not frame.fin:
         return None
-    message = b"".join(fragments)
+    message = bytes(fragments)
     fragments.clear()
     return message
 

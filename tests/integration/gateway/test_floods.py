@@ -10,7 +10,7 @@ from websockets.frames import Frame, Opcode
 from jambonz_gateway.accounts import Accounts
 from jambonz_gateway.apps import KnownApp
 from jambonz_gateway.connection import Connection
-from jambonz_gateway.core import FRAMES_PER_TURN
+from jambonz_gateway.core import EARLY_LIMIT_BYTES, FRAMES_PER_TURN
 from jambonz_gateway.effects import Effect
 from jambonz_gateway.handshake import Welcome
 from jambonz_gateway.session import Session
@@ -145,20 +145,32 @@ async def test_message_behind_the_request_is_heard_when_the_websocket_is_open(re
         writer.close()
 
 
-async def test_stranger_may_not_say_more_than_one_message_before_the_websocket_is_open() -> None:
-    """What comes while a login is proved waits in memory: bounded, like all that waits."""
+async def test_stranger_may_not_say_much_before_the_websocket_is_open() -> None:
+    """What comes while a login is proved waits in memory: bounded for all who may come at once, before their turn."""
     board, wire = Board(), Wire()
     board.requested = lambda connection, asked: None  # type: ignore[method-assign]
     connection = Connection(board, asyncio.get_running_loop(), "192.0.2.7")
     connection.connection_made(wire)
     connection.data_received(UPGRADE.format(path="/", more=SUBPROTOCOL).replace("\n", "\r\n").encode())
     await asyncio.sleep(0)
-    connection.data_received(b"x" * board.max_event_bytes)
-    await asyncio.sleep(0)
+    connection.data_received(b"x" * EARLY_LIMIT_BYTES)
     assert wire.aborts == 0
     connection.data_received(b"x")
-    await asyncio.sleep(0)
     assert wire.aborts == 1
+    connection.connection_lost(None)
+    board.wheel.stop()
+
+
+async def test_request_without_an_end_is_cut_however_it_comes() -> None:
+    """Its lines are good ones, so the core waits for more of them."""
+    board, wire = Board(), Wire()
+    connection = Connection(board, asyncio.get_running_loop(), "192.0.2.7")
+    connection.connection_made(wire)
+    connection.data_received(b"GET / HTTP/1.1\r\n")
+    for _ in range(2 * EARLY_LIMIT_BYTES // 1000):
+        connection.data_received(b"X: " + b"y" * 995 + b"\r\n")
+        await asyncio.sleep(0)
+    assert wire.aborts > 0
     connection.connection_lost(None)
     board.wheel.stop()
 

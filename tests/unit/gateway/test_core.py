@@ -1,5 +1,7 @@
 """What stands for a core says the same as a core would."""
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,3 +55,17 @@ def test_usual_close_is_answered_as_by_the_core(mask: bytes) -> None:
 def test_any_other_frame_is_no_usual_close(frame: bytes) -> None:
     """The core answers those."""
     assert not cores.is_hang_up(frame)
+
+
+@pytest.mark.parametrize("payload", [b"", b"ab"], ids=["empty", "short"])
+def test_fragments_take_the_room_of_their_bytes(payload: bytes) -> None:
+    """The core counts bytes, not frames: without an end, empty ones filled the memory, and short ones thirty-fold."""
+    core, fragments = cores.own_core(cores.NOT_NEEDED, LIMIT_BYTES), bytearray()
+    first = Frame(Opcode.TEXT, payload, fin=False).serialize(mask=True)
+    core.receive_data(first + Frame(Opcode.CONT, payload, fin=False).serialize(mask=True) * 999)
+    for frame in core.events_received():
+        assert isinstance(frame, Frame)
+        assert cores.message_of(frame, fragments) is None
+    assert sys.getsizeof(fragments) < 2 * 1000 * len(payload) + 100
+    assert cores.message_of(Frame(Opcode.CONT, b"!"), fragments) == payload * 1000 + b"!"
+    assert not fragments
