@@ -98,8 +98,9 @@ def ping_frame(number: int) -> bytes:
 
 
 def pong_in(data: bytes, at: int, end: int) -> int:
-    """Return the number of the ping that the whole frame ``data[at:end]`` answers, or 0; -1 if it is no pong."""
-    if data[at] != _PONG:
+    """Return the number of the ping that the whole frame ``data[at:end]`` answers, or 0; -1 if it is no right pong."""
+    # One without a mask, or of more than 125 bytes, is an error of the peer (RFC 6455 5.1, 5.5).
+    if data[at] != _PONG or not _MASKED <= data[at + 1] < _MASKED | _LENGTH_16:
         return -1
     if data[at + 1] != _MASKED | _NUMBER_BYTES:
         return 0

@@ -5,6 +5,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import CTRL_OPCODES, Frame, Opcode
+from websockets.protocol import Protocol, Side, State
 
 from jambonz_gateway.frames import Unread, frame_length, ping_frame, pong_in, text_frame, text_of
 
@@ -64,6 +65,18 @@ def test_other_frames_answer_no_ping() -> None:
     assert pong_in(unasked, 0, len(unasked)) == 0
     text = Frame(Opcode.TEXT, b"1234").serialize(mask=True)
     assert pong_in(text, 0, len(text)) == -1
+
+
+@given(st.binary(min_size=2, max_size=2).map(lambda start: b"\x8a" + start[1:]), st.binary(max_size=200))
+def test_pong_that_the_core_refuses_is_its_to_refuse(start: bytes, more: bytes) -> None:
+    """Without a mask, or of more than 125 bytes: one of 1 MB counted as little as one without any."""
+    data = start + more
+    length = frame_length(data, 0)
+    if not 0 < length <= len(data):
+        return
+    core = Protocol(Side.SERVER, state=State.OPEN)
+    core.receive_data(data[:length])
+    assert (pong_in(data, 0, length) < 0) == (core.parser_exc is not None)
 
 
 @given(st.binary(min_size=1, max_size=60), st.lists(st.integers(1, 7), min_size=60, max_size=60), st.integers(0, 60))
