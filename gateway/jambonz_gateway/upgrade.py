@@ -20,6 +20,8 @@ _REQUEST: Final = re.compile(
 )  # fmt: skip
 # jambonz sends some 400 bytes; the core knows what to answer to one that is too long.
 _LONGEST_BYTES: Final = 8192
+# As the core (websockets.http11.MAX_NUM_HEADERS).
+_HEADERS_MAX: Final = 128
 # Twice the longest line that the core takes.
 _HEAD_LIMIT_BYTES: Final = 16_384
 _KEY_BYTES: Final = 16
@@ -72,6 +74,7 @@ def usual_upgrade(data: bytes) -> Asked | None:
         headers[name.lower()] = value.strip(" \t")
     if (
         len(headers) != len(lines)
+        or len(lines) > _HEADERS_MAX
         or headers.get("upgrade", "").lower() != "websocket"
         or headers.get("connection", "").lower() != "upgrade"
         or headers.get("sec-websocket-version") != "13"

@@ -7,8 +7,9 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from jambonz_gateway import core as cores
 from jambonz_gateway.handshake import Answer
-from jambonz_gateway.upgrade import split_head, switching, usual_upgrade
+from jambonz_gateway.upgrade import Asked, split_head, switching, usual_upgrade
 
 # As Node's ws sends it, behind jambonz' own headers (PROTOCOL.md 1.1).
 LINES = [
@@ -23,6 +24,19 @@ LINES = [
     b"Host: 127.0.0.1:3000",
 ]
 REQUEST = b"\r\n".join(LINES) + b"\r\n\r\n"
+
+
+# What attackers put into requests: ends of lines that are none, bodies, headers twice, targets of other forms, ...
+ODD = [
+    b"\r\n", b"\r\n ", b"\r\n\t", b"\n", b"\r", b"\0", b"\x0b", b"\x7f", b"\xff", b" ", b"\t", b":", b",", b"=", b"-",
+    b"*", b"?", b"#", b"\r\n\r\n", b"\r\nContent-Length: 5", b"\r\nContent-Length: 0", b"\r\nHost: other",
+    b"\r\nTransfer-Encoding: chunked", b"\r\nUpgrade: h2c", b"\r\nConnection: close", b"\r\nSec-WebSocket-Protocol: x",
+    b"\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", b"\r\nSec-WebSocket-Version: 8", b"\r\nExpect: 100-continue",
+    b"\r\nSec-WebSocket-Extensions: ;,=", b"GET /other HTTP/1.1\r\n", b"http://other", b"/../", b"%2e%2e/%0d%0a",
+    b"\x89\x80" + bytes(4), b"x" * 9000, b"".join(b"\r\nh%d: x" % number for number in range(125)),
+]  # fmt: skip
+# Where they tell most: at the borders of lines, names and values.
+BORDERS = [at for at in range(len(REQUEST) + 1) if not REQUEST[at - 1 : at + 1].isalnum()]
 
 
 def core_answer(data: bytes) -> tuple[Request, dict[str, str]]:
@@ -89,6 +103,59 @@ def test_what_is_usual_the_core_takes_too(at: int, removed: int, added: bytes, l
     assert (asked.method, asked.target) == (request_of_core.method, request_of_core.path)
     assert asked.headers == {name.lower(): value for name, value in request_of_core.headers.raw_items()}
     assert asked.accept_key == answer["Sec-WebSocket-Accept"]
+
+
+def read_here(data: bytes) -> tuple[Asked, str] | str:
+    """Return a request as a Connection reads it, and how it is answered: the key that accepts it, or a status."""
+    head, _ = split_head(data)
+    if asked := usual_upgrade(head):
+        return asked, asked.accept_key
+    return read_by_core(head) if head else "waits"
+
+
+def read_by_core(data: bytes) -> tuple[Asked, str] | str:
+    """Do the same with nothing but the core."""
+    core = cores.core_of_any(1 << 20)
+    core.receive_data(data)
+    if core.handshake_exc is not None:
+        return "refused"
+    requests = [event for event in core.events_received() if isinstance(event, Request)]
+    if not requests:
+        return "waits"
+    response = core.accept(requests[0])
+    return cores.asked_of(requests[0]), response.headers.get("Sec-WebSocket-Accept", str(response.status_code))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(BORDERS), st.integers(0, 3), st.sampled_from(ODD)), min_size=1, max_size=3),
+    st.permutations(LINES[1:]),
+)
+def test_request_is_read_as_by_the_core_alone(changes: list[tuple[int, int, bytes]], lines: list[bytes]) -> None:
+    """Whatever it is: what two read in two ways one of them lets in, and the other has not seen."""
+    data = b"\r\n".join([LINES[0], *lines]) + b"\r\n\r\n"
+    for at, removed, added in changes:
+        data = data[:at] + added + data[at + removed :]
+    here, by_core = read_here(data), read_by_core(data)
+    if isinstance(here, tuple) and isinstance(by_core, tuple):
+        assert (here[0].method, here[0].target, here[0].headers) == (
+            by_core[0].method,
+            by_core[0].target,
+            by_core[0].headers,
+        )
+        assert here[1] == by_core[1]
+    else:
+        # A line that does not end is refused when all of the request is here, not in its middle.
+        assert here == by_core or (here, by_core) == ("waits", "refused")
+
+
+def test_more_headers_than_the_core_takes_are_its_to_refuse() -> None:
+    """They fit into the shorter way's limit of bytes."""
+    more = b"".join(b"h%d:\r\n" % number for number in range(120))
+    assert usual_upgrade(REQUEST.replace(b"Host:", more + b"Host:")) is not None
+    more = b"".join(b"h%d:\r\n" % number for number in range(121))
+    data = REQUEST.replace(b"Host:", more + b"Host:")
+    assert usual_upgrade(data) is None
+    assert read_by_core(data) == "refused"
 
 
 def test_plain_answer_is_http() -> None:
