@@ -202,4 +202,6 @@ def _neighbourhood(address: str) -> str:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return address
-    return str(parsed.packed[:8].hex()) if isinstance(parsed, IPv6Address) else str(parsed)
+    # Proxies that listen on both tell IPv4 peers as ::ffff:192.0.2.1: all of them are one /64.
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+    return parsed.packed[:8].hex() if isinstance(parsed, IPv6Address) else str(parsed)

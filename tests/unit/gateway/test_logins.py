@@ -183,6 +183,8 @@ def test_right_secret_does_not_use_up_guesses() -> None:
         pytest.param("2001:db8::1", "2001:db8::ffff:0:0:1", True, id="one_ipv6_network"),
         pytest.param("2001:db8:0:1::1", "2001:db8:0:2::1", False, id="two_ipv6_networks"),
         pytest.param("192.0.2.1", "192.0.2.2", False, id="two_ipv4_addresses"),
+        pytest.param("::ffff:192.0.2.1", "::ffff:192.0.2.2", False, id="two_ipv4_addresses_as_ipv6"),
+        pytest.param("::ffff:192.0.2.1", "192.0.2.1", True, id="one_ipv4_address_told_in_two_ways"),
         pytest.param("", "", True, id="unix_socket"),
     ],
 )
