@@ -96,7 +96,8 @@ class Committer:
         """Take what Redis says to a commit; ``AGAIN`` repeats it."""
         live, on_committed = sent.live, sent.on_committed
         if isinstance(reply, Exception):
-            log.error("commit refused by redis", exc_info=reply, extra={"call_sid": live.call.sid})
+            why = getattr(reply, "code", type(reply).__name__)
+            log.error("commit refused by redis", extra={"call_sid": live.call.sid, "why": why})
             self._tally.commit("failed")
             # What was sent behind it waits for it in vain: another worker goes on from what is committed.
             self._owner.give_up(live.call.sid)

@@ -67,7 +67,8 @@ class Forwarder:
     def _written(self, delivery: Delivery, reply: Any) -> None:
         if isinstance(reply, Exception):
             self._terms.metrics.failures.inc()
-            log.error("an event could not be forwarded", exc_info=reply)
+            why = getattr(reply, "code", type(reply).__name__)
+            log.error("an event could not be forwarded", extra={"call_sid": delivery.envelope.call_sid, "why": why})
         self._sweeper.settle(delivery)
 
 

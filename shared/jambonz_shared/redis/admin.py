@@ -67,7 +67,8 @@ async def why_unreachable(url: str, key: str) -> str:
     except TimeoutError:
         return f"no answer within {REACH_LIMIT_S:g} s"
     except (RedisError, OSError, ValueError) as error:
-        text = str(error) or type(error).__name__
+        # A server that has no AUTH, or by another name, repeats what stood behind it: user and password.
+        text = str(error).partition(", with args")[0] or type(error).__name__
         # redis-py takes the code away.
         return f"NOAUTH {text}" if isinstance(error, AuthenticationError) and "required" in text else text
     return ""

@@ -1,9 +1,11 @@
 """What is said of real servers."""
 
+import asyncio
+
 import pytest
 
 from jambonz_cluster.embedded_redis import EmbeddedRedis
-from jambonz_shared.redis.admin import connect, findings_of
+from jambonz_shared.redis.admin import connect, findings_of, why_unreachable
 from tests.integration.redis.desk import execute
 
 
@@ -42,3 +44,18 @@ async def test_replica_is_found(own_server: EmbeddedRedis) -> None:
         finding.is_fatal and "replica" in finding.text for finding in findings_of(await client.info("everything"))
     )
     await client.aclose()
+
+
+async def test_server_without_auth_does_not_tell_the_password() -> None:
+    """It repeats what stands behind a command that it does not know; `doctor` and the status page show its words."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(4096):
+            writer.write(b"-ERR unknown command 'AUTH', with args beginning with: 'ops' 's3cret' \r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        why = await why_unreachable(f"redis://ops:s3cret@127.0.0.1:{port}/0", "jc:apps")
+    assert "AUTH" in why
+    assert "s3cret" not in why
