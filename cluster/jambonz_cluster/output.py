@@ -1,5 +1,7 @@
 """What commands write: results as JSON, errors as one sentence."""
 
+import json
+
 import click
 import orjson
 
@@ -7,8 +9,10 @@ from jambonz_cluster.options import EXIT_FAILED
 
 
 def json_text(value: object) -> str:
-    """Return a value as JSON on one line."""
-    return orjson.dumps(value).decode()
+    """Return a value as JSON on one line, without anything that tells a terminal to do something."""
+    text = orjson.dumps(value).decode()
+    # Outside of texts there is nothing else, and there it may be escaped.
+    return text if text.isprintable() else "".join(it if it.isprintable() else json.dumps(it)[1:-1] for it in text)
 
 
 def failed(text: str, exit_code: int = EXIT_FAILED) -> int:

@@ -30,7 +30,7 @@ class Conversation:
         for entry in entries[self._shown :]:
             text = Text(f"{entry.t_s:8.3f}  ")
             text.append(f"{_NAMES[entry.who]:>7}", style=_STYLES[entry.who])
-            text.append(f"  {_sentence(entry, self._sent_at_s)}")
+            text.append(f"  {_harmless(_sentence(entry, self._sent_at_s))}")
             self._console.print(text, soft_wrap=True)
         self._shown = len(entries)
 
@@ -41,9 +41,10 @@ def print_end(console: Console, result: CallResult) -> None:
     style = "bold green" if result.is_good else "bold red"
     acked = sum(hook.is_acked for hook in result.hooks)
     ending = f"{outcome.kind} ({outcome.reason}), {acked} of {len(result.hooks)} hooks acked in time"
-    console.print(Text(ending, style=style), soft_wrap=True)
+    console.print(Text(_harmless(ending), style=style), soft_wrap=True)
     for anomaly in result.anomalies:
-        console.print(Text(f"{anomaly.at_s:8.3f}  {anomaly.kind}: {anomaly.detail}", style="red"), soft_wrap=True)
+        line = f"{anomaly.at_s:8.3f}  {anomaly.kind}: {anomaly.detail}"
+        console.print(Text(_harmless(line), style="red"), soft_wrap=True)
 
 
 def _sentence(entry: Entry, sent_at_s: dict[str, tuple[float, str]]) -> str:
@@ -121,6 +122,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
+def _harmless(text: str) -> str:
+    """Return what a server has said without anything that tells a terminal to do something, on one line."""
+    return text if text.isprintable() else "".join(it if it.isprintable() else repr(it)[1:-1] for it in text)
+
+
 def print_summary(console: Console, summary: Summary) -> None:
     """Print the table of many calls, and the first few that failed."""
     table = Table(show_header=False, title="Calls" if summary.calls != 1 else "Call")
@@ -129,7 +135,8 @@ def print_summary(console: Console, summary: Summary) -> None:
     console.print(table)
     for failure in summary.failures:
         kinds = ", ".join(f"{anomaly.kind} ({anomaly.detail})" for anomaly in failure.anomalies[:3])
-        console.print(Text(f"{failure.call_sid}: {failure.outcome} ({failure.reason}); {kinds}", style="red"))
+        line = f"{failure.call_sid}: {failure.outcome} ({failure.reason}); {kinds}"
+        console.print(Text(_harmless(line), style="red"))
 
 
 def _rows(summary: Summary) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ formats. Extra values have to be immutable, since they are formatted later.
 
 import logging
 import queue
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ import orjson
 QUEUE_LENGTH: Final = 10_000
 
 _STANDARD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# Controls but tab and newline, and what turns the direction of writing (Unicode TR 36, 3.7).
+_COMMANDS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _COLOURS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
 
@@ -40,8 +43,9 @@ class TextFormatter(logging.Formatter):
         if self._has_colour:
             level = f"\x1b[{_COLOURS.get(record.levelname, '0')}m{level}\x1b[0m"
             fields = f"\x1b[2m{fields}\x1b[0m" if fields else ""
-        line = f"{self.formatTime(record, self.datefmt)}.{int(record.msecs):03d} {level} {record.getMessage()}{fields}"
-        return f"{line}\n{record.exc_text}" if record.exc_text else line
+        message = _harmless(record.getMessage())
+        line = f"{self.formatTime(record, self.datefmt)}.{int(record.msecs):03d} {level} {message}{fields}"
+        return f"{line}\n{_harmless(record.exc_text)}" if record.exc_text else line
 
 
 class JsonFormatter(logging.Formatter):
@@ -126,6 +130,14 @@ def _dropped_record(count: int) -> logging.LogRecord:
     record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, message, None, None)
     record.dropped = count
     return record
+
+
+def _harmless(text: str) -> str:
+    """Return a text of several lines without anything else that tells a terminal to do something.
+
+    Applications write what callers have said into messages, and errors repeat it.
+    """
+    return _COMMANDS.sub(lambda it: repr(it[0])[1:-1], text)
 
 
 def field_text(value: object) -> str:

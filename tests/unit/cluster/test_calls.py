@@ -1,6 +1,9 @@
 """How live calls are listed."""
 
+import json
+
 from jambonz_cluster.calls import COLUMNS, table_text
+from jambonz_cluster.output import json_text
 
 
 def row(*values: str) -> dict[str, str]:
@@ -27,3 +30,12 @@ def test_what_a_peer_says_tells_a_terminal_nothing() -> None:
     [_, line] = table_text([row("c1", "ivr", "/\x1b]0;owned\x07", "in-progress\x1b[2J", "w1")]).splitlines()
     assert line.isprintable()
     assert "in-progress" in line
+
+
+def test_json_tells_a_terminal_nothing_and_a_program_all() -> None:
+    """`calls show` has facts and state: customer data, what callers have said."""
+    value = {"customerData": "\x1b]0;owned\x07 \x9b2J \x7f \u202e \U000e0001 \n", "from": "J\u00f6rg \u65e5\u672c"}
+    text = json_text(value)
+    assert text.isprintable()
+    assert json.loads(text) == value
+    assert "J\u00f6rg \u65e5\u672c" in text

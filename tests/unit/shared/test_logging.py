@@ -97,6 +97,21 @@ def test_traceback_is_written(style: str) -> None:
     assert "LookupError: nowhere" in stream.getvalue()
 
 
+@pytest.mark.parametrize("character", ["\x1b", "\x9b", "\x00", "\r", "\x7f", "\u202e"])
+def test_neither_sentence_nor_traceback_commands_a_terminal(character: str) -> None:
+    """An application writes what a caller has said, or raises it."""
+    stream = io.StringIO()
+    with logging_to(stream):
+        try:
+            raise ValueError(f"said {character}]0;x\nand more")
+        except ValueError:
+            log.exception("heard %s\tand\nmore", f"{character}[2J")
+    text = stream.getvalue()
+    assert character not in text
+    assert f"heard {repr(character)[1:-1]}[2J\tand\nmore" in text
+    assert f"said {repr(character)[1:-1]}]0;x\nand more" in text
+
+
 def test_level_leaves_out_what_is_less_serious() -> None:
     """Debug lines cost nothing when nobody wants them."""
     stream = io.StringIO()
