@@ -10,6 +10,7 @@ from jambonz_shared.errors import CallGone, ClusterError
 from jambonz_shared.kinds import FINAL_STATUSES
 from jambonz_workers import commands
 from jambonz_workers.event import Event
+from jambonz_workers.facts import status_of
 from jambonz_workers.threads import running_loop
 from jambonz_workers.token_stream import (
     Clear,
@@ -215,7 +216,7 @@ class Voice:
                 self._carry_out([])
             case kinds.ENDED:
                 self.stop(CallGone(self.call_sid))
-            case "call:status" if data.get("call_sid") == self.call_sid and data.get("call_status") in FINAL_STATUSES:
+            case "call:status" if status_of(event) in FINAL_STATUSES:
                 self.stop(CallGone(self.call_sid))
             case _:
                 pass

@@ -16,7 +16,8 @@ KIND: Final = "jambonz:error"
 
 _REPORT: Final = "invalid actionHook response"
 # What tells gather's actionHook from its partialResultHook and from hooks of other verbs (PROTOCOL.md 2.8).
-_REASONS: Final = frozenset({"speechDetected", "dtmfDetected", "timeout", "error", "stt-low-confidence"})
+# To be compared, not hashed: whoever sends the event may have put a list there.
+_REASONS: Final = ("speechDetected", "dtmfDetected", "timeout", "error", "stt-low-confidence")
 _REDIRECT: Final = b'{"type":"command","command":"redirect"'
 _EMPTY: Final = (b"", b"[]")
 

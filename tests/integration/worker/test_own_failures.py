@@ -12,6 +12,7 @@ from jambonz_shared.redis.errors import ResponseError
 from jambonz_workers import App, Call
 from jambonz_workers.vigil import Vigil
 from tests.conditions import until
+from tests.integration.redis.desk import execute
 from tests.integration.worker.conftest import Running, Start
 from tests.integration.worker.gateway_double import GATEWAY_ID, GatewayDouble
 
@@ -58,6 +59,27 @@ async def test_entries_that_cannot_be_taken_in_are_counted(start: Start, gateway
     await until(lambda: counted(running) == 1, "the failure is counted")
     assert await line.hook("/x") == []
     await line.end()
+
+
+@pytest.mark.sources_only(because="the runner is replaced")
+async def test_event_that_cannot_be_overheard_costs_nobody_anything(
+    start: Start, gateway: GatewayDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read brings events of many calls: what came with it was lost, and the call of the event itself stood still."""
+    running = await start(greeter())
+    first, second = await gateway.open(), await gateway.open()
+    for line in (first, second):
+        await line.start()
+    monkeypatch.setattr(running.worker.office._runner, "overhear", _fail)
+    status = first.envelope("call:status", b"{}", "s", first.n + 1)
+    hook = second.envelope("verb:hook", b'{"hook":"/x"}', "h", second.n + 1)
+    await execute(gateway.redis, "XADD", gateway.keys.inbox(first.owner), "*", "e", status.decode(), "e", hook.decode())
+    assert await second.answer("h") == []
+    await until(lambda: counted(running) == 1, "the failure is counted")
+    await gateway.nothing_waits()
+    for line in (first, second):
+        line.n += 1
+        await line.end()
 
 
 async def test_event_that_cannot_be_forwarded_is_counted(start: Start, gateway: GatewayDouble, redis: Redis) -> None:

@@ -346,3 +346,15 @@ async def test_a_speech_outside_of_its_block_takes_nothing(moment: str) -> None:
     async with AppClient(app, takes_text=False) as client:
         assert (await client.hook("/speak")).commands == []
     assert seen == ["refused"] * 3
+
+
+@pytest.mark.parametrize("status", [["completed"], {"a": 1}, 7])
+async def test_a_status_that_is_no_text_does_not_end_a_speech(status: object) -> None:
+    """P9: whoever has the credentials may send it."""
+    app, fates = speaking("Hello ")
+    async with AppClient(app, takes_text=False) as client:
+        await client.hook("/speak")
+        await until(lambda: bool(client.commands), "the speech has begun")
+        await client.send("call:status", {"call_status": status})
+        await taken(client, 1)
+        await until(lambda: "done" in fates, "the speech is over")

@@ -176,3 +176,10 @@ def test_an_answer_that_is_kept_takes_no_more_than_its_bytes() -> None:
     finally:
         tracemalloc.stop()
     assert size_bytes / len(kept) < 500
+
+
+@pytest.mark.parametrize("reason", [["timeout"], {"a": 1}, None, 1])
+async def test_a_reason_that_is_no_text_is_none(reason: object) -> None:
+    """P9: whoever has the credentials may send it; it was an error of our own, with an alert, for each message."""
+    async with AppClient(app) as client:
+        assert (await client.hook("/silent", reason=reason)).verbs == []
