@@ -16,7 +16,7 @@ from jambonz_shared.keys import Keys
 from jambonz_shared.redis.admin import trouble_of, why_unreachable
 from jambonz_shared.redis.errors import LinkError, ResponseError
 from jambonz_shared.redis.link import Link
-from jambonz_shared.runtime.http import InternalHttp
+from jambonz_shared.runtime.http import InternalHttp, runner_of
 from jambonz_shared.runtime.loop import run_in_loop
 from jambonz_shared.runtime.signals import shutdown_signals
 from jambonz_shared.telemetry.logging import logging_to
@@ -75,7 +75,7 @@ async def status_http(settings: CommonSettings, host: str, port: int) -> AsyncIt
     """
     async with connected(settings) as link:
         application = _application(link, settings)
-        runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        runner = runner_of(application)
         await runner.setup()
         try:
             await web.TCPSite(runner, host, port).start()

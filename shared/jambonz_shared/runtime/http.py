@@ -1,10 +1,22 @@
 """The internal HTTP of a process: ``/healthz``, ``/readyz``, ``/metrics``."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
+
+log = logging.getLogger(__name__)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Leave out what strangers get a 400 for: a traceback for each would fill the log."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+log.addFilter(_is_ours)
 
 # Returns None if all is well, else the reason in a few words. It is called for each probe, so it must not wait for
 # anything: it tells what the process has seen lately.
@@ -30,7 +42,7 @@ async def internal_http(
     Raises:
         OSError: If the address cannot be listened on.
     """
-    runner = web.AppRunner(_application(checks, registry), access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    runner = runner_of(_application(checks, registry))
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)
@@ -38,6 +50,11 @@ async def internal_http(
         yield InternalHttp(runner.addresses[0][1])
     finally:
         await runner.cleanup()
+
+
+def runner_of(application: web.Application) -> web.AppRunner:
+    """Return what runs the pages of a process."""
+    return web.AppRunner(application, access_log=None, logger=log, handle_signals=False, shutdown_timeout=1.0)
 
 
 def _application(checks: Mapping[str, Check], registry: CollectorRegistry) -> web.Application:

@@ -1,8 +1,10 @@
 """The internal HTTP of a process, asked over a real socket."""
 
+import asyncio
 import json
 
 import aiohttp
+import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from jambonz_shared.runtime.http import internal_http
@@ -43,3 +45,29 @@ async def test_unknown_page_is_not_found() -> None:
     """Nothing else is offered on the internal port."""
     async with internal_http("127.0.0.1", 0, {}, CollectorRegistry()) as http:
         assert (await get(http.port, "/"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 5000 + b"\r\n",
+        b"\x16\x03\x01\r\n",
+    ],
+    ids=["long", "many_headers", "tls"],
+)
+async def test_request_that_is_none_leaves_no_traceback(request_: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever reaches the port could fill the log, and with it what they have sent."""
+    async with internal_http("127.0.0.1", 0, {}, CollectorRegistry()) as http:
+        reader, writer = await asyncio.open_connection("127.0.0.1", http.port)
+        writer.write(request_)
+        assert b" 400 " in await reader.readline()
+        writer.close()
+    assert not caplog.records
+
+
+async def test_error_of_our_own_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A check that raises is a bug."""
+    async with internal_http("127.0.0.1", 0, {"broken": lambda: str(1 / 0)}, CollectorRegistry()) as http:
+        assert (await get(http.port, "/readyz"))[0] == 500
+    assert "ZeroDivisionError" in caplog.text
