@@ -116,7 +116,13 @@ async def _redis(case: Case) -> AsyncIterator[Finding]:
                 yield finding
             for finding in process_findings(await read_status(link, keys, settings.lease_s), case.app):
                 yield finding
-        except (LinkError, ResponseError, TimeoutError) as error:
+        except ResponseError as error:
+            yield fail(
+                "redis",
+                f"refuses what was to be looked at: {error}",
+                "give its user the rights of deploy/redis/start.sh",
+            )
+        except (LinkError, TimeoutError) as error:
             yield fail("redis", f"went away meanwhile: {str(error) or 'no answer in time'}", "look at its log")
 
 

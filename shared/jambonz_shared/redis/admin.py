@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from redis.asyncio import Redis
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import RedisError
 
 from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.endpoint import CONNECT_LIMIT_S
@@ -49,8 +49,8 @@ def parse_info(raw: bytes) -> dict[str, object]:
     return {name: int(value) if value.isdecimal() else value for name, colon, value in fields if colon}
 
 
-# How the words of Redis begin, as redis-py hands them on; for a wrong password and while it loads without their code.
-_REFUSED: Final = re.compile(r"[A-Z]{4,} |invalid username|Redis is loading")
+# How the words of Redis begin: with a code.
+_REFUSED: Final = re.compile(r"[A-Z]{3,} ")
 
 
 async def why_unreachable(url: str, key: str) -> str:
@@ -69,8 +69,9 @@ async def why_unreachable(url: str, key: str) -> str:
     except (RedisError, OSError, ValueError) as error:
         # A server that has no AUTH, or by another name, repeats what stood behind it: user and password.
         text = str(error).partition(", with args")[0] or type(error).__name__
-        # redis-py takes the code away.
-        return f"NOAUTH {text}" if isinstance(error, AuthenticationError) and "required" in text else text
+        # redis-py takes it away.
+        code = getattr(error, "status_code", None)
+        return f"{code} {text}" if code else text
     return ""
 
 

@@ -58,3 +58,12 @@ class LinkFull(LinkError):
 
 class WireLost(ClusterError):
     """A connection to Redis has ended; the text says why."""
+
+
+def code_of(error: BaseException) -> str:
+    """Return the first word with which Redis has refused something, such as ``NOAUTH``; empty for other troubles."""
+    if isinstance(error, ResponseError):
+        return error.code
+    # redis-py takes it off the text of what it raises itself. An ``ERR`` may be anything, its class tells more.
+    code = getattr(error, "status_code", None)
+    return code if isinstance(code, str) and code != "ERR" else ""

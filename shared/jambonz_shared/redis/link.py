@@ -12,7 +12,7 @@ import hiredis
 from jambonz_shared.redis import script as lua
 from jambonz_shared.redis.command import Argument, pack_command, pack_script
 from jambonz_shared.redis.endpoint import CONNECT_LIMIT_S, Endpoint
-from jambonz_shared.redis.errors import LinkDown, LinkError, LinkFull, ResponseError
+from jambonz_shared.redis.errors import LinkDown, LinkError, LinkFull, ResponseError, code_of
 from jambonz_shared.redis.script import Script
 from jambonz_shared.redis.wire import FAILURES_PER_LINE, INCOMPLETE, Reply, Wire, keep_connected
 
@@ -56,6 +56,8 @@ class Link:
         on_failure: Called when a callback has raised, of this link or of channels and readers beside it, to be counted.
             Set it before ``run``.
         connects: Times the link came up.
+        refusal: The word with which Redis has refused the newest try to come up, such as ``NOAUTH``; empty once it is
+            up, and if Redis was not reached.
         linger_s: Least time between two writes: while many commands come, they wait so long for others (64), which
             spares wake-ups of both sides; one that comes after a pause does not. Whole milliseconds; 0 never waits.
     """
@@ -72,6 +74,7 @@ class Link:
         self.last_reply_at_s = float("-inf")
         self.on_failure: Callable[[], object] = _nobody_counts
         self.connects = 0
+        self.refusal = ""
         self._up_at_s = float("-inf")
         self._flaps = 0
         self.linger_s = 0.0
@@ -97,7 +100,7 @@ class Link:
 
         When cancelled, what was sent is written out, and every command without a reply gets ``LinkDown``.
         """
-        await keep_connected(self._endpoint, self._name, self._on_data, self._serve)
+        await keep_connected(self._endpoint, self._name, self._on_data, self._serve, self._not_up)
 
     async def wait_up(self) -> None:
         """Return as soon as the link is up."""
@@ -270,6 +273,7 @@ class Link:
         self._room_bytes = self._limit_bytes
         self._flaps = self._flaps + 1 if self.is_young else 0
         self.is_up = True
+        self.refusal = ""
         self._up_at_s = self._loop.time()
         self.connects += 1
         self._up_event.set()
@@ -281,6 +285,9 @@ class Link:
             await wire.watch(self._tick)
         finally:
             self._flush()
+
+    def _not_up(self, error: Exception) -> None:
+        self.refusal = code_of(error)
 
     async def _load_scripts(self, transport: asyncio.Transport) -> None:
         # PING even if there are no scripts: a server that still loads its data answers LOADING, and is no use yet.

@@ -39,6 +39,8 @@ class Pulse:
 def redis_problem(link: Link, pulse: Pulse) -> str | None:
     """Return why the process cannot work with Redis now, in a few words; None if Redis answers."""
     silence_s = asyncio.get_running_loop().time() - link.last_reply_at_s
+    if not link.is_up and link.refusal:
+        return f"Redis refuses this process: {link.refusal}"
     if not link.is_up or silence_s > SILENCE_LIMIT_S:
         return "Redis does not answer"
     return f"Redis refuses what is written to it: {pulse.refusal}" if pulse.refusal else None

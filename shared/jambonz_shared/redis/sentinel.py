@@ -1,6 +1,5 @@
 """A Redis whose primary the Sentinels name, so that connections follow a fail-over."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qs, quote, unquote
@@ -10,6 +9,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from jambonz_shared.redis.endpoint import Address, UrlEndpoint, host_and_port, split_hosts
+from jambonz_shared.redis.errors import code_of
 from jambonz_shared.runtime.patience import within
 
 SCHEMES: Final = ("redis+sentinel", "rediss+sentinel")
@@ -100,20 +100,20 @@ class SentinelEndpoint:
         return connection
 
     async def _primary(self) -> Address:
+        refusal: RedisError | None = None
         for sentinel in tuple(self._sentinels):
-            address = await self._ask(sentinel)
+            try:
+                address = await within(_ASK_LIMIT_S, self._named_by(sentinel))
+            except (RedisError, OSError) as error:
+                # TimeoutError is an OSError. A wrong password is worth more words than a Sentinel that is away.
+                refusal = error if isinstance(error, RedisError) and code_of(error) else refusal
+                continue
             if address is not None:
                 # Whoever knew it is asked first the next time.
                 self._sentinels.remove(sentinel)
                 self._sentinels.insert(0, sentinel)
                 return address
-        raise RedisConnectionError(f"no Sentinel knows the primary of {self._url.service!r}")
-
-    async def _ask(self, sentinel: Address) -> Address | None:
-        # TimeoutError is an OSError.
-        with suppress(RedisError, OSError):
-            return await within(_ASK_LIMIT_S, self._named_by(sentinel))
-        return None
+        raise refusal or RedisConnectionError(f"no Sentinel knows the primary of {self._url.service!r}")
 
     async def _named_by(self, sentinel: Address) -> Address | None:
         password = quote(self._url.sentinel_password, safe="")

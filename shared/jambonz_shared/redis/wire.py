@@ -183,11 +183,13 @@ async def keep_connected(
     name: str,
     on_data: Callable[[hiredis.Reader], None],
     serve: Callable[[Wire], Awaitable[NoReturn]],
+    on_failure: Callable[[Exception], object] = lambda _: None,
 ) -> NoReturn:
     """Connect and ``serve``, again and again until cancelled; pauses grow from 20 ms to 1 s.
 
-    ``serve`` never returns: it raises when the connection is lost, as ``Wire.watch`` does. Cancelling closes the
-    connection after what was written, and waits for that, ``CLOSE_LIMIT_S`` at most.
+    ``serve`` never returns: it raises when the connection is lost, as ``Wire.watch`` does. Each time ``on_failure``
+    gets the error. Cancelling closes the connection after what was written, and waits for that, ``CLOSE_LIMIT_S`` at
+    most.
     """
     loop = asyncio.get_running_loop()
     failures, reason_before = 0, ""
@@ -206,6 +208,7 @@ async def keep_connected(
             # Time that was spent on trying has been waited already.
             tried_s = now_s - began_s if opened_s is None else 0.0
             pause_s = max(RECONNECT.first_s, RECONNECT.pause_s(failures) - tried_s) * jitter
+            on_failure(error)
             reason = _reason(error)
             if failures == 1 or failures % FAILURES_PER_LINE == 0 or reason != reason_before:
                 log.warning(

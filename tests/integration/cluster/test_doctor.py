@@ -18,6 +18,7 @@ from jambonz_shared.keys import Keys
 from jambonz_shared.redis.admin import why_unreachable
 from tests.cluster_fixture import Cluster, ClusterFactory
 from tests.command_line import run_command
+from tests.integration.redis.desk import execute
 from tests.redis_cluster import RedisCluster
 from tests.redis_servers import available
 
@@ -137,6 +138,21 @@ async def test_every_master_of_a_redis_cluster_is_looked_at(redis_cluster: Redis
         found = await redis_findings(link, Keys())
     assert [finding.check for finding in found].count("clock") == 3
     assert [finding.level.value for finding in found if finding.check == "redis rights"] == ["ok"]
+
+
+async def test_right_that_is_missing_is_no_redis_that_went_away(redis_url: str) -> None:
+    """Its answer says what is missing."""
+    async with Redis.from_url(redis_url) as admin:
+        await execute(admin, "ACL", "SETUSER", "looker", "on", ">pw", "~*", "&*", "+@all", "-smembers")
+        try:
+            url = redis_url.replace("redis://", "redis://looker:pw@")
+            case = Case(GatewaySettings(redis_url=url), None, "", plays_call=False)
+            findings = [finding async for finding in _redis(case)]
+        finally:
+            await execute(admin, "ACL", "DELUSER", "looker")
+    assert findings[-1].level is Level.FAIL
+    assert findings[-1].text.startswith("refuses what was to be looked at: NOPERM")
+    assert "rights" in findings[-1].cure
 
 
 async def test_redis_that_wants_a_password_is_named() -> None:

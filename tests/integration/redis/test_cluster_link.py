@@ -9,10 +9,12 @@ import pytest
 
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script
+from jambonz_shared.redis.admin import why_unreachable
 from jambonz_shared.redis.cluster import link as cluster_link
 from jambonz_shared.redis.cluster.channels import ClusterChannels
 from jambonz_shared.redis.cluster.link import ClusterLink
 from jambonz_shared.redis.cluster.topology import Topology
+from jambonz_shared.redis.connect import backend_of
 from jambonz_shared.redis.errors import LinkDown
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import (
@@ -230,3 +232,14 @@ async def test_cancelled_link_tells_all_that_wait(redis_cluster: RedisCluster) -
     assert task.cancelled()
     assert len(replies) == 1
     assert not link.is_up
+
+
+async def test_cluster_that_refuses_the_login_is_told_by_its_word(
+    redis_cluster: RedisCluster, running: Running
+) -> None:
+    """It is whole; what is wrong is the password."""
+    url = redis_cluster.url.replace("://", "://nobody:wrong@")
+    link = backend_of(url).link("link")
+    running(link.run())
+    await until(lambda: link.refusal == "WRONGPASS", "the cluster has refused")
+    assert (await why_unreachable(url, "jc:apps")).startswith("WRONGPASS ")

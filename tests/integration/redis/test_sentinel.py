@@ -102,6 +102,17 @@ async def test_primary_that_is_a_replica_is_not_connected_to(
     await client.aclose()
 
 
+async def test_sentinel_that_refuses_is_told_by_its_word(sentinel_port: int, running: Running) -> None:
+    """Beside one that is away: "no Sentinel knows the primary" would send somebody to the wrong place."""
+    sentinel = connect(f"redis://127.0.0.1:{sentinel_port}")
+    await execute(sentinel, "ACL", "SETUSER", "default", "resetpass", ">right")
+    await sentinel.aclose()
+    hosts = f"127.0.0.1:{sentinel_port},127.0.0.1:{free_row(1)}"
+    link = Link(endpoint_of(f"redis+sentinel://{hosts}/calls?sentinel_password=wrong"))
+    running(link.run())
+    await until(lambda: link.refusal == "WRONGPASS", "the Sentinel has refused")
+
+
 async def test_unknown_service_is_weather(sentinel_port: int) -> None:
     """Sentinels may learn of it later."""
     with pytest.raises(RedisError, match="no Sentinel knows"):
@@ -137,5 +148,5 @@ async def test_sentinel_is_told_its_own_password(own_server: EmbeddedRedis, sent
     assert isinstance(connection, Connection)
     assert connection.port == own_server.port
     await connection.disconnect()
-    with pytest.raises(RedisError, match="no Sentinel knows"):
+    with pytest.raises(RedisError, match="invalid username-password"):
         await SentinelEndpoint(url + "wrong").connect()

@@ -14,7 +14,7 @@ from jambonz_shared.redis.cluster.slots import SLOTS, SlotTable, routed, slot_of
 from jambonz_shared.redis.cluster.topology import KeyEndpoint, Topology
 from jambonz_shared.redis.command import Argument
 from jambonz_shared.redis.endpoint import Address
-from jambonz_shared.redis.errors import LinkDown, ResponseError
+from jambonz_shared.redis.errors import LinkDown, ResponseError, code_of
 from jambonz_shared.redis.link import Link, OnReply
 from jambonz_shared.redis.script import Script, sharded
 from jambonz_shared.redis.wire import FAILURES_PER_LINE, TICK_S, WEATHER, Reply
@@ -202,6 +202,7 @@ class ClusterLink(Link):
             await asyncio.sleep(_ASK_EVERY_S * random.uniform(0.5, 1.0))  # noqa: S311
         self._failures = 0
         self.is_up = True
+        self.refusal = ""
         self.connects += 1
         self._up_event.set()
         log.info("redis cluster link is up", extra={"connection": self._name, "connects": self.connects})
@@ -212,10 +213,13 @@ class ClusterLink(Link):
             await self._ask()
         except WEATHER as error:
             self._failures += 1
+            refusals = [code_of(error), *[server.refusal for server in self._servers.values()]]
+            self.refusal = next(filter(None, refusals), "")
             if self._failures % FAILURES_PER_LINE == 1:
+                reason = self.refusal or type(error).__name__
                 log.warning(
                     "redis cluster is not whole",
-                    extra={"connection": self._name, "redis": self._topology.name, "reason": type(error).__name__},
+                    extra={"connection": self._name, "redis": self._topology.name, "reason": reason},
                 )
             return False
         return True

@@ -1,7 +1,6 @@
 """Finds out who is who in a Redis Cluster, from any of its servers that answers."""
 
 import random
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from redis.exceptions import RedisError
 
 from jambonz_shared.redis.cluster.slots import SlotTable
 from jambonz_shared.redis.endpoint import Address, UrlEndpoint, host_and_port, split_hosts
+from jambonz_shared.redis.errors import code_of
 from jambonz_shared.runtime.patience import within
 
 SCHEMES: Final = ("redis+cluster", "rediss+cluster")
@@ -86,12 +86,17 @@ class Topology:
         # Masters first: who moves a slot tells them (redis-cli --cluster reshard), replicas may hear of it late. Not
         # always the same one first: it may be the one that is cut off from the others.
         masters = random.sample(list(self._masters), len(self._masters))
+        refusal: RedisError | None = None
         for address in dict.fromkeys((*masters, *self._replicas, *self._url.seeds)):
-            with suppress(RedisError, OSError, TimeoutError):
+            try:
                 table = await within(_ASK_LIMIT_S, self._slots(address))
-                self._masters, self._replicas = table.masters, table.servers - table.masters
-                return table
-        raise RedisConnectionError("no server of the Redis Cluster knows all slots")
+            except (RedisError, OSError) as error:
+                # TimeoutError is an OSError. A wrong password is worth more words than a server that is away.
+                refusal = error if isinstance(error, RedisError) and code_of(error) else refusal
+                continue
+            self._masters, self._replicas = table.masters, table.servers - table.masters
+            return table
+        raise refusal or RedisConnectionError("no server of the Redis Cluster knows all slots")
 
     async def connect(self, key: str) -> AbstractConnection:
         """Return an open connection to the master of a key, as ``Endpoint.connect`` says."""

@@ -26,6 +26,13 @@ async def test_redis_that_has_answered_lately_is_well(is_up: bool, silent_s: flo
     assert redis_problem(link, Pulse()) == (None if is_well else "Redis does not answer")
 
 
+async def test_redis_that_refuses_the_login_is_no_silence() -> None:
+    """Who reads that it does not answer looks at networks, and not at a password."""
+    link = Link(UrlEndpoint("redis://127.0.0.1:1/0"))
+    link.refusal = "WRONGPASS"
+    assert redis_problem(link, Pulse()) == "Redis refuses this process: WRONGPASS"
+
+
 async def test_redis_that_answers_and_takes_nothing_is_not_well(caplog: pytest.LogCaptureFixture) -> None:
     """Out of memory, a full disk, a replica: no event can be published. Its begin and its end are told once."""
     link, pulse = Link(UrlEndpoint("redis://127.0.0.1:1/0")), Pulse()
