@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from jambonz_shared.keys import Keys
-from jambonz_shared.redis.errors import LinkError, ResponseError
+from jambonz_shared.redis.errors import LinkError, ResponseError, code_of
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.registry import heartbeats
 from jambonz_workers.adoption import Adopted, Adopter
@@ -51,7 +51,9 @@ class Vigil:
             try:
                 await self._poll()
             except (LinkError, ResponseError) as error:
-                log.warning("watching other processes failed; trying again", extra={"why": type(error).__name__})
+                log.warning(
+                    "watching other processes failed; trying again", extra={"why": code_of(error) or str(error)}
+                )
                 await asyncio.sleep(_AFTER_FAILURE_S)
             except Exception:
                 # Our own fault, and a worker that no longer watches would only be missed when another one dies.

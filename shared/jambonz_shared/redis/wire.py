@@ -14,10 +14,11 @@ from typing import Any, Final, NoReturn, TypeAlias, cast
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import InvalidResponse, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jambonz_shared.redis.endpoint import CONNECT_LIMIT_S, Endpoint
-from jambonz_shared.redis.errors import LinkError, ResponseError, WireLost
+from jambonz_shared.redis.errors import LinkError, ResponseError, WireLost, code_of
 from jambonz_shared.runtime.backoff import Backoff
 from jambonz_shared.runtime.rhythm import until_next_s
 
@@ -44,6 +45,8 @@ CLOSE_LIMIT_S: Final = 0.5
 
 # One line when it begins, one when the reason changes, and about one a minute: a long failure must not fill the disk.
 FAILURES_PER_LINE: Final = 60
+
+_NO_REDIS: Final = "bytes that are not the Redis protocol"
 
 # Weather: everything else that is raised while connecting or serving is a bug and ends the task.
 WEATHER: Final = (RedisError, ResponseError, LinkError, WireLost, OSError, TimeoutError)
@@ -159,7 +162,7 @@ class Wire(asyncio.Protocol):
         try:
             self._on_data(self._reader)
         except hiredis.ProtocolError:
-            self.drop("bytes that are not the Redis protocol")
+            self.drop(_NO_REDIS)
 
     def eof_received(self) -> bool:
         """Let the transport close itself; called by the transport."""
@@ -167,7 +170,7 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end; called by the transport."""
-        self._end("closed by Redis" if exc is None else type(exc).__name__)
+        self._end("closed by Redis" if exc is None else reason_of(exc))
         self._ended.set_result(None)
 
     def _end(self, reason: str) -> None:
@@ -209,7 +212,7 @@ async def keep_connected(
             tried_s = now_s - began_s if opened_s is None else 0.0
             pause_s = max(RECONNECT.first_s, RECONNECT.pause_s(failures) - tried_s) * jitter
             on_failure(error)
-            reason = _reason(error)
+            reason = reason_of(error)
             if failures == 1 or failures % FAILURES_PER_LINE == 0 or reason != reason_before:
                 log.warning(
                     "redis connection lost",
@@ -264,11 +267,16 @@ def _close_late(opening: "asyncio.Future[AbstractConnection]") -> None:
             wire.close()
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, ResponseError):
-        return error.code
-    if isinstance(error, WireLost | OSError) or type(error) is RedisConnectionError:
+def reason_of(error: BaseException) -> str:
+    """Return in a few words why a connection is not there, or not any more; no words of Redis but its code."""
+    if code := code_of(error):
+        return code
+    if isinstance(error, TimeoutError) and not str(error):
+        return f"no answer within {CONNECT_LIMIT_S:g} s"
+    if isinstance(error, InvalidResponse):
+        return _NO_REDIS
+    if isinstance(error, WireLost | OSError | RedisTimeoutError) or type(error) is RedisConnectionError:
         # "Connect call failed", "Name or service not known": what an operator has to know.
         return str(error) or type(error).__name__
-    # Its subclasses carry Redis' own words, which may repeat a password (``ResponseError.code``).
+    # Other classes carry Redis' own words, which may repeat a password (``ResponseError.code``).
     return type(error).__name__

@@ -2,7 +2,9 @@
 
 import asyncio
 import itertools
+import socket
 import statistics
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -30,6 +32,7 @@ class Impostor:
         self.answer = answer
         self.port = 0
         self.connections = 0
+        self._writer: asyncio.StreamWriter | None = None
 
     @property
     def url(self) -> str:
@@ -45,8 +48,16 @@ class Impostor:
             server.close()
             await server.wait_closed()
 
+    def reset(self) -> None:
+        """Reset the newest connection, as a server that dies with unread bytes does."""
+        assert self._writer is not None
+        sock = self._writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._writer = writer
         try:
             while data := await reader.read(65536):
                 # One answer per command, as far as redis-py's handshake goes.
@@ -92,8 +103,8 @@ def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (b"-LOADING Redis is loading the dataset in memory\r\n", "BusyLoadingError"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "InvalidResponse"),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", "LOADING"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "bytes that are not the Redis protocol"),
     ],
     ids=["loading", "http"],
 )
@@ -134,16 +145,60 @@ async def test_server_that_is_not_there_is_named_with_the_reason(
     assert "secret" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("rules", "login", "code"),
+    [
+        pytest.param((), "", "NOAUTH", id="no_password"),
+        pytest.param((), "visitor:wrong@", "WRONGPASS", id="wrong_password"),
+        pytest.param(("-script",), "visitor:pw@", "NOPERM", id="too_few_rights"),
+    ],
+)
+async def test_server_that_refuses_is_told_by_its_word(
+    own_server: EmbeddedRedis,
+    running: Running,
+    caplog: pytest.LogCaptureFixture,
+    rules: tuple[str, ...],
+    login: str,
+    code: str,
+) -> None:
+    """`AuthenticationError` is said of three mistakes; and none of them is a Redis that does not answer."""
+    admin = connect(own_server.url)
+    await execute(admin, "ACL", "SETUSER", "visitor", "on", ">pw", "~*", "&*", "+@all", *rules)
+    await execute(admin, "CONFIG", "SET", "requirepass", "secret")
+    link = Link(UrlEndpoint(own_server.url.replace("redis://", f"redis://{login}")))
+    running(link.run())
+    await until(lambda: bool(reasons(caplog)), "the link has tried")
+    assert (set(reasons(caplog)), link.refusal) == ({code}, code)
+    await execute(admin, "ACL", "SETUSER", "visitor", ">wrong", "+@all")
+    await execute(admin, "ACL", "SETUSER", "default", "nopass")
+    await link.wait_up()
+    assert link.refusal == ""
+    await admin.aclose()
+
+
+async def test_connection_that_was_reset_is_told_in_the_words_of_the_system(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The name of an exception's class tells an operator less."""
+    async with Impostor(b"+OK\r\n").listening() as impostor:
+        link = Link(UrlEndpoint(impostor.url), scripts=())
+        running(link.run())
+        await link.wait_up()
+        impostor.reset()
+        await until(lambda: bool(reasons(caplog)), "it is told")
+        assert reasons(caplog)[0] == "[Errno 104] Connection reset by peer"
+
+
 async def test_long_failure_does_not_flood_the_log(running: Running, caplog: pytest.LogCaptureFixture) -> None:
     """One line when it begins, one when its reason changes."""
     nowhere = NoRedis()
     running(Link(nowhere).run())
     await until(lambda: nowhere.tries >= 4, "it has been tried often")
     assert reasons(caplog) == ["ConnectionRefusedError"]
-    nowhere.error = TimeoutError()
+    nowhere.error = OSError(113, "No route to host")
     tries = nowhere.tries
     await until(lambda: nowhere.tries >= tries + 2, "it has been tried again")
-    assert reasons(caplog) == ["ConnectionRefusedError", "TimeoutError"]
+    assert reasons(caplog) == ["ConnectionRefusedError", "[Errno 113] No route to host"]
 
 
 async def test_redis_that_does_not_answer_floods_the_log_no_more_than_one_that_refuses(
@@ -154,7 +209,7 @@ async def test_redis_that_does_not_answer_floods_the_log_no_more_than_one_that_r
     silent = SilentRedis()
     running(Link(silent).run())
     await until(lambda: len(silent.tries_at_s) >= 5, "it has been tried often")
-    assert reasons(caplog) == ["TimeoutError"]
+    assert reasons(caplog) == ["no answer within 0.3 s"]
     pauses_s = [later - before - RECONNECT.healthy_s - 0.05 for before, later in itertools.pairwise(silent.tries_at_s)]
     assert min(pauses_s) < 0.1, "no pause on top of a time-out that is longer than the pause"
 

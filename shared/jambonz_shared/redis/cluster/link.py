@@ -17,7 +17,7 @@ from jambonz_shared.redis.endpoint import Address
 from jambonz_shared.redis.errors import LinkDown, ResponseError, code_of
 from jambonz_shared.redis.link import Link, OnReply
 from jambonz_shared.redis.script import Script, sharded
-from jambonz_shared.redis.wire import FAILURES_PER_LINE, TICK_S, WEATHER, Reply
+from jambonz_shared.redis.wire import FAILURES_PER_LINE, TICK_S, WEATHER, Reply, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +216,7 @@ class ClusterLink(Link):
             refusals = [code_of(error), *[server.refusal for server in self._servers.values()]]
             self.refusal = next(filter(None, refusals), "")
             if self._failures % FAILURES_PER_LINE == 1:
-                reason = self.refusal or type(error).__name__
+                reason = self.refusal or reason_of(error)
                 log.warning(
                     "redis cluster is not whole",
                     extra={"connection": self._name, "redis": self._topology.name, "reason": reason},
