@@ -26,6 +26,8 @@ def forget_app(settings: CommonSettings, name: str) -> int:
             return f"no app {name!r} is known; `status` names them", False
         if app.workers:
             return f"{app.workers} workers of the app {name!r} live; stop them first", False
+        if status.refusal and app.silent_ms >= 0:
+            return f"Redis refuses heartbeats ({status.refusal}): workers of the app {name!r} may live", False
         await link.call(b"SREM", keys.apps, name)
         await asyncio.gather(link.call(b"DEL", keys.app(name)), link.call(b"DEL", keys.dispatch(name)))
         await link.call(b"PUBLISH", keys.apps_changed, name)

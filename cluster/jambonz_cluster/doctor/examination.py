@@ -25,6 +25,7 @@ from jambonz_shared.runtime.loop import run_in_loop
 from jambonz_workers import App
 
 _SETTINGS_CURE = "set JAMBONZ_CLUSTER_REDIS_URL to a Redis that runs, with its user and password, or see its log"
+_REFUSAL_CURE = "OOM: raise maxmemory; MISCONF: look at its disk; READONLY: name its primary; NOPERM: give the right"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,9 @@ async def _redis(case: Case) -> AsyncIterator[Finding]:
 def process_findings(status: Status, app: App | None) -> Sequence[Finding]:
     """Judge which processes live, and whether events wait for somebody."""
     found: list[Finding] = []
+    if status.refusal:
+        text = f"heartbeats are refused: {status.refusal}; who is silent may live all the same"
+        found.append(fail("redis", text, _REFUSAL_CURE))
     count = len(status.gateways)
     text = f"{count} live, with {status.calls} calls"
     found.append(

@@ -64,7 +64,28 @@ async def test_worker_that_has_been_silent_for_its_lease_does_not_live(redis_url
     code, out, _ = await run("--redis-url", redis_url)
     assert code == 1
     assert out.splitlines()[0] == "0 calls, 0 gateways, 0 workers"
-    assert "problem  no worker of the app 'ivr' lives" in out.splitlines()
+    assert "problem  no worker of the app 'ivr' lives: the last one was heard of 6" in out
+
+
+async def test_processes_that_redis_does_not_hear_are_not_called_dead(cluster: ClusterFactory, redis_url: str) -> None:
+    """Redis without memory refuses heartbeats; with "no gateway lives" somebody would start more gateways."""
+    await cluster("tests.apps.waiting:app")
+    async with Redis.from_url(redis_url) as redis:
+        await redis.config_set("maxmemory", 1)
+        try:
+
+            async def says_so() -> bool:
+                code, out, _ = await run("--redis-url", redis_url)
+                assert "lives" not in out
+                return code == 1 and "no gateway is heard of" in out
+
+            await until(says_so, "the lease is over")
+            _, out, _ = await run("--redis-url", redis_url)
+            code, _, forgetting = await run_command("forget", "waiting", "--redis-url", redis_url)
+        finally:
+            await redis.config_set("maxmemory", 0)
+    assert "problem  Redis refuses heartbeats: OOM; who is silent may live all the same" in out.splitlines()
+    assert (code, forgetting) == (1, "error: Redis refuses heartbeats (OOM): workers of the app 'waiting' may live\n")
 
 
 async def test_status_that_redis_refuses_is_one_sentence(redis_url: str) -> None:

@@ -23,6 +23,25 @@ def test_missing_gateways_and_workers_are_problems() -> None:
     assert status(apps=()).problems() == ["no app is known: start a worker"]
 
 
+def test_silence_is_told_with_its_age() -> None:
+    """A gateway that died a moment ago is looked for elsewhere than one that nobody has started."""
+    silent = Status(1000, (), (), (AppStatus("ivr", 0, 4, silent_ms=90_400),), gateways_silent_ms=12_000)
+    assert silent.problems() == [
+        "no gateway lives: the last one was heard of 12 s ago",
+        "no worker of the app 'ivr' lives: the last one was heard of 90 s ago",
+    ]
+
+
+def test_nobody_is_called_dead_while_heartbeats_are_refused() -> None:
+    """It is Redis that has to be mended; starting gateways would be of no use."""
+    refused = Status(1000, (), (), (AppStatus("ivr", 0, 4, silent_ms=90_400),), 12_000, "OOM")
+    assert refused.problems() == [
+        "Redis refuses heartbeats: OOM; who is silent may live all the same",
+        "no gateway is heard of: the last one was heard of 12 s ago",
+        "no worker of the app 'ivr' is heard of: the last one was heard of 90 s ago",
+    ]
+
+
 def test_text_names_every_process_and_what_waits() -> None:
     """One look at a terminal tells where the calls are."""
     lines = status_text(status(apps=(AppStatus("ivr", 1, 4),))).splitlines()
