@@ -319,7 +319,7 @@ class Downlink:
     def _try_again(self, what: str, error: Exception, again: Callable[[], None]) -> None:
         """Say it again soon if Redis refuses for a while (out of memory); a link that is down says it when it is up."""
         if self._link.is_up:
-            self._metrics.failures += 1
+            self._metrics.count_refusal(error)
             if self._refusals_told.take(self._loop.time()) > 0:
                 # Each call says it five times per second; the metric counts them.
                 self._refusals_told.give_back()

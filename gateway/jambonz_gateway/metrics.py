@@ -24,6 +24,9 @@ SESSION_EVENTS: Final = {
 }
 """Every name a Session may ``Count``, with its meaning."""
 
+# Redis says these of a command or script that can never succeed; all others of its memory, disk, role or rights.
+_CODES_OF_MISTAKES: Final = frozenset({"ERR", "WRONGTYPE"})
+
 
 def close_label(code: int) -> int:
     """Return a close code; of those that anybody may make up (RFC 6455 7.4.2) the thousand: labels have few values."""
@@ -47,6 +50,7 @@ class Metrics(Collector):
         unproved_logins: Connections reset because too many logins waited for a slow hash.
         throttled_accounts: Times a call was not listened to for a while because of all calls of its account.
         failed_reloads: Times a changed file of credentials or certificates could not be used.
+        redis_refusals: Commands that Redis has refused; they are repeated until it takes them.
         failures: Errors of our own that were caught at an edge.
     """
 
@@ -64,6 +68,7 @@ class Metrics(Collector):
         self.unproved_logins = 0
         self.throttled_accounts = 0
         self.failed_reloads = 0
+        self.redis_refusals = 0
         self.failures = 0
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self.registry = CollectorRegistry()
@@ -72,6 +77,13 @@ class Metrics(Collector):
     def count_failure(self) -> None:
         """Count an error of our own that was caught elsewhere."""
         self.failures += 1
+
+    def count_refusal(self, error: Exception) -> None:
+        """Count a command that Redis has refused; one that is wrong in itself is an error of our own."""
+        if getattr(error, "code", "") in _CODES_OF_MISTAKES:
+            self.failures += 1
+        else:
+            self.redis_refusals += 1
 
     def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """Show what ``read`` returns at each scrape as ``jambonz_gateway_<name>``."""
@@ -103,6 +115,7 @@ _PLAIN: Final = {
     "unproved_logins": "Connections reset because too many logins waited for a slow hash",
     "throttled_accounts": "Times a call was not listened to for a while because of all calls of its account",
     "failed_reloads": "Times a changed file of credentials or certificates could not be used",
+    "redis_refusals": "Commands that Redis has refused; they are repeated until it takes them",
     "failures": "Errors of our own that were caught at an edge",
 }
 

@@ -118,6 +118,8 @@ class Uplink:
     def _appended(self, entry: list[Item], reply: Reply) -> None:
         self.in_flight -= 1
         if isinstance(reply, Exception):
+            if self._link.is_up:
+                self._metrics.count_refusal(reply)
             for item in entry:
                 self._keep(item)
             self._retry_later()
