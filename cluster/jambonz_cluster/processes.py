@@ -10,6 +10,7 @@ from typing import Any
 from jambonz_cluster.options import EXIT_FAILED
 from jambonz_shared.config import GatewaySettings, ProcessSettings
 from jambonz_shared.environment import flag_of
+from jambonz_shared.errors import LifespanFailed
 from jambonz_shared.redis.errors import ResponseError
 from jambonz_shared.runtime.loop import run_in_loop
 from jambonz_shared.runtime.supervisor import Supervisor
@@ -46,7 +47,10 @@ def _run_here(settings: ProcessSettings, serve: Serve, process_index: int) -> in
     except Exception as error:
         # The edge of the process: whatever it was is written down, and the exit code tells the supervisor.
         cause = cause_of(error)
-        if isinstance(cause, OSError):
+        if isinstance(cause, LifespanFailed):
+            # Its author has to see where.
+            log.error("cannot run: %s", cause, exc_info=cause.__cause__)
+        elif isinstance(cause, OSError):
             # A port that is taken, an address that is not ours: the sentence of the system says it all.
             log.error("cannot run: %s%s", cause, _cure_of(cause, settings))
         elif isinstance(cause, ResponseError):

@@ -59,6 +59,14 @@ class MessageTooBig(ClusterError, ValueError):
         )
 
 
+class LifespanFailed(ClusterError):
+    """The lifespan of an application has raised while a worker started; the cause is what it raised."""
+
+    def __init__(self, app: str, error: Exception) -> None:
+        self.app = app
+        super().__init__(f"the lifespan of the app {app!r} raised {type(error).__name__}: {error}")
+
+
 class BadFrame(ClusterError, ValueError):
     """A websocket message that jambonz never sends; the text says what was expected and what came."""
 

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from jambonz_shared.config import WorkerSettings
-from jambonz_shared.errors import BadFormat
+from jambonz_shared.errors import BadFormat, LifespanFailed
 from jambonz_shared.keys import Keys
 from jambonz_shared.outcome import Outcome, OutcomeKind
 from jambonz_shared.redis.connect import backend_of
@@ -23,7 +23,7 @@ from jambonz_shared.runtime.http import Check, internal_http
 from jambonz_shared.runtime.patience import end_tasks
 from jambonz_shared.runtime.signals import Shutdown, shutdown_signals
 from jambonz_workers.adoption import Adopter
-from jambonz_workers.app import App
+from jambonz_workers.app import App, Lifespan
 from jambonz_workers.blockage import blockages_told
 from jambonz_workers.call_logs import call_sid_in_logs
 from jambonz_workers.calls import Calls
@@ -75,7 +75,7 @@ async def run(app: App, settings: WorkerSettings, shutdown: Shutdown, *, process
         try:
             await stack.enter_async_context(worker.connected(shutdown.drain))
             if app.lifespan:
-                await stack.enter_async_context(app.lifespan(app))
+                await _open(app, app.lifespan, stack)
             await stack.enter_async_context(worker.reading(shutdown.drain))
         except ToldToEnd:
             log.info("worker was told to end before Redis answered", extra={"worker": worker.id})
@@ -300,6 +300,21 @@ class Worker:
                 await self._presence.leave()
         except (TimeoutError, LinkError):
             log.warning("left without saying goodbye: Redis is away", extra={"worker": self.id})
+
+
+async def _open(app: App, lifespan: Lifespan, stack: AsyncExitStack) -> None:
+    """Enter the application's lifespan.
+
+    Raises:
+        LifespanFailed: If it raises. The traceback of its cause begins with the application's own code.
+    """
+    try:
+        await stack.enter_async_context(lifespan(app))
+    except Exception as error:  # noqa: BLE001 code of others may raise anything
+        trace = error.__traceback__
+        while trace and trace.tb_next and trace.tb_frame.f_code.co_filename in (__file__, contextlib.__file__):
+            trace = trace.tb_next
+        raise LifespanFailed(app.name, error) from error.with_traceback(trace)
 
 
 async def _unless(told: asyncio.Event, start: Coroutine[Any, Any, None]) -> None:

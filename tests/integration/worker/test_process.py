@@ -23,11 +23,11 @@ REPO = Path(__file__).resolve().parents[3]
 
 
 @asynccontextmanager
-async def worker(app: str, redis_url: str, port: int) -> AsyncIterator[Process]:
+async def worker(app: str, redis_url: str, port: int, cwd: Path = REPO) -> AsyncIterator[Process]:
     """Run a worker by the command line; killed at the end if it still runs."""
     command = [sys.executable, "-m", "jambonz_cluster", "worker", app]
     flags = ["--redis-url", redis_url, "--internal-port", str(port)]
-    process = await asyncio.create_subprocess_exec(*command, *flags, cwd=REPO, stdout=PIPE, stderr=PIPE)
+    process = await asyncio.create_subprocess_exec(*command, *flags, cwd=cwd, stdout=PIPE, stderr=PIPE)
     try:
         yield process
     finally:
@@ -46,6 +46,32 @@ async def is_ready(port: int) -> bool:
         return (await page(port, "/readyz"))[0] == 200
     except aiohttp.ClientError:
         return False
+
+
+async def test_a_lifespan_that_raises_is_told_in_one_line(redis_url: str, tmp_path: Path) -> None:
+    """With what it raised, and where in the application; an OSError of its database is not taken for one of ours."""
+    (tmp_path / "shop.py").write_text(
+        "from contextlib import asynccontextmanager\n"
+        "from jambonz_workers import App\n"
+        "@asynccontextmanager\n"
+        "async def open_all(app):\n"
+        "    raise ConnectionRefusedError('no database at db:5432')\n"
+        "    yield\n"
+        "app = App('shop', lifespan=open_all)\n"
+    )
+    port = free_row(1)
+    async with worker("shop:app", redis_url, port, cwd=tmp_path) as process:
+        async with asyncio.timeout(20):
+            _, errors = await process.communicate()
+        lines = errors.decode().splitlines()
+        at = next(at for at, line in enumerate(lines) if " ERROR " in line)
+        assert process.returncode == 1
+        assert lines[at].endswith(
+            "cannot run: the lifespan of the app 'shop' raised ConnectionRefusedError: no database at db:5432"
+        )
+        # The traceback begins in the application.
+        assert lines[at + 1] == "Traceback (most recent call last):"
+        assert f'File "{tmp_path}/shop.py", line 5, in open_all' in lines[at + 2]
 
 
 async def test_a_worker_that_waits_for_redis_ends_when_it_is_told_to() -> None:
