@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from jambonz_shared.kinds import kind_of
 from jambonz_shared.manifest import Manifest
-from jambonz_shared.paths import hook_paths, session_paths
+from jambonz_shared.paths import hook_paths, path_of, session_paths
 from jambonz_workers.annotations import function_name
 from jambonz_workers.call import Call
 from jambonz_workers.capabilities import Target, check_verbs, checked_target
@@ -25,8 +25,8 @@ from jambonz_workers.routing import (
 )
 from jambonz_workers.tool_answers import TOOL_KINDS
 from jambonz_workers.tools import TOOL_S, Toolbox, checked_tool, tool_of
-from jambonz_workers.verb_schemas import check_schemas
-from jambonz_workers.verbs import plain_verbs
+from jambonz_workers.verb_schemas import InvalidVerbs, action_hooks, check_schemas, nearest
+from jambonz_workers.verbs import Verbs, plain_verbs
 
 if TYPE_CHECKING:
     from jambonz_workers.calls import Calls
@@ -282,6 +282,24 @@ class App(Router):
         """Tell whether its verbs are checked against the schemas; ``default`` is what the worker's setting says."""
         return default if self.validate_verbs is None else self.validate_verbs
 
+    def validate(self, verbs: Verbs) -> None:
+        """Check verbs against jambonz's schemas, and that an ``actionHook`` is no misspelt path of this app.
+
+        Raises:
+            InvalidVerbs: If one is wrong.
+            ImportError: If jambonz-python-sdk is not installed.
+        """
+        check_schemas(verbs)
+        # A handler of the kind takes every hook.
+        if {"verb:hook", "session:redirect"} & self.kinds.keys():
+            return
+        hooks = {hook for hook in action_hooks(verbs) if not self.hooks.first(hook_paths(hook, self.name))}
+        paths = [route.path for route in self.hooks]
+        meant = {hook: nearest(path_of(hook), paths) for hook in sorted(hooks)}
+        wrong = [f"no handler of the actionHook {hook!r}; was {path!r} meant?" for hook, path in meant.items() if path]
+        if wrong:
+            raise InvalidVerbs(wrong)
+
     def validate_fallbacks(self) -> None:
         """Check the fallbacks against jambonz's schemas, where the worker's setting and not the app asks for it.
 
@@ -290,7 +308,7 @@ class App(Router):
             ImportError: If jambonz-python-sdk is not installed.
         """
         for verbs in (self.fallback, *(route.fallback for route in self.hooks)):
-            check_schemas(verbs or ())
+            self.validate(verbs or ())
 
     def _check_fallback(self, verbs: Fallback) -> None:
         check_verbs(verbs or (), self.target)

@@ -25,7 +25,6 @@ from jambonz_workers.state import CallState, StateChanges
 from jambonz_workers.threads import running_loop
 from jambonz_workers.timers import FIELD, Timers
 from jambonz_workers.unread import is_unread, newest_answer
-from jambonz_workers.verb_schemas import check_schemas
 from jambonz_workers.verbs import Verbs, vendor_in, verb_list
 from jambonz_workers.work import Job, Work, Works, savable
 
@@ -84,13 +83,13 @@ class Call(Durable):
         """Let pass verbs that may be sent; see ``Controls.check_verbs``."""
         office = self._office
         # With every answer, and mostly there is nothing to be checked.
-        if not office.target and not office.validates_verbs:
+        if not office.target and not office.validate:
             return
         # Once: a builder is empty then.
         verbs = verb_list(verbs)
         super().check_verbs(verbs)
-        if office.validates_verbs:
-            check_schemas(verbs)
+        if office.validate:
+            office.validate(verbs)
 
     def redirect(self, verbs: object, queue: bool = False, *, leg: str | None = None) -> Sending:
         """Replace the running application by ``verbs``, or append them; see ``Controls.redirect``."""

@@ -13,6 +13,7 @@ from jambonz_workers.effects import Commit
 from jambonz_workers.environment import Declared
 from jambonz_workers.event import Event
 from jambonz_workers.routing import Late
+from jambonz_workers.verbs import Verbs
 from jambonz_workers.work import Work
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Office(Protocol):
     process_id: str
     target: Target | None
     environment: Declared
-    validates_verbs: bool
+    validate: Callable[[Verbs], None] | None
 
     def new_id(self) -> str:
         """Return a directive id that this process uses once."""

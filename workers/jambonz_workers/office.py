@@ -67,7 +67,7 @@ class Office:
 
     def __init__(self, terms: Terms, dispatcher: Dispatcher, outbox: Outbox, sweeper: Sweeper, runner: Runner) -> None:
         self.process_id = terms.process_id
-        self.target, self.environment, self.validates_verbs = terms.target, terms.environment, terms.validates_verbs
+        self.target, self.environment, self.validate = terms.target, terms.environment, terms.validate
         self.dispatcher = dispatcher
         self.live: dict[str, LiveCall] = {}
         self._terms = terms

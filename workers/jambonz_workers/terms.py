@@ -7,6 +7,7 @@ from jambonz_shared.keys import Keys
 from jambonz_workers.capabilities import Target
 from jambonz_workers.environment import Declared
 from jambonz_workers.metrics import WorkerMetrics
+from jambonz_workers.verbs import Verbs
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Terms:
         on_room: Called when there may be room for a call more.
         target: The line of jambonz that the app is made for.
         environment: Environment variables that the app declares.
-        validates_verbs: Verbs are checked against jambonz's schemas before they are sent.
+        validate: Raises ``InvalidVerbs`` of what jambonz would refuse; called with all verbs before they are sent.
     """
 
     process_id: str
@@ -33,4 +34,4 @@ class Terms:
     on_room: Callable[[], None]
     target: Target | None = None
     environment: Declared = field(default_factory=dict)
-    validates_verbs: bool = False
+    validate: Callable[[Verbs], None] | None = None

@@ -26,6 +26,7 @@ from jambonz_workers.runner import Runner, overheard_by
 from jambonz_workers.state import CallState
 from jambonz_workers.threads import Threads
 from jambonz_workers.timers import FIELD, envelope_of
+from jambonz_workers.verbs import Verbs
 from jambonz_workers.work import Work, Works
 
 
@@ -74,7 +75,7 @@ class AppClient:
         self.process_id = "test"
         self.target = app.target
         self.environment: Declared = app.env
-        self.validates_verbs = app.validates(default=False)
+        self.validate: Callable[[Verbs], None] | None = app.validate if app.validates(default=False) else None
         self.commands: list[dict[str, Any]] = []
         self.closed: list[int] = []
         self.call = Call(call_sid, self, ClaimedCall(fence=1, app=app.name, path=path))

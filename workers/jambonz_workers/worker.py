@@ -141,7 +141,7 @@ class Worker:
             self._room_made,
             app.target,
             app.env,
-            app.validates(default=settings.validate_verbs == "on"),
+            app.validate if app.validates(default=settings.validate_verbs == "on") else None,
         )
 
     def _adopter(self) -> Adopter:

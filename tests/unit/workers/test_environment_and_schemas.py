@@ -77,6 +77,40 @@ def test_mistakes_are_told_with_their_place() -> None:
             "verb 1 (gather): unknown property 'action_hook'; was 'actionHook' meant?",
             id="as_in_python",
         ),
+        pytest.param(
+            {"verb": "gather", "say": {"txt": "Hi"}},
+            "verb 1 (gather): say: unknown property 'txt'; was 'text' meant?",
+            id="prompt",
+        ),
+        pytest.param(
+            {"verb": "dial", "target": [{"type": "phone", "nubmer": "+15550001"}]},
+            "verb 1 (dial): target/0: unknown property 'nubmer'; was 'number' meant?",
+            id="member_of_a_list",
+        ),
+        pytest.param(
+            {
+                "verb": "dial",
+                "target": [{"type": "user", "name": "x"}],
+                "listen": {"url": "wss://x", "mixtype": "mono"},
+            },
+            "verb 1 (dial): listen: unknown property 'mixtype'; was 'mixType' meant?",
+            id="listen_of_a_dial",
+        ),
+        pytest.param(
+            {"verb": "config", "recognizer": {"vendor": "google", "langauge": "en-US"}},
+            "verb 1 (config): recognizer: unknown property 'langauge'; was 'language' meant?",
+            id="part_with_a_schema_of_its_own",
+        ),
+        pytest.param(
+            {"verb": "openai_s2s", "llmOptions": {}, "tool_hook": "/tool"},
+            "verb 1 (openai_s2s): unknown property 'tool_hook'; was 'toolHook' meant?",
+            id="model",
+        ),
+        pytest.param(
+            {"verb": "gather", "actionHookDelayAction": {"actions": [{"verb": "say", "txt": "Hi"}]}},
+            "verb 1 (gather): actionHookDelayAction/actions/0: unknown property 'txt'; was 'text' meant?",
+            id="verb_in_a_list",
+        ),
     ],
 )
 def test_a_misspelt_property_is_told(verb: dict[str, Any], text: str) -> None:
@@ -89,6 +123,59 @@ def test_a_misspelt_property_is_told(verb: dict[str, Any], text: str) -> None:
 def test_a_property_unlike_all_others_passes() -> None:
     """A newer jambonz may have it."""
     check_schemas([{"verb": "say", "text": "Hi", "warmth": 3}, {"verb": "s2s", "vendor": "v", "llmOptions": {}}])
+    # What has no schema, or is of 0.9 only.
+    check_schemas([{"verb": "dial", "target": [{"type": "user", "name": "x"}], "headers": {"X-Txt": "1", "txt": "2"}}])
+    check_schemas([{"verb": "llm", "vendor": "openai", "llmOptions": {"sesion": {"verb": "say", "txt": "x"}}}])
+    check_schemas([{"verb": "gather", "recognizer": {"vendor": "x", "nuanceOptions": {}, "verbioOptions": {}}}])
+
+
+@pytest.mark.parametrize(
+    ("verb", "hook", "path"),
+    [
+        pytest.param({"verb": "gather", "actionHook": "/menuu"}, "/menuu", "/menu", id="letter"),
+        pytest.param({"verb": "redirect", "actionHook": {"url": "menue?x=1"}}, "menue?x=1", "/menu", id="object"),
+        pytest.param(
+            {"verb": "config", "bargeIn": {"enable": True, "actionHook": "/baarge"}}, "/baarge", "/barge", id="nested"
+        ),
+    ],
+)
+async def test_a_misspelt_action_hook_is_told(verb: dict[str, Any], hook: str, path: str) -> None:
+    """Its caller would hear silence: nobody answers it."""
+    app = app_with_hooks()
+
+    @app.hook("/start")
+    async def start(call: Call) -> object:
+        return verb
+
+    async with AppClient(app) as client:
+        with pytest.raises(InvalidVerbs) as caught:
+            await client.hook("/start")
+    assert caught.value.errors == [f"no handler of the actionHook {hook!r}; was {path!r} meant?"]
+
+
+async def test_an_action_hook_unlike_all_others_passes() -> None:
+    """Another application may answer it, or nobody has to. A handler of the kind takes them all."""
+    app = app_with_hooks()
+    hooks = ("/menu", "/menu/", "/menu?tries=2", "wss://other.example/x", "/nobody", "/items/7", "/items/8/")
+    verbs = [{"verb": "redirect", "actionHook": hook} for hook in hooks]
+    app.validate(verbs)
+
+    @app.on("verb:hook")
+    async def any_hook(call: Call) -> None:
+        """Answer every hook."""
+
+    app.validate([{"verb": "gather", "actionHook": "/menuu"}])
+
+
+def app_with_hooks() -> App:
+    app = App(validate_verbs=True)
+
+    async def silent(call: Call) -> None:
+        """Say nothing."""
+
+    for path in ("/menu", "/barge", "/items/{item}"):
+        app.hook(path)(silent)
+    return app
 
 
 async def test_a_handler_with_bad_verbs_is_named(caplog: pytest.LogCaptureFixture) -> None:
