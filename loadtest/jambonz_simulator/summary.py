@@ -32,6 +32,7 @@ class Summary:
     Attributes:
         failed: Calls that did not end as they should or met an anomaly.
         unanswered_hooks: Hooks that died with their socket, or were open when the call ended.
+        dropped_hooks: Those of them that died with their socket; one that is open at the end is nobody's fault.
         out_of_order: Acks that came after the ack of a hook that was sent later in the same call.
         lost_commands: Commands that came before jambonz could listen.
         delayed_calls: Calls that started late because too many were running.
@@ -46,6 +47,7 @@ class Summary:
     acked: int = 0
     deadline_misses: int = 0
     unanswered_hooks: int = 0
+    dropped_hooks: int = 0
     late_acks: int = 0
     duplicate_acks: int = 0
     out_of_order: int = 0
@@ -93,11 +95,12 @@ class Summary:
             self.deadline_misses += 1
         else:
             self.unanswered_hooks += 1
+            self.dropped_hooks += hook.dead_by == "drop"
 
     @property
     def is_good(self) -> bool:
-        """True if no call failed and no deadline was missed."""
-        return self.failed == 0 and self.deadline_misses == 0
+        """True if no call failed, no deadline was missed and no hook died with its socket."""
+        return self.failed == self.deadline_misses == self.dropped_hooks == 0
 
     def latency_s(self, share: float) -> float:
         """Give the ack latency that ``share`` of the acked hooks did not exceed, 0 without any."""

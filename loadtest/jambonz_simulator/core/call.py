@@ -14,7 +14,7 @@ from jambonz_simulator.core.commands import receive_command
 from jambonz_simulator.core.effects import AbortSocket, Effect, EndCall, Failure
 from jambonz_simulator.core.ids import Ids
 from jambonz_simulator.core.info import CallInfo, inbound_session_data, new_call_info, outbound_session_data
-from jambonz_simulator.core.kernel import Steps
+from jambonz_simulator.core.kernel import Promise, Steps
 from jambonz_simulator.core.records import CallResult, HookRecord, Outcome
 from jambonz_simulator.core.requestor import Requestor
 from jambonz_simulator.core.script import DialEnd, Script, Step
@@ -298,7 +298,7 @@ class SimulatedCall:
 
     # Legs that grow up.
 
-    def _adult(self, child: CallInfo, verbs: list[Verb]) -> None:
+    def _adult(self, child: CallInfo, verbs: list[Verb], leaves: Promise[None] | None) -> None:
         """Give the leg a socket and session of its own (PROTOCOL.md 2.7)."""
         # The object of the URL is shared, so the suffix grows with each adulting (po:460).
         self._adulting_suffix += "/adulting"
@@ -311,6 +311,8 @@ class SimulatedCall:
         data = {**child.to_data(), "parent_call_info": child.parent.to_data()}
         requestor.request("session:adulting", None, data)
         session.start(verbs)
+        leaves = leaves or self.world.until(lambda: self.session.is_over)
+        leaves.then(lambda _: session.end("caller"))
 
     # Ends.
 
@@ -331,15 +333,9 @@ class SimulatedCall:
 
     def _end_if_over(self) -> None:
         if self.result is not None or not all(session.has_closed for session in self._sessions):
-            self._end_children()
             return
         if all(requestor.is_quiet for requestor in self._requestors):
             self._finish()
-
-    def _end_children(self) -> None:
-        """When the caller's call ends so do, in this simulator, the legs that came from it."""
-        for session in self._sessions[1:] if self.session.is_over else ():
-            session.end("caller")
 
     def _finish(self) -> None:
         if self.result is not None:

@@ -94,7 +94,7 @@ def _grow_up(session: Session, child: CallInfo, reply: Reply) -> None:
     if verbs is None or session.child is not child:
         return
     session.child = None
-    session.adult(child, verbs)
+    session.adult(child, verbs, session.child_leaves)
     session.kill_current()
 
 

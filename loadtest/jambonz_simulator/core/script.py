@@ -84,7 +84,8 @@ class Dial:
 
     Attributes:
         ring_s: From ringing to the answer or failure.
-        talk_s: From the answer to the callee's hang-up, ``None``: stays until the caller leaves.
+        talk_s: From the answer to the callee's hang-up, whatever becomes of the caller once the leg has got a life of
+            its own (``child_call_hook``); ``None``: stays until the caller leaves.
         digits: What the callee presses in a confirm session.
     """
 

@@ -29,12 +29,12 @@ class Surroundings:
     Attributes:
         runners: How each verb runs.
         open_requestor: Gives a requestor for another application URL, ready for commands.
-        adult: Gives a leg of a dial a life of its own (PROTOCOL.md 2.7).
+        adult: Gives a leg of a dial a life of its own (PROTOCOL.md 2.7), until its callee leaves.
     """
 
     runners: dict[str, Runner]
     open_requestor: Callable[[str], Requestor]
-    adult: Callable[[CallInfo, list[Verb]], None]
+    adult: Callable[[CallInfo, list[Verb], Promise[None] | None], None]
 
 
 def goes_on() -> VerbEnd:
@@ -75,6 +75,7 @@ class Session:
         last_words: What the running verb still has to tell, ``None`` if nothing.
         model_task: Takes tool outputs and updates while an llm verb runs.
         child: The session of the leg that a dial has connected.
+        child_leaves: When its callee hangs up, ``None``: when the caller does.
         rings_off: Why an outbound call stops to ring before its time: declined or cancelled.
         is_cancelled: The caller has cancelled an inbound call before the first ack.
         failure: SIP status and reason that the caller of an unanswered call has heard.
@@ -100,6 +101,7 @@ class Session:
         self.last_words: LastWords | None = None
         self.model_task: Callable[[str, Any, Any], str] | None = None
         self.child: CallInfo | None = None
+        self.child_leaves: Promise[None] | None = None
         self.barge_in: Verb | None = None
         self._is_barging_in = False
         self.adult = surroundings.adult

@@ -1,10 +1,12 @@
 """The verb validator of 0.9.8, as far as an application can trip over it. Pure.
 
-Known verbs, their required properties and the newer properties that 0.9.8 refuses come from
-PROTOCOL.md 11; properties that no version knows are not looked for.
+Known verbs, their properties and which of these are required come from PROTOCOL.md 11; types are not looked at, nor
+what stands inside of a property.
 """
 
 from typing import Any, Final, TypeAlias
+
+from jambonz_simulator.core.properties import KNOWN_PROPERTIES
 
 Verb: TypeAlias = dict[str, Any]
 
@@ -51,15 +53,6 @@ ALIASES: Final[dict[str, tuple[str, str | None]]] = {
     "ultravox_s2s": ("llm", "ultravox"),
 }
 
-# Properties that newer releases know and 0.9.8 refuses (PROTOCOL.md 11, pitfall 21).
-NEWER_PROPERTIES: Final[dict[str, frozenset[str]]] = {
-    "conference": frozenset({"stream"}),
-    "dial": frozenset({"codecs"}),
-    "dialogflow": frozenset({"toolHook", "deployment", "sessionId"}),
-    "llm": frozenset({"handoff", "hangup", "responseTimeoutMs"}),
-    "transcribe": frozenset({"enable"}),
-}
-
 # Verbs that run before the call is answered; all others answer it first.
 VERBS_WITHOUT_ANSWER: Final = frozenset(
     {"alert", "config", "hangup", "leave", "message", "redirect", "sip:decline", "tag"}
@@ -94,9 +87,9 @@ def _read_verb(item: Any) -> Verb:
     missing = [field for field in REQUIRED_PROPERTIES[name] if field not in verb]
     if missing:
         raise InvalidVerbs(f"{name}: missing value for {missing[0]!r}")
-    newer = sorted(NEWER_PROPERTIES.get(name, frozenset()) & verb.keys())
-    if newer:
-        raise InvalidVerbs(f"{name}: unknown property {newer[0]!r}")
+    unknown = sorted(verb.keys() - KNOWN_PROPERTIES[name])
+    if unknown:
+        raise InvalidVerbs(f"{name}: unknown property {unknown[0]!r}")
     return verb
 
 

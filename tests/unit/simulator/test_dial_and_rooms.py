@@ -318,6 +318,27 @@ def test_child_call_hook_gives_the_leg_a_socket_and_session_of_its_own() -> None
     assert stage.verb is None
 
 
+def test_leg_with_a_life_of_its_own_outlives_the_caller() -> None:
+    """Section 2.7: its app goes on with it, until it or the callee hangs up (``talk_s`` after the answer)."""
+    stage = dialled(Dial(talk_s=60)).command("redirect", {"child_call_hook": "/child"})
+    stage.ack(stage.last("session:redirect"), GATHER).ack(stage.last("session:adulting"), connection=2)
+    stage.ack(stage.last("verb:hook", "/done"), [], connection=1).hang_up().advance(1)
+    assert (stage.closed, stage.result) == ([(1, 1000)], None)
+    stage.command("redirect", [{"verb": "redirect", "actionHook": "/there"}], connection=2).advance(1)
+    stage.ack(stage.last("session:redirect", "/there"), PAUSE, connection=2).advance(56)
+    assert stage.result is None
+    assert stage.advance(3).closed == [(1, 1000), (2, 1000)]
+    assert (stage.outcome, stage.statuses()[-1]) == ("completed", "completed")
+
+
+def test_leg_with_a_life_of_its_own_ends_when_its_app_says_so() -> None:
+    stage = dialled(Dial(talk_s=60)).command("redirect", {"child_call_hook": "/child"})
+    stage.ack(stage.last("session:redirect"), [{"verb": "pause", "length": 1}, {"verb": "hangup"}])
+    stage.ack(stage.last("session:adulting"), connection=2)
+    stage.ack(stage.last("verb:hook", "/done"), PAUSE, connection=1).advance(2)
+    assert (stage.closed, stage.verb) == ([(2, 1000)], "pause")
+
+
 def test_adulting_suffix_grows_with_each_adulting() -> None:
     """Section 2.7: the object of the URL is shared, pitfall 36."""
     stage = running([DIAL, DIAL], Script(dials=(Dial(talk_s=None),)))
@@ -480,8 +501,8 @@ def test_conference_events_that_were_asked_for_are_told() -> None:
     assert [frame["data"]["event"] for frame in stage.sent("verb:hook", "/conf")] == ["start", "end"]
 
 
-def test_conference_ends_at_its_limit_and_its_hook_may_bring_verbs() -> None:
-    stage = running([{**CONFERENCE, "maxDuration": 5}]).advance(5)
+def test_hook_of_a_conference_that_one_has_left_may_bring_verbs() -> None:
+    stage = running([CONFERENCE]).command("conf:participant-action", {"action": "kick"})
     assert stage.ack(stage.last("verb:hook", "/done"), GATHER).verb == "gather"
 
 

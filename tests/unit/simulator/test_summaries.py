@@ -91,6 +91,17 @@ def test_summary_counts_hooks_by_their_fate() -> None:
     assert not summary.is_good
 
 
+def test_hook_that_dies_with_its_socket_is_not_good() -> None:
+    """Who closes a websocket owing an answer has lost that. One that is open at the call's end is nobody's fault."""
+    stage = running(PAUSE).do(SendHook("/lost")).server_closes(1012).advance(1)
+    stage.ack(stage.last("session:reconnect"))
+    summary = finished(stage)
+    assert (summary.failed, summary.unanswered_hooks, summary.dropped_hooks) == (0, 1, 1)
+    assert not summary.is_good
+    summary = finished(running(PAUSE).do(SendHook("/open")))
+    assert (summary.unanswered_hooks, summary.dropped_hooks, summary.is_good) == (1, 0, True)
+
+
 def test_summary_keeps_only_the_first_failures() -> None:
     summary = Summary()
     for _ in range(7):

@@ -202,8 +202,10 @@ def _confirm_gather(session: Session, verb: Verb, leg: CallInfo, fate: Dial) -> 
 
 def _bridge(session: Session, verb: Verb, fate: Dial) -> Steps[None]:
     """Both talk until the callee hangs up or the time limit; digits may go to the dtmfHook."""
-    limits = [s for s in (fate.talk_s, number(verb.get("timeLimit"), 0.0) or None) if s is not None]
-    ends: Promise[None] = session.world.passing(min(limits)) if limits else Promise(session.world.kernel)
+    leaves = session.child_leaves = None if fate.talk_s is None else session.world.passing(fate.talk_s)
+    limit_s = number(verb.get("timeLimit"), 0.0)
+    limit = session.world.passing(limit_s) if limit_s else None
+    ends: Promise[None] = session.world.kernel.first(*(end for end in (leaves, limit) if end is not None))
     hook = hook_path(verb.get("dtmfHook"))
     if hook is not None:
         session.ears.open(frozenset({"digits"}))

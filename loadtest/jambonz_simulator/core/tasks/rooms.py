@@ -6,7 +6,7 @@ from jambonz_simulator.core.acks import Reply, ReplyAcked
 from jambonz_simulator.core.kernel import Promise, Steps
 from jambonz_simulator.core.session import LastWords, Session, VerbEnd
 from jambonz_simulator.core.tasks.media import playing, set_tag
-from jambonz_simulator.core.verbs import Verb, hook_path, number
+from jambonz_simulator.core.verbs import Verb, hook_path
 
 # Any other verb ends the waiting loop (PROTOCOL.md 2.8).
 QUEUE_WAIT_VERBS: Final = frozenset({"play", "say", "pause", "leave", "tag"})
@@ -98,9 +98,8 @@ def conference(session: Session, verb: Verb) -> Steps[VerbEnd]:
     _room_event(session, verb, sid, "start")
     _room_event(session, verb, sid, "join")
     loop = session.world.kernel.spawn(conference_loop(session, hook_path(verb.get("waitHook"))))
-    limit = number(verb.get("maxDuration"), 0.0)
     try:
-        yield session.world.passing(limit) if limit else Promise(session.world.kernel)
+        yield Promise(session.world.kernel)
     finally:
         loop.kill()
         _room_event(session, verb, sid, "leave")
