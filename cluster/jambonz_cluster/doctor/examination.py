@@ -118,13 +118,13 @@ async def _redis(case: Case) -> AsyncIterator[Finding]:
             for finding in process_findings(await read_status(link, keys, settings.lease_s), case.app):
                 yield finding
         except ResponseError as error:
-            yield fail(
-                "redis",
-                f"refuses what was to be looked at: {error}",
-                "give its user the rights of deploy/redis/start.sh",
-            )
+            cure = "give its user the rights of deploy/redis/start.sh"
+            yield fail("redis", f"refuses what was to be looked at: {error}", cure)
         except (LinkError, TimeoutError) as error:
-            yield fail("redis", f"went away meanwhile: {str(error) or 'no answer in time'}", "look at its log")
+            if link.refusal:
+                yield fail("redis", f"refuses this process: {link.refusal}", _REFUSAL_CURE)
+            else:
+                yield fail("redis", f"went away meanwhile: {str(error) or 'no answer in time'}", "look at its log")
 
 
 def process_findings(status: Status, app: App | None) -> Sequence[Finding]:
@@ -133,11 +133,10 @@ def process_findings(status: Status, app: App | None) -> Sequence[Finding]:
     if status.refusal:
         text = f"heartbeats are refused: {status.refusal}; who is silent may live all the same"
         found.append(fail("redis", text, _REFUSAL_CURE))
-    count = len(status.gateways)
-    text = f"{count} live, with {status.calls} calls"
-    found.append(
-        ok("gateways", text) if count else fail("gateways", "none lives", "start one: jambonz-cluster gateway")
-    )
+    if status.gateways:
+        found.append(ok("gateways", f"{len(status.gateways)} live, with {status.calls} calls"))
+    else:
+        found.append(_missing(status, "gateways", "none", "start one: jambonz-cluster gateway"))
     known = {row.name: row for row in status.apps}
     names = [app.name] if app else sorted(known)
     if not names:
@@ -145,9 +144,8 @@ def process_findings(status: Status, app: App | None) -> Sequence[Finding]:
     for name in names:
         row = known.get(name)
         if row is None or not row.workers:
-            found.append(
-                fail("workers", f"none of the app {name!r} lives", "start one: jambonz-cluster worker MODULE:APP")
-            )
+            cure = "start one: jambonz-cluster worker MODULE:APP"
+            found.append(_missing(status, "workers", f"none of the app {name!r}", cure))
         elif row.waiting:
             cure = "start more workers, or look at why these take no calls (/readyz on port 8082)"
             found.append(
@@ -156,3 +154,9 @@ def process_findings(status: Status, app: App | None) -> Sequence[Finding]:
         else:
             found.append(ok("workers", f"{row.workers} of the app {name!r} live"))
     return found
+
+
+def _missing(status: Status, check: str, who: str, cure: str) -> Finding:
+    if status.refusal:
+        return fail(check, f"{who} is heard of: heartbeats are refused", "mend Redis first")
+    return fail(check, f"{who} lives", cure)

@@ -12,7 +12,7 @@ import hiredis
 from jambonz_shared.redis import script as lua
 from jambonz_shared.redis.command import Argument, pack_command, pack_script
 from jambonz_shared.redis.endpoint import CONNECT_LIMIT_S, Endpoint
-from jambonz_shared.redis.errors import LinkDown, LinkError, LinkFull, ResponseError, code_of
+from jambonz_shared.redis.errors import LinkDown, LinkError, LinkFull, ResponseError, WireLost, code_of
 from jambonz_shared.redis.script import Script
 from jambonz_shared.redis.wire import FAILURES_PER_LINE, INCOMPLETE, Reply, Wire, keep_connected
 
@@ -56,8 +56,8 @@ class Link:
         on_failure: Called when a callback has raised, of this link or of channels and readers beside it, to be counted.
             Set it before ``run``.
         connects: Times the link came up.
-        refusal: The word with which Redis has refused the newest try to come up, such as ``NOAUTH``; empty once it is
-            up, and if Redis was not reached.
+        refusal: The word with which Redis has refused the newest try to come up, such as ``NOAUTH``, or for which the
+            link went down (``READONLY``); empty once it is up, and if Redis was not reached.
         linger_s: Least time between two writes: while many commands come, they wait so long for others (64), which
             spares wake-ups of both sides; one that comes after a pause does not. Whole milliseconds; 0 never waits.
     """
@@ -254,6 +254,7 @@ class Link:
             return True
         if error.code == "READONLY" and self._wire is not None:
             # A fail-over has made this server a replica: a new connection may reach the new primary.
+            self.refusal = error.code
             self._loop.call_soon(self._wire.drop, "the server has become a replica")
         return False
 
@@ -287,7 +288,8 @@ class Link:
             self._flush()
 
     def _not_up(self, error: Exception) -> None:
-        self.refusal = code_of(error)
+        if not isinstance(error, WireLost):
+            self.refusal = code_of(error)
 
     async def _load_scripts(self, transport: asyncio.Transport) -> None:
         # PING even if there are no scripts: a server that still loads its data answers LOADING, and is no use yet.

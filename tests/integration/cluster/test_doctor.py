@@ -155,6 +155,21 @@ async def test_right_that_is_missing_is_no_redis_that_went_away(redis_url: str) 
     assert "rights" in findings[-1].cure
 
 
+async def test_replica_is_no_redis_that_went_away() -> None:
+    """It drops nobody: the link leaves it, since it takes nothing."""
+    server = EmbeddedRedis(available()["newest"])
+    await server.start_async()
+    try:
+        async with Redis.from_url(server.url) as admin:
+            await execute(admin, "REPLICAOF", "127.0.0.1", "1")
+        case = Case(GatewaySettings(redis_url=server.url), None, "", plays_call=False)
+        findings = [finding async for finding in _redis(case)]
+    finally:
+        server.stop()
+    assert "this server is a replica" in [finding.text for finding in findings]
+    assert findings[-1].text == "refuses this process: READONLY"
+
+
 async def test_redis_that_wants_a_password_is_named() -> None:
     """It accepts connections and refuses commands; the doctor waited for ever."""
     server = EmbeddedRedis(available()["newest"])

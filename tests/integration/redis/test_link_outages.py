@@ -139,7 +139,10 @@ async def test_replica_is_left_for_its_primary(own_server: EmbeddedRedis, runnin
     with pytest.raises(ResponseError) as raised:
         await link.call("SET", "jc:x", "1")
     assert raised.value.code == "READONLY"
+    await until(lambda: not link.is_up, "the link is down")
+    assert link.refusal == "READONLY"
     await until(lambda: link.connects == 2, "the link connects again")
+    assert link.refusal == ""
     await link.call("REPLICAOF", "NO", "ONE")
     assert await link.call("SET", "jc:x", "1") == b"OK"
 

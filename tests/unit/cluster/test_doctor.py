@@ -119,6 +119,17 @@ def test_living_processes_are_counted(status: Status, expected: list[tuple[str, 
     assert [(found.level.value, found.check) for found in process_findings(status, app)] == expected
 
 
+def test_nobody_is_to_be_started_while_heartbeats_are_refused() -> None:
+    """They live, as far as anybody knows; what has to be mended is Redis."""
+    refused = Status(0, (), (), (AppStatus("ivr", 0, 0, silent_ms=9000),), 9000, "OOM")
+    found = process_findings(refused, IVR)
+    assert [(finding.level.value, finding.check) for finding in found] == [
+        ("fail", "redis"), ("fail", "gateways"), ("fail", "workers"),
+    ]  # fmt: skip
+    assert "OOM" in found[0].text
+    assert {finding.cure for finding in found[1:]} == {"mend Redis first"}
+
+
 def answered_after(latency_s: float | None) -> HookRecord:
     acked_at_s = None if latency_s is None else 1.0 + latency_s
     return HookRecord("m", "session:new", None, 1, sent_at_s=1.0, acked_at_s=acked_at_s)
