@@ -104,7 +104,6 @@ def credential_line(apps: str, user: str, *, is_generated: bool) -> int:
     """Print the line of a credential; the secret is asked for, or made and told on standard error."""
     if is_generated:
         secret = secrets.token_urlsafe(_SECRET_BYTES)
-        click.echo(f"the secret, which is kept nowhere: {secret}", err=True)
     elif sys.stdin.isatty():
         secret = click.prompt("Secret", hide_input=True, confirmation_prompt=True, err=True)
     else:
@@ -120,6 +119,8 @@ def credential_line(apps: str, user: str, *, is_generated: bool) -> int:
     except ValueError as error:
         click.echo(f"cannot be used: {error}; apps are names with commas between them, or {ANY_APP}", err=True)
         return EXIT_USAGE
+    if is_generated:
+        click.echo(f"the secret, which is kept nowhere: {secret}", err=True)
     click.echo(line)
     return 0
 
@@ -179,7 +180,7 @@ def _problems(role: str, flags: Mapping[str, str | None]) -> Sequence[str]:
         settings = load_settings(model, _flags_of(model, flags))
     except BadSettings as error:
         return [str(problem) for problem in error.problems]
-    return redis_problems(settings)
+    return redis_problems(settings, flags)
 
 
 def _shown(row: SettingReference, model: type[BaseModel], value: object) -> str:

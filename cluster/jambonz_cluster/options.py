@@ -44,7 +44,7 @@ def settings_or_exit(model: type[_S], flags: Mapping[str, object]) -> _S:
     except BadSettings as error:
         problems = [str(problem) for problem in error.problems]
     else:
-        problems = redis_problems(settings)
+        problems = redis_problems(settings, flags)
         if not problems:
             return settings
     for problem in problems:
@@ -52,12 +52,13 @@ def settings_or_exit(model: type[_S], flags: Mapping[str, object]) -> _S:
     sys.exit(EXIT_USAGE)
 
 
-def redis_problems(settings: CommonSettings) -> list[str]:
+def redis_problems(settings: CommonSettings, flags: Mapping[str, object]) -> list[str]:
     """Return what only redis-py can say of the URL of Redis, such as a port that is no number; empty if it will do."""
     from jambonz_shared.redis.connect import backend_of  # noqa: PLC0415 heavy, and --help should be quick
 
     try:
         backend_of(settings.redis_url)
     except ValueError as error:
-        return [f"{variable_of('redis_url')}: {error}"]
+        name = variable_of("redis_url") if flags.get("redis_url") is None else flag_of("redis_url")
+        return [f"{name}: {error}"]
     return []

@@ -22,6 +22,8 @@ EXIT_GOOD: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 
+_DIGITS: Final = frozenset("0123456789*#")
+
 # A caller of a script that says nothing about it does not wait for ever on the command line.
 DEFAULT_PATIENCE_S: Final = 60.0
 
@@ -39,13 +41,16 @@ def run_simulate(  # noqa: PLR0913 - one parameter for each option of the comman
 ) -> int:
     """Play calls and print a transcript (one call) or a summary (many); give the exit code.
 
-    The code is 0 if all went well, 1 if a call failed or a deadline was missed, 2 if the script or
-    the URL cannot be used. ``press`` are the digits that the caller presses, each where a verb listens, instead of the
+    The code is 0 if all went well, 1 if a call failed or a deadline was missed, 2 if the script, the digits or the URL
+    cannot be used. ``press`` are the digits that the caller presses, each where a verb listens, instead of the
     steps of the script. ``concurrency`` of ``None`` does not limit calls at the same time.
     """
     try:
         loaded = load_script(script)
         target_of(url)
+        for digits in press:
+            if not digits or set(digits) - _DIGITS:
+                raise ValueError(f"--press {digits!r}: expected digits, 0 to 9, * and #")
     except ValueError as error:
         Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
         return EXIT_USAGE

@@ -184,6 +184,13 @@ def test_one_call_is_printed_and_exits_0(capsys: pytest.CaptureFixture[str]) -> 
     assert "presses 1" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("digits", ["abc", "1,2", ""])
+def test_what_no_phone_can_press_is_wrong_usage(digits: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """No application hears it; the call seemed to be played."""
+    assert run_simulate("ws://127.0.0.1:1/", press=("1", digits)) == 2
+    assert capsys.readouterr().err == f"--press {digits!r}: expected digits, 0 to 9, * and #\n"
+
+
 def test_digits_of_the_command_line_are_pressed_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody has to write a file to try a menu."""
 

@@ -121,6 +121,23 @@ def test_line_that_the_gateway_would_refuse_is_not_made(arguments: tuple[str, st
     assert problem in result.output
 
 
+def test_secret_of_a_line_that_cannot_be_used_is_not_told() -> None:
+    """Somebody would hand it on."""
+    result = run("hash-secret", "i vr", "acme", "--generate")
+    assert result.exit_code == 2
+    assert "secret" not in result.output
+
+
+@pytest.mark.parametrize("is_flag", [True, False])
+def test_url_that_is_cut_wrongly_is_told_where_it_was_given(is_flag: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "redis://u:pa/ss@host:6379/0"
+    if not is_flag:
+        monkeypatch.setenv("JAMBONZ_CLUSTER_REDIS_URL", url)
+    result = run("check", *(("--redis-url", url) if is_flag else ()))
+    name = "--redis-url" if is_flag else "JAMBONZ_CLUSTER_REDIS_URL"
+    assert result.output.startswith(f"bad setting {name}: Redis URL: expected user:password@host:port")
+
+
 def test_line_made_from_standard_input_holds_the_hash_of_the_secret_without_its_newline() -> None:
     """`echo` appends one."""
     line = run("hash-secret", "*", "ops", stdin="hunter2\n").output.strip()
