@@ -202,7 +202,8 @@ class _Server:
 
     def _shut_if_full(self) -> None:
         if self._door.is_open and len(self.gateway.connections) >= self._settings.max_calls:
-            log.warning("gateway full", extra={"calls": self.gateway.calls, "max_calls": self._settings.max_calls})
+            extra = {"connections": len(self.gateway.connections), "max_calls": self._settings.max_calls}
+            log.warning("gateway full", extra=extra)
             self._door.shut()
 
     def _make_room(self) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 
+import pytest
+
 from jambonz_shared.directive import Command
 from jambonz_shared.wire import redirect_frame
 from tests.conditions import LIMIT_S, until
@@ -19,7 +21,9 @@ from tests.integration.gateway.gateways import (
 from tests.integration.gateway.test_http import SUBPROTOCOL, UPGRADE
 
 
-async def test_full_gateway_shuts_its_door_and_opens_it_again(redis_url: str, worker: Worker) -> None:
+async def test_full_gateway_shuts_its_door_and_opens_it_again(
+    redis_url: str, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
     """Refused TCP is tried again by jambonz, a 503 never (PROTOCOL.md 1.4); calls that end together open it once."""
     async with gateway(redis_url, max_calls=5) as running, contextlib.AsyncExitStack() as stack:
         callers: list[Caller] = []
@@ -32,6 +36,10 @@ async def test_full_gateway_shuts_its_door_and_opens_it_again(redis_url: str, wo
             return False
 
         await until(is_full, "five calls fill the gateway, whatever knocks beside them")
+        # Connections count, whether or not they carry a call by then.
+        told = [vars(record)["connections"] for record in caplog.records if record.message == "gateway full"]
+        assert told
+        assert min(told) >= 5
         for one in callers:
             one.socket.transport.abort()
         await until(running.is_open, "there is room again")
