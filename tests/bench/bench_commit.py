@@ -1,11 +1,9 @@
 """Instructions of Redis per commit and deletion of its batch, counted by callgrind. Prints, judges nothing.
 
-Run it by hand: ``python -m tests.bench.bench_commit``. It needs valgrind, and starts Redis servers of its own. Unlike
-times, instructions are nearly the same on a busy machine.
+Run it by hand: ``python -m tests.bench.bench_commit``. It needs valgrind, and starts Redis servers of its own.
 """
 
 import asyncio
-import re
 import subprocess
 import sys
 import tempfile
@@ -41,6 +39,7 @@ from jambonz_shared.redis.scripts import (
 )
 from jambonz_shared.runtime.loop import run_in_loop
 from tests.bench.application import VERBS
+from tests.bench.callgrind import instructions_in, under_callgrind
 
 CALLS: Final = 64
 # What happens in the first rounds only, and at start and end, is taken off: the difference of two runs is divided.
@@ -51,7 +50,6 @@ FACTS: Final = orjson.dumps(
 )
 # A Redis under valgrind takes seconds to start.
 START_LIMIT_S: Final = 60.0
-_TOTAL: Final = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)
 
 
 async def load(url: str, rounds: int) -> None:
@@ -95,15 +93,13 @@ def instructions(rounds: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         port, counts = free_port(), Path(folder, "callgrind.out")
         server = (find_redis_server(), "--port", str(port), "--dir", folder, "--save", "", "--appendonly", "yes")
-        valgrind = ("valgrind", "--tool=callgrind", f"--callgrind-out-file={counts}")
-        with subprocess.Popen((*valgrind, *server), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        command = under_callgrind(counts, server)
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             try:
                 run_in_loop(load(f"redis://127.0.0.1:{port}", rounds))
             finally:
                 process.terminate()
-        found = _TOTAL.search(counts.read_text())
-        assert found, "callgrind has counted"
-        return int(found[1])
+        return instructions_in(counts)
 
 
 def exit_if_one_does_not_compile(scripts: Iterable[script.Script]) -> None:
