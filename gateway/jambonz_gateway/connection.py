@@ -1,7 +1,7 @@
 """One websocket: bytes to messages for its Session, and the Session's effects to bytes."""
 
 import asyncio
-from collections.abc import Callable
+import time
 from typing import Final, cast
 
 from websockets.frames import Frame, Opcode
@@ -78,7 +78,7 @@ class Connection:
         """Take bytes from jambonz."""
         self._heard_at_s = self._loop.time()
         if self._unread.add(data) and self.session is not None:
-            self._take(self._frames)
+            self._take()
         elif self.session is None and len(self._unread) <= cores.EARLY_LIMIT_BYTES:
             self._board.turns.wait(self)
         elif self.session is None:
@@ -87,9 +87,9 @@ class Connection:
     def arrive(self) -> None:
         """Take what has come, now that it is its turn."""
         if len(self._unread) and self.session is None and self._ws is cores.NOT_ASKED:
-            self._take(self._asked)
+            self._take()
         if len(self._unread) and self.session is not None:
-            self._take(self._frames)
+            self._take()
 
     def eof_received(self) -> bool:
         """Let the core see the end, then close. A peer that has not waited for its turn gets no answer."""
@@ -101,9 +101,8 @@ class Connection:
         self._unread.take()
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         """The socket is closed; a close frame of the peer tells the code, else it was lost."""
-        del exc
         self._board.wheel.forget(self)
         self._transport = None
         self._unread.take()
@@ -211,7 +210,7 @@ class Connection:
     def detached(self, call_sid: str, connections_left: int) -> None:
         """See ``Session.detached``."""
         if self.session:
-            self._perform(self.session.detached(call_sid, connections_left, self._board.now_ms()))
+            self._perform(self.session.detached(call_sid, connections_left, time.time_ns() // 1_000_000))
 
     def returned(self, worker_id: str, envelope: Envelope) -> None:
         """See ``Session.returned``."""
@@ -240,9 +239,12 @@ class Connection:
             self._board.perform(self, self.session.tick(now_s))
         return self._next_wake_s()
 
-    def _take(self, take: Callable[[bytes], None]) -> None:
+    def _take(self) -> None:
         try:
-            take(self._unread.take())
+            if self.session is None:
+                self._asked(self._unread.take())
+            else:
+                self._frames(self._unread.take())
         except Exception as error:  # noqa: BLE001 one connection's fault must not reach another
             self._board.failed(self, error)
             self.close(1011, "internal error")
@@ -284,8 +286,7 @@ class Connection:
         self._unread.keep(rest, cores.EARLY_LIMIT_BYTES if head else 0)
         if not head:
             return
-        asked = usual_upgrade(head)
-        if asked is None:
+        if (asked := usual_upgrade(head)) is None:
             self._ws = cores.core_of_any(self._board.max_event_bytes)
             self._to_core(head)
         else:
@@ -337,9 +338,9 @@ class Connection:
     def _message(self, message: bytes) -> None:
         if self.session is None:
             return
-        self._board.heard(self)
+        self._board.tally.events += 1
         self._slow_down(self.pace.take(message, self._heard_at_s))
-        self._board.perform(self, self.session.receive(message, self._heard_at_s, self._board.now_ms()))
+        self._board.perform(self, self.session.receive(message, self._heard_at_s, time.time_ns() // 1_000_000))
         self._ask()
 
     def _slow_down(self, pause_s: float) -> None:
@@ -358,7 +359,7 @@ class Connection:
             self._heard_at_s = self._loop.time()
             self._transport.resume_reading()
             if len(self._unread):
-                self._take(self._frames)
+                self._take()
 
     def _perform(self, effects: list[Effect]) -> None:
         if effects:
@@ -390,8 +391,7 @@ class Connection:
             self.ping()
 
     def _ask(self) -> None:
-        session = self.session
-        if session is not None and self._transport is not None and (at_s := session.wake_at_s) < self.wakes_at_s:
+        if self._transport and self.session and (at_s := self.session.wake_at_s) < self.wakes_at_s:
             self._board.wheel.ask(self, at_s)
 
     def _next_wake_s(self) -> float:

@@ -23,6 +23,7 @@ from jambonz_shared.redis import script, scripts
 from jambonz_shared.redis.channels import Channels
 from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.scripts import CallKeys
+from jambonz_shared.redis.scripts.batches import batch_field
 from jambonz_shared.redis.wire import Reply
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,36 @@ class Identity:
     keys: Keys
     call_ttl_ms: int
     call_grace_ms: int
+
+
+class _Hearing:
+    """Hears the channel of a Call; it is the callback, so that it costs one object."""
+
+    __slots__ = ("call_sid", "downlink")
+
+    def __init__(self, downlink: "Downlink", call_sid: str) -> None:
+        self.downlink = downlink
+        self.call_sid = call_sid
+
+    def __call__(self, raw: bytes) -> None:
+        """Take a message."""
+        self.downlink.heard(self.call_sid, raw)
+
+
+class _Deletion:
+    """Batches that are being deleted; it is the callback of the reply."""
+
+    __slots__ = ("followed", "seqs")
+
+    def __init__(self, followed: Followed, seqs: list[int]) -> None:
+        self.followed = followed
+        self.seqs = seqs
+
+    def __call__(self, reply: object) -> None:
+        """Take the reply."""
+        # A number is the usual reply; else Redis has refused it, or nobody knows.
+        if not isinstance(reply, int):
+            self.followed.undeleted.update(self.seqs)
 
 
 class Downlink:
@@ -87,7 +118,7 @@ class Downlink:
         if followed is None:
             followed = self._calls[call_sid] = Followed(CallKeys.of(self._identity.keys, call_sid))
             self._channels.subscribe(
-                followed.keys.chan.encode(), partial(self._message, call_sid), partial(self._subscribed, call_sid)
+                followed.keys.chan.encode(), _Hearing(self, call_sid), partial(self._subscribed, call_sid)
             )
             self._link.send(_ignore, b"SADD", self._held, call_sid)
             if len(self._calls) == 1:
@@ -262,7 +293,8 @@ class Downlink:
         inbox = self._identity.keys.inbox(attached.former_owner)
         self._link.send(_ignore, b"XADD", inbox, b"NOMKSTREAM", b"*", b"e", envelope.encode())
 
-    def _message(self, call_sid: str, raw: bytes) -> None:
+    def heard(self, call_sid: str, raw: bytes) -> None:
+        """Take a message of a call channel."""
         followed = self._calls.get(call_sid)
         if followed is None:
             return
@@ -295,8 +327,8 @@ class Downlink:
                 continue
             for place in followed.places.values():
                 place.seq = max(place.seq, seqs[-1])
-            fields = map(scripts.batch_field, seqs)
-            self._link.send(partial(_deleted, followed, seqs), b"HDEL", followed.keys.call, *fields)
+            fields = [batch_field(seq) for seq in seqs]
+            self._link.send(_Deletion(followed, seqs), b"HDEL", followed.keys.call, *fields)
 
     def _say_detach(self, followed: Followed, place: Place) -> None:
         if self._link.is_up and place.detach:
@@ -338,11 +370,6 @@ class Downlink:
     def _detach_again(self, place: Place) -> None:
         if self._has(place):
             self._say_detach(self._calls[place.attach.call_sid], place)
-
-
-def _deleted(followed: Followed, seqs: list[int], reply: Reply) -> None:
-    if isinstance(reply, Exception):
-        followed.undeleted.update(seqs)
 
 
 def _ignore(reply: Reply) -> None:

@@ -73,7 +73,7 @@ def frame_length(data: bytes, at: int) -> int:
     if length < _LENGTH_16:
         return 2 + mask + length
     if length == _LENGTH_16:
-        return 4 + mask + int.from_bytes(data[at + 2 : at + 4], "big") if here >= 4 else 0
+        return 4 + mask + (data[at + 2] << 8 | data[at + 3]) if here >= 4 else 0
     return 10 + mask + int.from_bytes(data[at + 2 : at + 10], "big") if here >= 10 else 0
 
 

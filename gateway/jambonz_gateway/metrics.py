@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from jambonz_gateway.tally import Tally
+
 SESSION_EVENTS: Final = {
     "bad_batch": "batches in a call log that this version cannot read",
     "bad_frame": "messages jambonz never sends",
@@ -40,9 +42,7 @@ class Metrics(Collector):
         sessions: By name of ``SESSION_EVENTS``.
         handshakes: By HTTP status answered.
         closes: By ``close_label``.
-        events: Messages from jambonz.
-        sends: Messages to jambonz.
-        published: Envelopes appended to streams.
+        tally: What is counted with every event.
         returned: Envelopes whose inbox was gone.
         slow_sockets: Connections cut because their peer did not read.
         silent_sockets: Connections cut because their peer did not answer pings.
@@ -58,9 +58,7 @@ class Metrics(Collector):
         self.sessions: Counter[str] = Counter()
         self.handshakes: Counter[int] = Counter()
         self.closes: Counter[int] = Counter()
-        self.events = 0
-        self.sends = 0
-        self.published = 0
+        self.tally: Final = Tally()
         self.returned = 0
         self.slow_sockets = 0
         self.silent_sockets = 0
@@ -94,20 +92,24 @@ class Metrics(Collector):
         yield _labelled("session_events", "Things that happened to sessions", "event", self.sessions, SESSION_EVENTS)
         yield _labelled("handshakes", "Requests on the websocket port", "status", self.handshakes)
         yield _labelled("closes", "Websockets closed", "code", self.closes)
-        for name, meaning in _PLAIN.items():
-            family = CounterMetricFamily(f"jambonz_gateway_{name}", meaning)
-            family.add_metric([], getattr(self, name))
-            yield family
+        for counts, meanings in ((self.tally, _TALLIED), (self, _PLAIN)):
+            for name, meaning in meanings.items():
+                family = CounterMetricFamily(f"jambonz_gateway_{name}", meaning)
+                family.add_metric([], getattr(counts, name))
+                yield family
         for name, (meaning, read) in self._gauges.items():
             gauge = GaugeMetricFamily(f"jambonz_gateway_{name}", meaning)
             gauge.add_metric([], read())
             yield gauge
 
 
-_PLAIN: Final = {
+_TALLIED: Final = {
     "events": "Messages from jambonz",
     "sends": "Messages to jambonz",
     "published": "Envelopes appended to streams",
+}
+
+_PLAIN: Final = {
     "returned": "Envelopes whose inbox was gone",
     "slow_sockets": "Connections cut because their peer did not read",
     "silent_sockets": "Connections cut because their peer did not answer pings",

@@ -274,7 +274,7 @@ class _Server:
         while True:
             await self._link.wait_up()
             await gateway.reception.refresh_apps()
-            await dispatches.trim({*gateway.reception.apps.names, *gateway.uplink.apps}, gateway.now_ms())
+            await dispatches.trim({*gateway.reception.apps.names, *gateway.uplink.apps}, time.time_ns() // 1_000_000)
             await asyncio.sleep(_TRIM_EVERY_S)
 
     def _reload_failed(self) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jambonz_gateway.effects import Effect
     from jambonz_gateway.handshake import Welcome
     from jambonz_gateway.session import Session
+    from jambonz_gateway.tally import Tally
     from jambonz_gateway.turns import Turns
     from jambonz_gateway.upgrade import Asked
     from jambonz_gateway.wheel import Wheel
@@ -31,6 +32,7 @@ class Switchboard(Protocol):
     ping_interval_s: float
     max_event_bytes: int
     accounts: Accounts
+    tally: Tally
 
     def requested(self, connection: Connection, asked: Asked) -> None:
         """Answer an HTTP request with ``connection.welcome`` or ``connection.answer``, now or soon."""
@@ -40,9 +42,6 @@ class Switchboard(Protocol):
 
     def perform(self, connection: Connection, effects: list[Effect]) -> None:
         """Carry out effects in order."""
-
-    def heard(self, connection: Connection) -> None:
-        """Count a message."""
 
     def throttled(self, connection: Connection) -> None:
         """Note that a peer talks too much and is not listened to for a while."""
@@ -55,6 +54,3 @@ class Switchboard(Protocol):
 
     def failed(self, connection: Connection, error: Exception) -> None:
         """Note an error of our own."""
-
-    def now_ms(self) -> int:
-        """Return Unix milliseconds."""

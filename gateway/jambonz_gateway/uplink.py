@@ -45,6 +45,7 @@ class Uplink:
         self._link: Final = link
         self._keys: Final = keys
         self._metrics: Final = metrics
+        self._tally: Final = metrics.tally
         self._pool: Final = pool
         self._loop: Final = asyncio.get_running_loop()
         # By app and worker id; the names of the streams are made once per tick.
@@ -128,7 +129,7 @@ class Uplink:
             for origin, worker_id, envelope in entry:
                 origin.returned(worker_id, envelope)
         else:
-            self._metrics.published += len(entry)
+            self._tally.published += len(entry)
 
     def _retry_later(self) -> None:
         """Try again soon if Redis answers but refuses; a broken link calls ``resume`` itself."""

@@ -9,6 +9,8 @@ from jambonz_shared.errors import BadFormat
 _VERSION: Final = "1"
 _SEPARATOR: Final = "\x1f"
 _FIELDS: Final = 7
+# Of a length or a seq, which is at least the time in ms once Redis has lost data: further ones are no number of ours.
+_DIGITS_MAX: Final = 20
 NEWEST: Final = 0
 """Epoch of a Directive that is for the newest Connection, whichever that is."""
 
@@ -140,15 +142,25 @@ def decode_batch(raw: bytes) -> list[Directive]:
     directives: list[Directive] = []
     at = 0
     while at < len(raw):
-        colon = raw.find(b":", at, at + 10)
-        if colon < 0 or not raw[at:colon].isdigit():
+        length, colon = _number(raw, at)
+        if colon == at or raw[colon : colon + 1] != b":":
             raise BadFormat(f"expected a length and a colon at byte {at} of a batch of {len(raw)} bytes")
-        end = colon + 1 + int(raw[at:colon])
+        end = colon + 1 + length
         if end > len(raw):
             raise BadFormat(f"batch of {len(raw)} bytes ends inside a directive that ends at byte {end}")
         directives.append(decode(raw[colon + 1 : end]))
         at = end
     return directives
+
+
+def _number(raw: bytes, at: int) -> tuple[int, int]:
+    """Return the number that begins at ``at``, and where it ends: no further if there is none."""
+    number, limit = 0, min(len(raw), at + _DIGITS_MAX)
+    # Digit by digit, which is compiled to a tenth of what it takes to cut them out for int().
+    while at < limit and 0x30 <= (digit := raw[at]) <= 0x39:
+        number = 10 * number + digit - 0x30
+        at += 1
+    return number, at
 
 
 @dataclass(init=False, slots=True)
@@ -215,22 +227,24 @@ def decode_channel_message(raw: bytes) -> ChannelMessage:
     Raises:
         BadFormat: If its first byte or its fields are not of architecture.md section 4.
     """
-    kind, rest = raw[:1], raw[1:]
+    kind = raw[:1]
     try:
         match kind:
             case b"D":
-                seq, _, batch = rest.partition(b"\n")
-                return BatchSent(int(seq), batch)
+                seq, end = _number(raw, 1)
+                if end == 1 or raw[end : end + 1] != b"\n":
+                    raise ValueError("expected a number and a line feed")
+                return BatchSent(seq, raw[end + 1 :])
             case b"O":
-                fence, _, worker_id = rest.decode().partition(_SEPARATOR)
+                fence, _, worker_id = raw[1:].decode().partition(_SEPARATOR)
                 return OwnerChanged(int(fence), worker_id)
             case b"N":
-                epoch, _, line = rest.decode().partition(_SEPARATOR)
+                epoch, _, line = raw[1:].decode().partition(_SEPARATOR)
                 return ConnectionAttached(int(epoch), line)
             case b"L":
-                return ConnectionLeft(int(rest))
+                return ConnectionLeft(int(raw[1:]))
             case b"A":
-                return AppChanged(rest.decode())
+                return AppChanged(raw[1:].decode())
             case b"E":
                 return CallEnded()
     except ValueError as error:

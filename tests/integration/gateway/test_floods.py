@@ -15,6 +15,7 @@ from jambonz_gateway.effects import Effect
 from jambonz_gateway.handshake import Welcome
 from jambonz_gateway.session import Session
 from jambonz_gateway.switchboard import Cut
+from jambonz_gateway.tally import Tally
 from jambonz_gateway.turns import Turns
 from jambonz_gateway.upgrade import Asked
 from jambonz_gateway.wheel import Wheel
@@ -71,7 +72,7 @@ class Wire(asyncio.Transport):
 
 
 class Board:
-    """A switchboard for one Connection that counts what it hears."""
+    """A switchboard for one Connection."""
 
     ping_interval_s = 25.0
     max_event_bytes = 1 << 20
@@ -81,7 +82,7 @@ class Board:
         self.wheel = Wheel(loop, on_error=lambda error: pytest.fail(repr(error)))
         self.turns = Turns(loop)
         self.accounts = Accounts(call_rate=1000, account_rate=1000)
-        self.heard_count = 0
+        self.tally = Tally()
 
     def requested(self, connection: Connection, asked: Asked) -> None:
         connection.welcome(Welcome(KnownApp("default"), "/", ""), asked)
@@ -92,10 +93,6 @@ class Board:
 
     def perform(self, connection: Connection, effects: list[Effect]) -> None:
         pass
-
-    def heard(self, connection: Connection) -> None:
-        del connection
-        self.heard_count += 1
 
     def throttled(self, connection: Connection) -> None:
         pass
@@ -108,9 +105,6 @@ class Board:
 
     def failed(self, connection: Connection, error: Exception) -> None:
         raise error
-
-    def now_ms(self) -> int:
-        return 0
 
 
 async def test_frames_behind_a_refused_request_cost_nothing(redis_url: str) -> None:
@@ -192,7 +186,7 @@ async def test_one_read_of_many_frames_is_taken_in_turns(opcode: Opcode) -> None
     answers = len(wire.written)
 
     def taken() -> int:
-        return board.heard_count if opcode is Opcode.TEXT else (len(wire.written) - answers) // 2
+        return board.tally.events if opcode is Opcode.TEXT else (len(wire.written) - answers) // 2
 
     connection.data_received(frame(opcode, NOTICE if opcode is Opcode.TEXT else b"") * 150)
     assert (taken(), wire.listens) == (FRAMES_PER_TURN, False)
@@ -214,7 +208,7 @@ async def test_frames_behind_a_close_count_no_more(code: int) -> None:
     connection.send(b"{}")
     connection.eof_received()
     assert wire.written[before:] == b"\x88\x02" + code.to_bytes(2, "big")
-    assert (board.heard_count, wire.closes) == (0, 1)
+    assert (board.tally.events, wire.closes) == (0, 1)
     connection.connection_lost(None)
     board.wheel.stop()
 
@@ -273,14 +267,14 @@ async def test_message_that_comes_byte_by_byte_is_heard_when_it_is_whole() -> No
     board, _, connection = await opened()
     message = frame(Opcode.TEXT, NOTICE)
     for at in range(len(message)):
-        assert board.heard_count == 0
+        assert board.tally.events == 0
         connection.data_received(message[at : at + 1])
-    assert board.heard_count == 1
+    assert board.tally.events == 1
     connection.data_received(message[:9])
     connection.data_received(message[9:] + message + message[:9])
-    assert board.heard_count == 3
+    assert board.tally.events == 3
     connection.data_received(message[9:])
-    assert board.heard_count == 4
+    assert board.tally.events == 4
     connection.connection_lost(None)
     board.wheel.stop()
 
@@ -299,10 +293,10 @@ async def test_messages_that_come_before_the_answer_are_heard_behind_it() -> Non
     await asyncio.sleep(0)
     connection.data_received(message[9:12])
     await asyncio.sleep(0)
-    assert board.heard_count == 0
+    assert board.tally.events == 0
     connection.welcome(Welcome(KnownApp("default"), "/", ""), requests[0])
     connection.data_received(message[12:])
     await asyncio.sleep(0)
-    assert board.heard_count == 2
+    assert board.tally.events == 2
     connection.connection_lost(None)
     board.wheel.stop()

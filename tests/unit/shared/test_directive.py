@@ -110,7 +110,7 @@ def test_channel_message_is_read(raw: bytes, message: ChannelMessage) -> None:
     assert decode_channel_message(raw) == message
 
 
-@pytest.mark.parametrize("raw", [b"", b"Z1", b"Dx\n", b"Ox\x1fw", b"O1\x1f\xff", b"Nx\x1fmain", b"Lx"])
+@pytest.mark.parametrize("raw", [b"", b"Z1", b"Dx\n", b"D\n", b"D7", b"Ox\x1fw", b"O1\x1f\xff", b"Nx\x1fmain", b"Lx"])
 def test_channel_message_nobody_can_read_is_an_error_with_a_name(raw: bytes) -> None:
     """One bad message must not silence the channels of a whole gateway."""
     with pytest.raises(BadFormat):

@@ -104,6 +104,13 @@ def test_head_of_a_hook_is_read_without_the_body() -> None:
     assert read_head(frame) == Head("verb:hook", "m1", "a", "b")
 
 
+@pytest.mark.parametrize("leg", ["a", "ab", "b"])
+def test_call_sid_of_a_leg_is_read_whole_however_it_begins(leg: str) -> None:
+    """It is first compared with that of the socket's call, which may be its beginning."""
+    frame = f'{{"type":"verb:hook","msgid":"m1","call_sid":"a","data":{{"call_sid":"{leg}","x":1}}}}'.encode()
+    assert read_head(frame) == Head("verb:hook", "m1", "a", leg)
+
+
 def test_members_may_come_in_any_order() -> None:
     """Nothing in the protocol fixes their order; the quick way is only the usual one."""
     frame = b'{"data":{"x":1,"call_sid":"b"},"call_sid":"a","msgid":"m1","type":"verb:hook"}'
