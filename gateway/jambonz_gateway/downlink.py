@@ -13,7 +13,7 @@ import orjson
 from jambonz_gateway.bucket import Bucket
 from jambonz_gateway.effects import Attach, Detach, MarkAcked, ReadLog, Report
 from jambonz_gateway.metrics import Metrics
-from jambonz_gateway.places import Followed, Holder, Place
+from jambonz_gateway.places import NONE_UNDELETED, Followed, Holder, Place
 from jambonz_shared import kinds
 from jambonz_shared.directive import AppChanged, ConnectionLeft, decode_channel_message
 from jambonz_shared.envelope import notice
@@ -80,7 +80,7 @@ class _Deletion:
         """Take the reply."""
         # A number is the usual reply; else Redis has refused it, or nobody knows.
         if not isinstance(reply, int):
-            self.followed.undeleted.update(self.seqs)
+            self.followed.undeleted |= frozenset(self.seqs)
 
 
 class Downlink:
@@ -201,7 +201,7 @@ class Downlink:
                     self._say_attach(followed, place)
             if followed.undeleted:
                 self._deleting.setdefault(call_sid, []).extend(sorted(followed.undeleted))
-                followed.undeleted.clear()
+                followed.undeleted = NONE_UNDELETED
         self._flush_deletes()
 
     def resubscribed(self) -> None:

@@ -69,6 +69,10 @@ class Place:
             self.holder.app_name = app
 
 
+NONE_UNDELETED: Final[frozenset[int]] = frozenset()
+"""Stands for nearly every Call's: an empty set of its own takes 216 bytes."""
+
+
 class Followed:
     """A Call this process follows: its names, its Connections here, and what Redis could not be told of its log.
 
@@ -83,5 +87,5 @@ class Followed:
         self.keys: Final = keys
         self.places: Final[dict[int, Place]] = {}
         self.is_subscribed = False
-        self.undeleted: set[int] = set()
+        self.undeleted = NONE_UNDELETED
         self.unmarked: tuple[MarkAcked, ...] = ()
