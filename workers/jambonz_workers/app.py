@@ -269,9 +269,7 @@ class App(Router):
         if event.kind == "session:new":
             if found := self.sessions.first(session_paths(path, self.name)):
                 return found
-        elif event.hook and (
-            found := self.hooks.exact(event.hook) or self.hooks.first(hook_paths(event.hook, self.name))
-        ):
+        elif event.hook and (found := self.hooks.first(hook_paths(event.hook, self.name))):
             return found
         handler = self.kinds.get(event.kind)
         if event.kind in TOOL_KINDS and self.toolbox.tools and (handler is None or event in self.toolbox):

@@ -2,11 +2,11 @@
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from jambonz_shared.directive import Ack, Close, Command, Directive
+from jambonz_shared.directive import Close, Command, Directive
 from jambonz_shared.errors import CallGone, ClusterError
 from jambonz_shared.kinds import FINAL_STATUSES, TIMER
 from jambonz_shared.outcome import Outcome, OutcomeKind
@@ -14,18 +14,16 @@ from jambonz_workers.capabilities import Target
 from jambonz_workers.claimed_call import ClaimedCall
 from jambonz_workers.controls import NORMAL_CLOSURE, Posted, Sending, Settled
 from jambonz_workers.durable import Durable
-from jambonz_workers.effects import Commit, answer
 from jambonz_workers.environment import typed
 from jambonz_workers.event import Event
-from jambonz_workers.facts import encode_facts, facts_after, has_own_socket, status_of
-from jambonz_workers.handling import Handling, Office, OnCommitted, current, ignore, settle, starting, working_for
+from jambonz_workers.handling import Handling, Office, current, ignore, settle, working_for
+from jambonz_workers.ledger import Ledger
 from jambonz_workers.phase import Phase
 from jambonz_workers.speech import Speech, Voice
-from jambonz_workers.state import CallState, StateChanges
+from jambonz_workers.state import CallState
 from jambonz_workers.threads import running_loop
-from jambonz_workers.timers import FIELD, Timers
-from jambonz_workers.unread import is_unread, newest_answer
-from jambonz_workers.verbs import Verbs, vendor_in, verb_list
+from jambonz_workers.timers import Timers
+from jambonz_workers.verbs import vendor_in, verb_list
 from jambonz_workers.work import Job, Work, Works, savable
 
 
@@ -39,57 +37,53 @@ class Call(Durable):
         sid: jambonz's ``call_sid``.
         app: Name of the app.
         path: Path the call's websocket was opened at, when the call was claimed.
-        status: Newest call status, such as ``in-progress``; empty when unknown.
         companion: What a layer of ``contrib`` keeps with the call; it lives as long as this object.
     """
 
-    __slots__ = ("_answer", "_background_n", "_facts", "_office", "_seen_facts", "_seen_status", "_state", "_voice",
-                 "app", "companion", "fence", "handling", "over", "path", "phase", "status", "timers",
-                 "works")  # fmt: skip
+    __slots__ = (
+        "_office", "_state", "_voice", "app", "companion", "fence", "ledger", "over", "path", "phase", "timers",
+        "works",
+    )  # fmt: skip
 
     def __init__(self, sid: str, office: Office, claimed: ClaimedCall) -> None:
         super().__init__(sid)
         self.app = claimed.app
         self.path = claimed.path
         self.fence = claimed.fence
-        self.status = claimed.status
         self._state = CallState(claimed.state)
-        self.handling: Handling | None = None
         self.over: ClusterError | None = None
         self.companion: object = None
-        self._facts: dict[str, Any] = dict(claimed.facts)
         self._office = office
         self.works = Works(sid, self.save_work)
         self.phase = Phase(claimed.status)
+        self.ledger = Ledger(office, claimed, self._state, self.phase)
         self._voice: Voice | None = None
         self.timers = Timers(sid, claimed.fence, self._state, office.tell)
-        self._background_n = 0
-        self._answer: Ack | None = None
-        # Facts and status that the next commit of an event saves.
-        self._seen_facts, self._seen_status = b"", ""
 
     @property
     def facts(self) -> Mapping[str, Any]:
         """What jambonz told when the call began; without the SIP message, which only ``session:new`` carries."""
-        return MappingProxyType(self._facts)
+        return MappingProxyType(self.ledger.facts)
+
+    @property
+    def status(self) -> str:
+        """Newest call status, such as ``in-progress``; empty when unknown."""
+        return self.ledger.status
 
     def note_model(self, vendor: str) -> None:
         """Remember the ``vendor_in`` verbs that jambonz is going to run; saved with the next event."""
         if vendor and vendor != self.model_vendor:
-            self._facts["llm_vendor"] = vendor
-            self._seen_facts = encode_facts(self._facts)
+            self.ledger.note_facts({**self.ledger.facts, "llm_vendor": vendor})
 
     def check_verbs(self, verbs: object) -> None:
         """Let pass verbs that may be sent; see ``Controls.check_verbs``."""
-        office = self._office
-        # With every answer, and mostly there is nothing to be checked.
-        if not office.target and not office.validate:
+        if not self.ledger.checks_verbs:
             return
         # Once: a builder is empty then.
         verbs = verb_list(verbs)
         super().check_verbs(verbs)
-        if office.validate:
-            office.validate(verbs)
+        if self._office.validate:
+            self._office.validate(verbs)
 
     def redirect(self, verbs: object, queue: bool = False, *, leg: str | None = None) -> Sending:
         """Replace the running application by ``verbs``, or append them; see ``Controls.redirect``."""
@@ -130,7 +124,7 @@ class Call(Durable):
             verbs = self._checked(verbs)
             self.note_model(vendor_in(verbs))
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.commit_handling(handling, verbs, lambda error: settle(future, error))
+        self.ledger.commit_handling(handling, verbs, lambda error: settle(future, error))
         handling.is_acked = True
         await future
 
@@ -203,7 +197,7 @@ class Call(Durable):
         if self.over:
             raise self.over
         posted = Posted(directives[-1].id, running_loop("a command outside of a handler").create_future())
-        self._commit_aside(directives, posted.committed, on_full=posted.refused)
+        self.ledger.commit_aside(self, directives, posted.committed, on_full=posted.refused)
         return posted.outcome
 
     def _current(self) -> Handling | None:
@@ -216,14 +210,6 @@ class Call(Durable):
         """Return a new directive id."""
         return self._office.new_id()
 
-    def begin(self, handling: Handling) -> None:
-        """Start gathering the effects of a handler that runs in the current context."""
-        if self.works.running:
-            # What these did to the state is not the fault of the handler that happens to come next, nor lost with it.
-            self.save_work()
-        self.handling = handling
-        current.set(handling)
-
     @property
     def is_speaking(self) -> bool:
         """True if a text stream was begun, so that kinds ``OVERHEARD`` must be told to ``overhear``."""
@@ -233,70 +219,6 @@ class Call(Durable):
         """Tell the running speech of an event before its turn."""
         if self._voice:
             self._voice.hear(event)
-
-    def observe(self, event: Event) -> None:
-        """Learn facts and status from an event of jambonz."""
-        if event.kind == TIMER:
-            # Its data are the application's, maybe those of an event long ago.
-            return
-        facts = facts_after(self._facts, event)
-        if facts is not None:
-            self._facts = facts
-            self._seen_facts = encode_facts(facts)
-        # Each hook tells the status, mostly the same.
-        if event.data.get("call_status") != self.status and (status := status_of(event)):
-            self.status = self._seen_status = status
-
-    def commit_handling(self, handling: Handling, verbs: Verbs | None, on_committed: OnCommitted) -> None:
-        """Commit the ack (of a Hook that is not acked yet) and all that the handler did; then start its works.
-
-        Raises:
-            TypeError: If JSON cannot hold a value of the verbs, or a field of the state. Nothing is committed.
-            MessageTooBig: See ``effects.answer``. Nothing is committed.
-        """
-        event, office = handling.event, self._office
-        changes = self._state.changes()
-        directives, works = handling.directives, handling.works
-        if event.is_hook and not handling.is_acked:
-            is_apart = has_own_socket(self._facts)
-            directives = answer(event, verbs, handling.late, office.new_id, office.process_id, is_apart) + directives
-            if verbs:
-                self.phase.change()
-        handling.directives, handling.works = [], []
-        done = on_committed if not works else starting(works, self.start, on_committed)
-        if handling.is_acked:
-            # The event itself is committed: what comes after its ack is a commit of its own.
-            if directives or changes or works:
-                self._commit_aside(directives, done, changes)
-            else:
-                done(None)
-            return
-        self.commit_event(event, directives, changes, done)
-
-    def commit_event(
-        self, event: Event, directives: Sequence[Directive], changes: StateChanges, on_committed: OnCommitted
-    ) -> None:
-        """Commit an event as done, with these effects."""
-        if event.n == 0:
-            # Of our own making: only a number of its own makes its commit a duplicate when it is repeated.
-            self._commit_aside(directives, on_committed, changes)
-            return
-        if directives:
-            self._answer = newest_answer(self._answer, event, directives)
-        commit = Commit(event.epoch, event.n, directives, self._seen_facts, self._seen_status, changes)
-        self._seen_facts, self._seen_status = b"", ""
-        if changes:
-            self._state.committed(changes)
-            on_committed = self._arming(changes, on_committed)
-        self._office.commit(self, commit, on_committed)
-
-    def answer_again(self, event: Event) -> bool:
-        """Give the newest answer once more if ``event`` tells that it died with its websocket; return if it does."""
-        answer = self._answer
-        if answer is None or not is_unread(answer, event):
-            return False
-        self._commit_aside([answer], ignore)
-        return True
 
     def undo(self) -> None:
         """Forget what the running handler did and was not committed."""
@@ -313,11 +235,6 @@ class Call(Durable):
         if handling.event.kind == TIMER:
             # It has had its run.
             self.timers.forget(handling.event.msgid)
-
-    def finish(self, handling: Handling) -> None:
-        """Say that the handler has run and its effects are on their way."""
-        handling.is_open = False
-        self.handling = None
 
     def release(self, reason: ClusterError) -> None:
         """Cancel all that runs: the call is over, or not ours any more."""
@@ -343,50 +260,17 @@ class Call(Durable):
 
     def save_work(self) -> None:
         """Save what background work that has ended did to the state."""
-        if self.over or self.handling:
+        if self.over or self.ledger.handling:
             return
         if changes := savable(self._state, self.sid):
-            self._commit_aside([], ignore, changes)
+            self.ledger.commit_aside(self, [], ignore, changes)
 
     def _save_aside(self) -> None:
-        if self.handling is None:
-            self._commit_aside([], ignore)
+        if self.ledger.handling is None:
+            self.ledger.commit_aside(self, [], ignore)
         elif self._current() is None:
             # Beside a handler, whose commit may come late, and whose failure must not take this back.
-            self._commit_aside([], ignore, self._state.own_changes())
+            self.ledger.commit_aside(self, [], ignore, self._state.own_changes())
 
     def _expect_transfer(self) -> None:
         self._office.expect_transfer(self)
-
-    def _arming(self, changes: StateChanges, on_committed: OnCommitted) -> OnCommitted:
-        if all(name != FIELD for name, _ in changes):
-            return on_committed
-
-        def committed(error: ClusterError | None) -> None:
-            if error is None and self.over is None:
-                self.timers.arm()
-            on_committed(error)
-
-        return committed
-
-    def _commit_aside(
-        self,
-        directives: Sequence[Directive],
-        on_committed: OnCommitted,
-        changes: StateChanges | None = None,
-        *,
-        on_full: Callable[[int], None] | None = None,
-    ) -> None:
-        """Commit effects outside of an event; ``on_full`` as ``Commit.on_full``.
-
-        While a handler runs, the state is in its hands and is saved with its effects.
-        """
-        if changes is None:
-            changes = savable(self._state, self.sid) if self.handling is None else []
-        if self._answer is not None:
-            self._answer = newest_answer(self._answer, None, directives)
-        self._background_n += 1
-        self._state.committed(changes)
-        on_committed = self._arming(changes, on_committed)
-        commit = Commit(-self.fence, self._background_n, directives, state=changes, on_full=on_full)
-        self._office.commit(self, commit, on_committed)

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from jambonz_shared.redis.scripts import Ownership
 from jambonz_workers.call import Call
@@ -74,9 +74,12 @@ def is_told_to_end() -> bool:
     return task is None or task.cancelling() > 0
 
 
+_IS_EAGER: Final = sys.version_info >= (3, 12)
+
+
 def started(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, name: str) -> asyncio.Task[None]:
     """Return a task; from Python 3.12 on its first step has run, so that most events need no loop tick more."""
-    if sys.version_info >= (3, 12):
-        return asyncio.Task(work, loop=loop, name=name, eager_start=True)
+    if _IS_EAGER:
+        return asyncio.Task(work, loop=loop, name=name, eager_start=True)  # type: ignore[call-arg]
     # With a name, since to make one up takes as long as all else of it.
     return asyncio.Task(work, loop=loop, name=name)

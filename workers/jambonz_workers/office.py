@@ -203,9 +203,9 @@ class Office:
         gaps = mailbox.gaps
         try:
             # Of a call that is lost meanwhile, the mailbox is empty.
-            while (delivery := mailbox.take(self._loop.time())) is not None:
+            while (delivery := mailbox.take(now_s := self._loop.time())) is not None:
                 live.delivery = delivery
-                await self._handle(live, delivery)
+                await self._handle(live, delivery, now_s)
                 live.delivery = None
                 mailbox.finish()
         except asyncio.CancelledError:
@@ -219,9 +219,8 @@ class Office:
         if at_s is not None and live.call.over is None:
             self._wait(live.call.sid, at_s)
 
-    async def _handle(self, live: LiveCall, delivery: Delivery) -> None:
+    async def _handle(self, live: LiveCall, delivery: Delivery, began_s: float) -> None:
         envelope, call = delivery.envelope, live.call
-        started_s = self._loop.time()
         self._tally.event(envelope.kind)
         on_committed = _Receipt(self, delivery)
         try:
@@ -264,12 +263,12 @@ class Office:
             self._metrics.failures.inc()
             log.exception("event could not be handled", extra={"call_sid": call.sid, "kind": envelope.kind})
             self._commit_bare(call, envelope, on_committed)
-        self._tally.handler(self._loop.time() - started_s)
+        self._tally.handler(self._loop.time() - began_s)
 
     def _commit_bare(self, call: Call, envelope: Envelope, on_committed: OnCommitted) -> None:
         event = _bare_event(envelope)
         acks = [bare_ack(event, (), self.new_id)] if event.is_hook else []
-        call.commit_event(event, acks, [], on_committed)
+        call.ledger.commit_event(call, event, acks, [], on_committed)
 
     def handled(self, delivery: Delivery, error: ClusterError | None) -> None:
         """What an event did is in Redis, or never will be by us."""

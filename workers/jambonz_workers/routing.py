@@ -70,10 +70,14 @@ class Route:
 
 @dataclass(slots=True)
 class RouteTable:
-    """Routes by path; exact ones first, then those with variables in the order of their registration."""
+    """Routes by path; exact ones first, then those with variables in the order of their registration.
+
+    Attributes:
+        exact: Those without variables, by their paths.
+    """
 
     what: str
-    _exact: dict[str, Route] = field(default_factory=dict)
+    exact: dict[str, Route] = field(default_factory=dict)
     _patterns: dict[str, tuple[re.Pattern[str], Route]] = field(default_factory=dict)
 
     def add(self, route: Route) -> None:
@@ -83,23 +87,18 @@ class RouteTable:
             ValueError: If its path is there already.
         """
         shape = _VARIABLE.sub("{}", route.path)
-        present = self._exact.get(shape) or self._patterns.get(shape, (None, None))[1]
+        present = self.exact.get(shape) or self._patterns.get(shape, (None, None))[1]
         if present:
             raise ValueError(f"{self.what} {route.path!r} has a handler already: {present.handler.place}")
         if "{" in shape:
             self._patterns[shape] = (_pattern(route.path), route)
         else:
-            self._exact[shape] = route
-
-    def exact(self, path: str) -> tuple[Route, dict[str, str]] | None:
-        """Return the route whose path is this very text; the quick way, tried before ``find``."""
-        route = self._exact.get(path)
-        return (route, {}) if route else None
+            self.exact[shape] = route
 
     def find(self, path: str) -> tuple[Route, dict[str, str]] | None:
         """Return the route of ``path`` (see ``hook_paths``) with its variables, or None."""
-        if found := self.exact(path):
-            return found
+        if route := self.exact.get(path):
+            return route, {}
         for pattern, candidate in self._patterns.values():
             if match := pattern.fullmatch(path):
                 return candidate, match.groupdict()
@@ -110,7 +109,7 @@ class RouteTable:
         return next((found for path in paths if (found := self.find(path))), None)
 
     def __iter__(self) -> Iterator[Route]:
-        yield from self._exact.values()
+        yield from self.exact.values()
         for _, route in self._patterns.values():
             yield route
 

@@ -46,6 +46,7 @@ class Runner:
         self._threads = threads
         app.toolbox.in_thread = threads.run
         self._concurrent = app.concurrent
+        self._hooks: Final = app.hooks.exact
         self._warned: set[str] = set()
         self.on_failure: Callable[[Event, Exception], None] | None = None
 
@@ -57,15 +58,18 @@ class Runner:
         kind = event.kind
         if kind == TIMER and not call.timers.forget(event.msgid):
             # Cancelled while it waited for its turn.
-            call.commit_event(event, [], [], on_committed)
+            call.ledger.commit_event(call, event, [], [], on_committed)
             return
         if kind == "session:new" and _has_begun(call, event):
             self._begun_before(call, event, on_committed)
             return
-        call.observe(event)
-        if kind == unread.KIND and call.answer_again(event):
+        ledger = call.ledger
+        ledger.observe(event)
+        if kind == unread.KIND and ledger.answer_again(call, event):
             log.info("an answer died with its websocket and is given again", extra={"call_sid": call.sid})
-        found = self._app.resolve(event, call.path)
+        # The usual path is that of a hook, as it was registered.
+        route = self._hooks.get(event.hook) if kind != "session:new" else None
+        found = self._app.resolve(event, call.path) if route is None else (route, {})
         if found is None:
             self._unhandled(call, event, on_committed)
             return
@@ -73,7 +77,7 @@ class Runner:
         handler, late = (target.handler, target.late) if isinstance(target, Route) else (target, "redirect")
         if kind in self._concurrent and self._concurrent_handler(event, call.path):
             # It was started when the event arrived.
-            call.commit_event(event, [], [], on_committed)
+            call.ledger.commit_event(call, event, [], [], on_committed)
             return
         if params or handler.event_type is not Event:
             event = event.seen_as(handler.event_type, params)
@@ -113,7 +117,7 @@ class Runner:
         """Run the app's takeover handler, if it has one; otherwise as ``handle``."""
         handler = self._app.takeover_handler
         if handler is None:
-            call.commit_event(event, [], [], on_committed)
+            call.ledger.commit_event(call, event, [], [], on_committed)
             return
         await self._run(call, handler.seen(event), handler, "redirect", on_committed)
 
@@ -121,7 +125,7 @@ class Runner:
         """Ack a Hook whose handler kills workers without running it."""
         verbs = DECLINE_FAILED if is_inbound_start(event) else ()
         acks = [bare_ack(event, verbs, call.new_id)] if event.is_hook else []
-        call.commit_event(event, acks, [], on_committed)
+        call.ledger.commit_event(call, event, acks, [], on_committed)
 
     async def end(self, call: Call, event: Event) -> None:
         """Run the app's end handler; its commands and state have nobody left to take them."""
@@ -129,7 +133,7 @@ class Runner:
         if handler is None:
             return
         handling = Handling(call, event, "drop", is_last=True)
-        call.begin(handling)
+        call.ledger.begin(call, handling)
         try:
             await self._invoke(handler, call, handler.seen(event))
         except Exception as error:  # noqa: BLE001 whatever the application does, the call is over
@@ -137,11 +141,11 @@ class Runner:
             self._log_failure("end handler failed", event, handler, error)
         finally:
             call.abandon(handling)
-            call.finish(handling)
+            call.ledger.finish(handling)
 
     async def _run(self, call: Call, event: Event, handler: Handler, late: Late, on_committed: OnCommitted) -> None:
         handling = Handling(call, event, late)
-        call.begin(handling)
+        call.ledger.begin(call, handling)
         failure: Exception | None = None
         try:
             try:
@@ -161,11 +165,11 @@ class Runner:
         finally:
             # Its traceback holds this frame, which must not wait for the garbage collector.
             failure = None
-            call.finish(handling)
+            call.ledger.finish(handling)
 
     def _commit(self, handling: Handling, result: object, on_committed: OnCommitted) -> None:
         verbs = None if result is None else self._answer_in(handling, result)
-        handling.call.commit_handling(handling, verbs, on_committed)
+        handling.call.ledger.commit_handling(handling, verbs, on_committed)
 
     def _answer_in(self, handling: Handling, result: object) -> list[dict[str, Any]] | None:
         """Return the checked verbs that a handler gave; None if they are for nobody, or sent as a redirect.
@@ -185,7 +189,9 @@ class Runner:
             )
             return None
         verbs = verb_list(result)
-        call.check_verbs(verbs)
+        # With every answer, and mostly there is nothing to be checked.
+        if call.ledger.checks_verbs:
+            call.check_verbs(verbs)
         if vendor := vendor_in(verbs):
             call.note_model(vendor)
         if not verbs and is_inbound_start(event):
@@ -225,7 +231,7 @@ class Runner:
                 self._log_failure("error handler failed", event, on_error, second)
             else:
                 return
-        call.commit_handling(handling, _verbs_of_failure(event), on_committed)
+        call.ledger.commit_handling(handling, _verbs_of_failure(event), on_committed)
 
     def _log_failure(self, text: str, event: Event, handler: Handler, error: Exception) -> None:
         hook = shown_hook(event.hook)
@@ -243,14 +249,14 @@ class Runner:
         """
         verbs = HOLD if is_inbound_start(event) else ()
         acks = [] if event.is_stand_in else [bare_ack(event, verbs, call.new_id)]
-        call.commit_event(event, acks, [], on_committed)
+        call.ledger.commit_event(call, event, acks, [], on_committed)
 
     def _unhandled(self, call: Call, event: Event, on_committed: OnCommitted) -> None:
         self._metrics.unhandled.labels(kind_label(event.kind)).inc()
         if event.kind == TIMER:
             self._warn_once(_key("unhandled", event), "no @app.hook for the path of a timer", event)
         if not event.is_hook:
-            call.commit_event(event, [], [], on_committed)
+            call.ledger.commit_event(call, event, [], [], on_committed)
             return
         verbs: Verbs = ()
         if is_inbound_start(event):
@@ -260,7 +266,7 @@ class Runner:
         else:
             text = "no handler for a hook; it gets an empty ack"
             self._warn_once(_key("unhandled", event), text, event)
-        call.commit_event(event, [bare_ack(event, verbs, call.new_id)], [], on_committed)
+        call.ledger.commit_event(call, event, [bare_ack(event, verbs, call.new_id)], [], on_committed)
 
     async def _invoke(self, handler: Handler, *arguments: Any) -> object:
         """Run a function of the app.

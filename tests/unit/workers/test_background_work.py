@@ -317,7 +317,7 @@ async def test_a_thread_of_a_handler_may_do_what_the_handler_may() -> None:
 
     @app.hook("/work")
     def work(call: Call) -> None:
-        call.status = "in-progress"
+        call.ledger.status = "in-progress"
         commands_in_a_thread(call, seen)
 
     async with AppClient(app) as client:

@@ -112,7 +112,7 @@ async def test_a_cancelled_handler_leaves_nothing_behind() -> None:
         with pytest.raises(asyncio.CancelledError):
             await running
         assert (client.state, dict(client.call.state), client.commands) == ({}, {}, [])
-        assert (client.call.works.running, client.call.handling) == (set(), None)
+        assert (client.call.works.running, client.call.ledger.handling) == (set(), None)
 
 
 async def test_a_timer_that_was_cancelled_while_it_waited_its_turn_does_not_run() -> None:
