@@ -140,12 +140,7 @@ class Office:
             if envelope.kind == DETACHED:
                 # Not in its turn, which may be behind a handler that waits for jambonz.
                 self.recovery.without_sockets(live)
-            try:
-                self._runner.overhear(live.call, envelope)
-            except Exception:
-                # Our own fault: what came with it, of this call and of others, is to be handled all the same.
-                self._metrics.failures.inc()
-                log.exception("event could not be overheard", extra={"call_sid": live.call.sid, "kind": envelope.kind})
+            self._runner.overhear(live.call, envelope)
 
     def _claimed(self, call_sid: str, answer: ClaimAnswer) -> None:
         match answer:

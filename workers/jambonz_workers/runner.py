@@ -85,6 +85,14 @@ class Runner:
 
     def overhear(self, call: Call, envelope: Envelope) -> None:
         """Tell what runs for a call of an event before its turn; start its handler if that is concurrent."""
+        try:
+            self._overhear(call, envelope)
+        except Exception:
+            # Our own fault: what came with it, of this call and of others, is to be handled all the same.
+            self._metrics.failures.inc()
+            log.exception("event could not be overheard", extra={"call_sid": call.sid, "kind": envelope.kind})
+
+    def _overhear(self, call: Call, envelope: Envelope) -> None:
         if envelope.kind in HEARD:
             call.phase.hear(envelope)
         if not call.is_speaking and envelope.kind not in self._concurrent:
