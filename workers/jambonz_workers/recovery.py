@@ -128,8 +128,10 @@ class Recovery:
             owner = (reply[0] or b"").decode()
             self._owner.lose(live, "" if owner == live.ownership.worker_id else owner)
         else:
-            # Claimed since; who adopted us may have struck it out with the others.
+            # Claimed since; who adopted us may have struck it out with the others. A gateway that found no inbox has
+            # given an event to dispatch, and holds the rest until it hears of an owner.
             self._own([live.call.sid])
+            self._refill(live)
 
     def _own(self, sids: list[str]) -> None:
         """Write down whose calls these are, because Redis may have lost it: nobody adopts a call that is not there."""

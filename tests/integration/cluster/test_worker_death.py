@@ -5,11 +5,13 @@ from time import monotonic
 import pytest
 
 from jambonz_shared.config import WorkerSettings
+from jambonz_shared.keys import Keys
 from tests.chaos.callers import Caller, all_settled, tag_of
 from tests.chaos.figures import calls, percentile, report, spread
 from tests.chaos.scene import Scene, metric, scene
 from tests.cluster_fixture import ClusterFactory, Member
 from tests.conditions import until
+from tests.redis_servers import look_into
 
 # The goals are 0.3 s and 2.5 s; a machine that builds something else at the same time gets more.
 KILLED_GOAL_S = 0.3
@@ -125,3 +127,20 @@ async def test_whole_worker_tier_away_for_20_s(cluster: ClusterFactory) -> None:
     assert not any(tag_of(caller.hook(number).verbs) for caller, number in numbers.items())
     report("no worker for 20 s", {"fallback of new calls": spread(waited_s), **findings.counts})
     assert all(3.8 <= wait_s <= 4.5 for wait_s in waited_s), waited_s
+
+
+async def test_worker_that_wakes_as_it_is_adopted_gets_the_events_of_its_newest_call(cluster: ClusterFactory) -> None:
+    """It had the call after the adopter had looked, and no inbox: the gateway then waits for word of an owner."""
+    async with scene(cluster, workers=1) as stage, look_into(stage.cluster.redis_url) as redis:
+        (caller,) = await stage.crowd.arrive(1)
+        keys = Keys(WorkerSettings().key_prefix)
+        owner = await redis.hget(keys.call(caller.sid), "owner")
+        assert isinstance(owner, str)
+        # What an adopter does that has read the worker's calls before this one.
+        await redis.set(keys.adopted(owner), "other", px=60_000)
+        await redis.unlink(keys.inbox(owner))
+        first, second = caller.send(), caller.send()
+        for number in (first, second):
+            record = await caller.settled(number)
+            assert tag_of(record.verbs), f"hook {number} got the fallback"
+        await stage.end()
