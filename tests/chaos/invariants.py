@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from jambonz_simulator import CallResult, CommandRecord, HookRecord
-from tests.chaos.callers import Caller, number_of, tag_of
+from tests.chaos.callers import Caller, Crowd, number_of, tag_of
 
 # What is written to a socket that dies is lost with it, and nobody can tell: bytes in the kernels' buffers. A dying
 # process or a reset needs less than this; a frozen gateway keeps what it was sent as long as it is frozen.
@@ -228,11 +228,17 @@ class Examination:
         return self._result.duration_s - record.sent_at_s < 5.0
 
 
-def examine(callers: list[Caller]) -> Findings:
-    """Judge all calls, which have to be over."""
+def examine(people: Crowd) -> Findings:
+    """Judge all calls, which have to be over, but for those in whose life the callers themselves stood still."""
     findings = Findings()
-    for caller in callers:
-        Examination(caller, findings).judge()
+    for caller in people.callers:
+        if people.stood_still(caller):
+            findings.counts["calls not judged, since the callers stood still"] += 1
+        else:
+            Examination(caller, findings).judge()
+    if findings.counts["calls"] <= len(people.callers) / 2:
+        spans = [f"{to_s - from_s:.1f}" for from_s, to_s in people.standstills]
+        findings.violations.append(("half of the calls can be judged", f"stood still for {', '.join(spans)} s"))
     return findings
 
 

@@ -49,7 +49,7 @@ class Scene:
     async def end(self) -> Findings:
         """End all calls, see that nothing of them is left in Redis, and judge them."""
         await self.crowd.leave()
-        findings = examine(self.callers)
+        findings = examine(self.crowd)
         findings.assert_none()
         await nothing_left(self.cluster.redis_url)
         return findings

@@ -95,7 +95,7 @@ async def _rage(storm: Storm, faults: Faults, redis_url: str, url: str, say: Cal
             say("the storm is over; the calls leave")
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-        findings = examine(people.callers)
+        findings = examine(people)
         if any(codes := await faults.exit_codes()):
             findings.violations.append(("leaving in peace", f"exit codes {codes}"))
         findings.counts.update(Counter({f"fault: {name}": count for name, count in faults.done.items()}))

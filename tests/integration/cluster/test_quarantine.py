@@ -35,7 +35,7 @@ async def test_poison_event_is_quarantined_after_three_deaths(cluster: ClusterFa
         assert dead(running) == 3
         await stage.crowd.leave()
         assert victim.report is not None, "the call goes on"
-        findings = examine(stage.callers)
+        findings = examine(stage.crowd)
         await nothing_left(redis_url)
     # Its number is the one that no handler has seen.
     [(invariant, sentence)] = findings.violations
