@@ -70,7 +70,7 @@ async def test_event_that_cannot_be_overheard_costs_nobody_anything(
     first, second = await gateway.open(), await gateway.open()
     for line in (first, second):
         await line.start()
-    monkeypatch.setattr(running.worker.office._runner, "overhear", _fail)
+    monkeypatch.setattr(running.worker.office._runner, "_overhear", _fail)
     status = first.envelope("call:status", b"{}", "s", first.n + 1)
     hook = second.envelope("verb:hook", b'{"hook":"/x"}', "h", second.n + 1)
     await execute(gateway.redis, "XADD", gateway.keys.inbox(first.owner), "*", "e", status.decode(), "e", hook.decode())
