@@ -1,8 +1,8 @@
 """Locust: calls of jambonz against a cluster, as an open stream. docs/how-to/load-test.md tells how to use it.
 
 One user is one call per second: users do not wait for their calls to end, because callers do not wait for each other.
-Variables: CALLS_PER_SECOND, MINUTES, SCENARIO, SHAPE, SPEED, ACK_P99_MS, FAILED_SHARE, BASIC_AUTH,
-ANY_APP.
+Variables: CALLS_PER_SECOND, MINUTES, SCENARIO, SHAPE, SPEED, ACK_P99_MS, FAILED_SHARE, LATE_SHARE, STARTED_SHARE,
+BASIC_AUTH, ANY_APP.
 """
 
 import math
@@ -42,7 +42,12 @@ SCENARIO = SCENARIOS[_one_of("SCENARIO", "ivr", SCENARIOS)]
 # Another application than loadtest/application.py says other things.
 SCRIPT = for_any_app(SCENARIO.script) if os.environ.get("ANY_APP", "0") != "0" else SCENARIO.script
 SPEED = float(os.environ.get("SPEED", "1"))
-LIMITS = Limits(float(os.environ.get("FAILED_SHARE", "0")), float(os.environ.get("ACK_P99_MS", "1000")))
+LIMITS = Limits(
+    failed_share=float(os.environ.get("FAILED_SHARE", "0")),
+    ack_p99_ms=float(os.environ.get("ACK_P99_MS", "1000")),
+    late_share=float(os.environ.get("LATE_SHARE", "0.01")),
+    started_share=float(os.environ.get("STARTED_SHARE", "0.95")),
+)
 BASIC_AUTH = os.environ.get("BASIC_AUTH", "")
 
 SHAPE_NAME = _one_of("SHAPE", "steady", (*SHAPES, "ramp"))

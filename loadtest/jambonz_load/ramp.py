@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Final
 
-from jambonz_load.tally import Limits, Tally, generator_limits
+from jambonz_load.tally import Limits, Tally
 
 # For so long a step is measured, once its live calls are as many as they will be.
 MEASURED_S: Final = 15.0
@@ -113,7 +113,7 @@ def _measured(asked_per_s: float, first: Reading, last: Reading, limits: Limits)
     counted = last.tally.since(first.tally)
     seconds = _seconds(counted, last.at_s - first.at_s)
     p99_ms = percentile_ms({ms: count - first.ack_ms.get(ms, 0) for ms, count in last.ack_ms.items()}, 0.99)
-    broken = generator_limits(counted, asked_per_s, seconds)
+    broken = limits.of_the_generator(counted, asked_per_s, seconds)
     # Of the calls that start in a step only some end in it, and the other way round.
     broken += limits.broken(replace(counted, started=counted.calls), p99_ms)
     return Step(

@@ -12,10 +12,6 @@ from jambonz_simulator.summary import overtaken_acks
 # jambonz gives up on a hook after 5 s.
 ACK_DEADLINE_MS: Final = 5000.0
 
-# A generator whose own clock is late as often as an ack may be slow measures itself, not the cluster.
-LATE_SHARE: Final = 0.01
-STARTED_SHARE: Final = 0.95
-
 
 @dataclass(slots=True)
 class Tally:
@@ -104,10 +100,15 @@ class Limits:
     Attributes:
         failed_share: Share of the calls that may fail.
         ack_p99_ms: Slowest 99th percentile of the acks.
+        late_share: Share of the looks at its clock at which the generator may be late. One that is late as often as an
+            ack may be slow measures itself, not the cluster.
+        started_share: Least share of the calls asked for that it must start.
     """
 
     failed_share: float = 0.0
     ack_p99_ms: float = 1000.0
+    late_share: float = 0.01
+    started_share: float = 0.95
 
     def broken(self, tally: Tally, ack_p99_ms: float) -> list[str]:
         """Return a sentence for each limit that was not kept."""
@@ -128,15 +129,16 @@ class Limits:
             found.append(f"99th percentile of the acks is {ack_p99_ms:.0f} ms, allowed are {self.ack_p99_ms:.0f} ms")
         return found
 
+    def too_few(self, tally: Tally, asked_per_s: float, seconds: float) -> list[str]:
+        """Return a sentence if the generator started too few calls."""
+        if tally.started >= self.started_share * asked_per_s * seconds:
+            return []
+        return [f"the generator started {tally.started / seconds:.1f} calls/s instead of {asked_per_s:g}"]
 
-def generator_limits(tally: Tally, asked_per_s: float, seconds: float) -> list[str]:
-    """Return a sentence for each way in which the generator, and not the cluster, was at its end."""
-    found = []
-    if tally.late_share > LATE_SHARE:
-        found.append(f"the generator had no CPU left: it was late at {tally.late_share:.1%} of the looks at its clock")
-    if tally.started < STARTED_SHARE * asked_per_s * seconds:
-        found.append(f"the generator started {tally.started / seconds:.1f} calls/s instead of {asked_per_s:g}")
-    return found
+    def of_the_generator(self, tally: Tally, asked_per_s: float, seconds: float) -> list[str]:
+        """Return a sentence for each way in which the generator, and not the cluster, was at its end."""
+        late = f"the generator had no CPU left: it was late at {tally.late_share:.1%} of the looks at its clock"
+        return [late] * (tally.late_share > self.late_share) + self.too_few(tally, asked_per_s, seconds)
 
 
 def judged(tally: Tally, limits: Limits, ack_p99_ms: float, *, asked_per_s: float, seconds: float) -> list[str]:
@@ -145,8 +147,9 @@ def judged(tally: Tally, limits: Limits, ack_p99_ms: float, *, asked_per_s: floa
     One that was late has seen acks later than they came, never earlier: what is kept all the same is kept.
     """
     broken = limits.broken(tally, ack_p99_ms)
-    of_the_generator = generator_limits(tally, asked_per_s, seconds)
-    return of_the_generator + broken if broken or tally.started < STARTED_SHARE * asked_per_s * seconds else []
+    if broken or limits.too_few(tally, asked_per_s, seconds):
+        return limits.of_the_generator(tally, asked_per_s, seconds) + broken
+    return []
 
 
 def verdict(broken: list[str]) -> str:

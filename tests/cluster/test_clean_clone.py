@@ -13,6 +13,7 @@ import pytest
 from tests.cluster.compose import UP_LIMIT_S, ComposeCluster
 from tests.cluster.engine import REPO, Engine
 from tests.conditions import until_now
+from tests.load_limits import ON_A_SHARED_MACHINE
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -34,7 +35,7 @@ def cloned(engine: Engine, tmp_path: Path) -> Iterator[ComposeCluster]:
     running = ComposeCluster(engine, project="jc-clone", folder=folder, basic_auth="jambonz:clean%clone")
     images = {f"{name.upper()}_IMAGE": f"jc-clone/{name}" for name in ("gateway", "worker", "cluster", "loadtest")}
     load = {"CALLS_PER_SECOND": f"{CALLS_PER_SECOND}", "MINUTES": f"{MINUTES:.3f}", "LOAD_WORKERS": "2"}
-    running.engine.environ |= {**images, **load}
+    running.engine.environ |= {**images, **load, **ON_A_SHARED_MACHINE}
     try:
         yield running
     finally:

@@ -1,6 +1,7 @@
 """`make load` with each scenario: real gateways and workers, called by locust."""
 
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -9,23 +10,28 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.rendering import REPO
+from tests.load_limits import ON_A_SHARED_MACHINE
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 
 def load(folder: Path, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-    import os
-
     command = [sys.executable, "loadtest/local.py", "--folder", str(folder), *arguments]
     return subprocess.run(
-        command, cwd=REPO, env={**os.environ, **environ}, capture_output=True, text=True, timeout=200, check=False
+        command,
+        cwd=REPO,
+        env={**os.environ, **ON_A_SHARED_MACHINE, **environ},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
     )
 
 
 @pytest.mark.parametrize("scenario", ["voice-agent", "call-centre", "reconnect-storm", "churn"])
 def test_scenario_keeps_all_limits(tools: None, tmp_path: Path, scenario: str) -> None:
     """No call fails, no hook waits too long; the report tells what it cost."""
-    done = load(tmp_path, "--calls-per-second", "4", "--minutes", "0.1", "--scenario", scenario, ACK_P99_MS="3000")
+    done = load(tmp_path, "--calls-per-second", "4", "--minutes", "0.1", "--scenario", scenario)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all limits kept" in done.stdout
     assert "calls/s per core" in (tmp_path / "report.md").read_text()
@@ -36,7 +42,7 @@ def test_scenario_keeps_all_limits(tools: None, tmp_path: Path, scenario: str) -
 
 def test_tables_tell_what_the_end_of_the_run_tells(tools: None, tmp_path: Path) -> None:
     """Ack latency, margin, missed, out of order and lost in locust's own tables, and exactly in a table of ours."""
-    done = load(tmp_path, "--calls-per-second", "4", "--minutes", "0.1", "--scenario", "churn", ACK_P99_MS="3000")
+    done = load(tmp_path, "--calls-per-second", "4", "--minutes", "0.1", "--scenario", "churn")
     assert done.returncode == 0, done.stdout + done.stderr
     (counts,) = csv.DictReader((tmp_path / "calls_jambonz.csv").read_text().splitlines())
     ended, hooks = int(counts["calls"]), int(counts["hooks"])
@@ -60,7 +66,7 @@ def test_tables_tell_what_the_end_of_the_run_tells(tools: None, tmp_path: Path) 
 def test_ramp_finds_the_step_that_breaks_and_tells_what_a_core_bears(tools: None, tmp_path: Path) -> None:
     """It climbs with several generators, stops where a limit breaks, and tells the figures of the step before."""
     arguments = ("--calls-per-second", "6", "--minutes", "0.6", "--scenario", "churn", "--shape", "ramp")
-    done = load(tmp_path, *arguments, "--generators", "2", ACK_P99_MS="3000", SPEED="1")
+    done = load(tmp_path, *arguments, "--generators", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all limits kept up to the top: ask for more calls per second" in done.stdout
     first, second = csv.DictReader((tmp_path / "calls_ramp.csv").read_text().splitlines())
@@ -83,7 +89,7 @@ def test_ramp_whose_first_step_breaks_stops_and_fails(tools: None, tmp_path: Pat
 def test_short_soak_grows_nothing(tools: None, tmp_path: Path) -> None:
     """Half the load, and memory, descriptors, tasks, keys and streams stay what they were; `make soak` takes longer."""
     arguments = ("--calls-per-second", "8", "--minutes", "0.6", "--shape", "soak", "--soak")
-    done = load(tmp_path, *arguments, ACK_P99_MS="3000")
+    done = load(tmp_path, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     report = (tmp_path / "report.md").read_text()
     rows = {

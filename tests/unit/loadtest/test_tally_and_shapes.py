@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from jambonz_load.shapes import SHAPES
-from jambonz_load.tally import Limits, Tally, as_csv, generator_limits, judged, report, verdict
+from jambonz_load.tally import Limits, Tally, as_csv, judged, report, verdict
 
 from jambonz_simulator.core.records import CallResult, DeadBy, HookRecord, Outcome
 
@@ -75,7 +75,7 @@ def test_hook_that_died_with_its_call_is_not_answered_in_time(dead_by: DeadBy | 
 )
 def test_generator_at_its_end_is_told_from_a_cluster_at_its_end(tally: Tally, words: list[str]) -> None:
     """What it measures then says nothing about the cluster, whatever the shape of the load."""
-    found = generator_limits(tally, 10.0, 60.0)
+    found = Limits().of_the_generator(tally, 10.0, 60.0)
     assert len(found) == len(words)
     assert all(word in sentence for word, sentence in zip(words, found, strict=True))
 
@@ -94,6 +94,13 @@ def test_late_generator_breaks_nothing_that_is_kept(started: int, ack_p99_ms: fl
     sentences = judged(tally, Limits(), ack_p99_ms, asked_per_s=10.0, seconds=60.0)
     assert len(sentences) == len(found)
     assert all(word in sentence for word, sentence in zip(found, sentences, strict=True))
+
+
+def test_generator_on_a_shared_machine_is_allowed_more() -> None:
+    """Whoever asks for it: the host takes the processor away, and neither cluster nor generator can help it."""
+    tally = Tally(started=400, calls=400, looks=600, late_looks=60)
+    assert Limits(late_share=0.1, started_share=0.6).of_the_generator(tally, 10.0, 60.0) == []
+    assert judged(tally, Limits(started_share=0.6), 20.0, asked_per_s=10.0, seconds=60.0) == []
 
 
 def test_load_without_calls_is_a_failure() -> None:
