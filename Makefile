@@ -9,14 +9,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
-# In CI a test that fails is tried twice more, after a pause each, and at last with the others that failed, in a new
-# process: real processes on a machine that is shared with others stand still for a second now and then, and jambonz'
-# deadlines are what they are. The log shows each failure; a test that fails each time fails the check.
+# In CI a test that fails is tried twice more, after a pause each, one that may take minutes once more
+# (tests/conftest.py); at last those that failed once or twice in a new process: real processes on a machine that is
+# shared with others stand still for a second now and then, and jambonz' deadlines are what they are. The log shows each
+# failure; a test that fails each time fails the check.
 RERUNS := $(if $(CI),--reruns 2 --reruns-delay 10 --max-suite-reruns 40 --rerun-show-tracebacks)
 PYTEST := $(PY) -m pytest $(RERUNS)
 # `make test PARALLEL="-n 2 --dist loadfile"` runs two files at a time, in processes with a Redis each.
 PARALLEL ?=
-again = $(if $(CI),|| { echo "trying the failed tests once more by themselves"; $(1) --last-failed; })
+again = $(if $(CI),|| { echo "trying the failed tests once more by themselves"; $(1) --last-failed --force-reruns 1; })
 PIP := $(PY) -m pip --quiet --disable-pip-version-check --no-input
 
 .PHONY: help

@@ -24,6 +24,8 @@ settings.register_profile("steady", deadline=None, suppress_health_check=[Health
 settings.load_profile("steady")
 
 _TIDY_UP_LIMIT_S: Final = 10.0
+# A test that may take so long is tried once more only where failed ones are tried twice more: a check has 90 minutes.
+_DEAR_S: Final = 300.0
 
 _CLUSTERS: Final = pytest.StashKey[list[Cluster]]()
 
@@ -43,7 +45,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked ``sources_only`` where the modules are compiled."""
+    """Try dear tests once more only; leave out what is marked ``sources_only`` where the modules are compiled."""
+    for item in items:
+        limit = item.get_closest_marker("timeout")
+        if config.getoption("reruns") and limit and limit.args[0] >= _DEAR_S:
+            item.add_marker(pytest.mark.flaky(reruns=1))
     if not is_compiled():
         return
     left_out = [item for item in items if item.get_closest_marker("sources_only")]
