@@ -11,15 +11,12 @@ from time import monotonic
 from typing import Any, Final
 
 from jambonz_simulator import CallOptions, CallResult, HookRecord, LiveCall, NotInTime, Script
+from tests.chaos.standstills import Standstills
 
 # Any failure to connect is retried (PROTOCOL.md 1.5), five sockets in a call's life (1.4).
 URL_OPTIONS: Final = "#rc=5&rp=all"
 
 REPORT_LIMIT_S: Final = 20.0
-
-# The gateways' guard answers at 4.0 s what jambonz gives up at 5.0 s (PROTOCOL.md 2.3).
-STANDSTILL_S: Final = 0.5
-_LOOK_EVERY_S: Final = 0.05
 
 
 class Caller:
@@ -130,28 +127,18 @@ class Crowd:
         url: Where they call.
         seed: Of the first; the next ones have the next numbers.
         callers: All that ever came.
-        standstills: When this process was held up for more than ``STANDSTILL_S``, from and to, monotonic. The callers
-            live in it, and the proxies before servers and Redis: all servers are late then, however quick they are.
+        standstills: All servers are late then, however quick they are.
     """
 
     url: str
     seed: int
     callers: list[Caller]
-    standstills: list[tuple[float, float]] = field(default_factory=list)
+    standstills: Standstills = field(default_factory=Standstills)
 
     def stood_still(self, caller: Caller) -> bool:
-        """Whether this process was held up in the life of a call that is over."""
+        """Whether this machine was held up in the life of a call that is over."""
         assert caller.live.result is not None
-        ended_at_s = caller.started_at_s + caller.live.result.duration_s
-        return any(from_s < ended_at_s and to_s > caller.started_at_s for from_s, to_s in self.standstills)
-
-    async def watch(self) -> None:
-        """Note when this process is held up, until cancelled."""
-        while True:
-            due_at_s = monotonic() + _LOOK_EVERY_S
-            await asyncio.sleep(_LOOK_EVERY_S)
-            if monotonic() - due_at_s > STANDSTILL_S:
-                self.standstills.append((due_at_s, monotonic()))
+        return self.standstills.between(caller.started_at_s, caller.started_at_s + caller.live.result.duration_s)
 
     async def arrive(self, count: int, rate: float = 100.0) -> list[Caller]:
         """Let so many calls come in, ``rate`` a second, and return when each has been answered."""
@@ -220,7 +207,7 @@ class Crowd:
 async def crowd(url: str, seed: int = 1) -> AsyncIterator[Crowd]:
     """Give a crowd whose sockets are dropped at the end."""
     people = Crowd(url, seed, [])
-    watching = asyncio.create_task(people.watch())
+    watching = asyncio.create_task(people.standstills.watch())
     try:
         yield people
     finally:

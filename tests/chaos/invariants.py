@@ -20,6 +20,11 @@ RECONNECT_ACK_S: Final = 1.0
 # that crossed the caller's hanging up on the wire.
 HARMLESS: Final = frozenset({"connect_failed", "late_ack", "frame_after_close"})
 
+# What a server that was never asked in time, or whose answer nobody read, breaks as well as one that is slow.
+MATTERS_OF_TIME: Final = frozenset(
+    {"no call lost", "no anomaly", "every hook acked in time", "nothing lost", "calls can be asked"}
+)
+
 
 @dataclass(slots=True)
 class Findings:
@@ -229,16 +234,21 @@ class Examination:
 
 
 def examine(people: Crowd) -> Findings:
-    """Judge all calls, which have to be over, but for those in whose life the callers themselves stood still."""
+    """Judge all calls, which have to be over; what took too long while this machine stood still is excused."""
     findings = Findings()
+    excused = 0
     for caller in people.callers:
-        if people.stood_still(caller):
-            findings.counts["calls not judged, since the callers stood still"] += 1
-        else:
-            Examination(caller, findings).judge()
-    if findings.counts["calls"] <= len(people.callers) / 2:
-        spans = [f"{to_s - from_s:.1f}" for from_s, to_s in people.standstills]
-        findings.violations.append(("half of the calls can be judged", f"stood still for {', '.join(spans)} s"))
+        found = Findings(findings.counts)
+        Examination(caller, found).judge()
+        if people.stood_still(caller) and any(name in MATTERS_OF_TIME for name, _ in found.violations):
+            found.violations = [it for it in found.violations if it[0] not in MATTERS_OF_TIME]
+            excused += 1
+        findings.violations += found.violations
+    if excused:
+        findings.counts["calls excused, since the machine stood still"] = excused
+    if excused > len(people.callers) / 2:
+        spans = ", ".join(f"{to_s - from_s:.1f}" for from_s, to_s in people.standstills.spans)
+        findings.violations.append(("half of the calls are judged by the clock", f"stood still for {spans} s"))
     return findings
 
 
