@@ -246,12 +246,17 @@ class Adopter:
         keys, call = self._keys, self._link.call
         struck_out = [
             *(call(b"SREM", keys.owned(worker_id), *page) for page in _pages(estate.owned)),
-            self._link.script_call(script.RETIRE, *retire_args(estate.dispatch, worker_id)),
             call(b"UNLINK", keys.taken(worker_id)),
             call(b"PEXPIRE", keys.adopting(worker_id), _SETTLED_MS),
         ]
-        has_inbox, *_ = await asyncio.gather(call(b"EXISTS", keys.inbox(worker_id)), *struck_out)
-        if not has_inbox and await self._is_buried(keys.workers, worker_id):
+        is_retired, has_inbox, *_ = await asyncio.gather(
+            self._link.script_call(script.RETIRE, *retire_args(estate.dispatch, worker_id)),
+            call(b"EXISTS", keys.inbox(worker_id)),
+            *struck_out,
+        )
+        # With entries pending again it is adopted once more: it lives, or it hangs and Redis gave its blocked read what
+        # was sent to the others, because it had not told yet by which connection it reads.
+        if is_retired and not has_inbox and await self._is_buried(keys.workers, worker_id):
             await call(b"PEXPIRE", keys.worker(worker_id), self._lease_ms)
             await call(b"UNLINK", keys.owned(worker_id), keys.begun(worker_id))
 

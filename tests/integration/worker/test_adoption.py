@@ -148,6 +148,35 @@ async def test_what_a_living_worker_takes_up_while_it_is_adopted_stays_its_own(
     await line.forget()
 
 
+async def test_what_the_read_of_a_hung_worker_swallows_is_adopted_once_more(
+    redis: Redis, adopters: Adopters, gateway: GatewayDouble
+) -> None:
+    """It hung before it had told by which connection it reads, so nobody has ended its read."""
+    worker = "w-hung"
+    await lives(redis, worker)
+    line = await gateway.open()
+    await redis.hset(KEYS.call(line.sid), mapping={"owner": worker, "fence": 7})
+    await redis.sadd(KEYS.owned(worker), line.sid)
+    await redis.zadd(KEYS.workers, {worker: 1})
+    blocked = asyncio.create_task(redis.xreadgroup(GROUP, worker, {DISPATCH: ">"}, block=60_000))
+
+    async def is_blocked() -> bool:
+        return bool((await redis.info("clients"))["blocked_clients"])
+
+    await until(is_blocked, "its read waits")
+    adopter = adopters("w-other")
+    assert await adopter.adopt_worker(worker) == Adopted(1, 0)
+    assert len((await blocked)[0][1]) == 1, "it has got what was for the others"
+    assert await redis.zscore(KEYS.workers, worker), "it is overdue still"
+    await redis.delete(KEYS.adopting(worker))
+    assert await adopter.adopt_worker(worker) == Adopted(0, 1, is_first=False)
+    assert await redis.zscore(KEYS.workers, worker) is None
+    ((_, read),) = await redis.xreadgroup(GROUP, "w-other", {DISPATCH: ">"})
+    assert [Envelope.decode(fields[b"e"]).kind for _, fields in read] == ["cluster:takeover"]
+    await redis.delete(DISPATCH)
+    await line.forget()
+
+
 async def lives(redis: Redis, worker_id: str) -> None:
     """Do as a worker's heartbeat does."""
     seconds, micros = await redis.time()
