@@ -158,7 +158,7 @@ async def test_what_the_read_of_a_hung_worker_swallows_is_adopted_once_more(
     await redis.hset(KEYS.call(line.sid), mapping={"owner": worker, "fence": 7})
     await redis.sadd(KEYS.owned(worker), line.sid)
     await redis.zadd(KEYS.workers, {worker: 1})
-    blocked = asyncio.create_task(redis.xreadgroup(GROUP, worker, {DISPATCH: ">"}, block=60_000))
+    blocked: asyncio.Future[Any] = asyncio.ensure_future(redis.xreadgroup(GROUP, worker, {DISPATCH: ">"}, block=60_000))
 
     async def is_blocked() -> bool:
         return bool((await redis.info("clients"))["blocked_clients"])
@@ -171,7 +171,8 @@ async def test_what_the_read_of_a_hung_worker_swallows_is_adopted_once_more(
     await redis.delete(KEYS.adopting(worker))
     assert await adopter.adopt_worker(worker) == Adopted(0, 1, is_first=False)
     assert await redis.zscore(KEYS.workers, worker) is None
-    ((_, read),) = await redis.xreadgroup(GROUP, "w-other", {DISPATCH: ">"})
+    found: Any = await redis.xreadgroup(GROUP, "w-other", {DISPATCH: ">"})
+    ((_, read),) = found
     assert [Envelope.decode(fields[b"e"]).kind for _, fields in read] == ["cluster:takeover"]
     await redis.delete(DISPATCH)
     await line.forget()
