@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -17,8 +18,10 @@ log = logging.getLogger(__name__)
 
 # Four polls without a subscriber are a death (watch.ZEROS_OF_DEATH), so a crash is known within 100 ms.
 _POLL_S: Final = 0.025
-# A lasting fault must not fill the log; a death is found out half a second later then.
+# A lasting fault must not take all of Redis' time; a death is found out half a second later then.
 _AFTER_FAILURE_S: Final = 0.5
+# Nor must it fill the log: one line for each of its reasons, and one a minute.
+_FAILURES_PER_LINE: Final = 120
 # Heartbeats come every 0.5 s and are good for a lease of 2 s; looking five times a second finds a hang within 2.2 s.
 _LOOK_S: Final = 0.2
 
@@ -44,16 +47,19 @@ class Vigil:
 
     async def run(self) -> None:
         """Watch until cancelled. Trouble with Redis is waited out."""
+        refusals = Counter[str]()
         while True:
             await asyncio.sleep(self._pause_s())
             if not self._link.is_up:
                 continue
             try:
                 await self._poll()
+                refusals.clear()
             except (LinkError, ResponseError) as error:
-                log.warning(
-                    "watching other processes failed; trying again", extra={"why": code_of(error) or str(error)}
-                )
+                why = code_of(error) or str(error)
+                if refusals[why] % _FAILURES_PER_LINE == 0:
+                    log.warning("watching other processes failed; trying again", extra={"why": why})
+                refusals[why] += 1
                 await asyncio.sleep(_AFTER_FAILURE_S)
             except Exception:
                 # Our own fault, and a worker that no longer watches would only be missed when another one dies.

@@ -8,7 +8,7 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from jambonz_shared.redis.connect import backend_of
+from jambonz_shared.redis.connect import RedisCluster, backend_of
 from jambonz_shared.redis.endpoint import CONNECT_LIMIT_S
 
 # 6.2: XADD NOMKSTREAM (events to dead workers), SET with GET and XPENDING from behind an id (adoption).
@@ -57,7 +57,11 @@ async def why_unreachable(url: str, key: str) -> str:
     """Return why the server of ``key`` answers no command now, for people; empty if it does."""
     try:
         async with asyncio.timeout(REACH_LIMIT_S):
-            connection = await backend_of(url).endpoint(key).connect()
+            backend = backend_of(url)
+            if isinstance(backend, RedisCluster):
+                # A person waits, and a server that is slow to refuse has more to say than none.
+                backend.topology.ask_limit_s = CONNECT_LIMIT_S
+            connection = await backend.endpoint(key).connect()
             try:
                 # A server that wants a login accepts connections without one.
                 await connection.send_command("PING")

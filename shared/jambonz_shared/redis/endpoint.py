@@ -1,17 +1,27 @@
 """Where Redis is, and how a connection to it is opened."""
 
+import asyncio
+import ssl
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import ResponseError as RedisResponseError
 
 from jambonz_shared.redis.names import NAMES
 
 # A Redis that does not even accept and authenticate within this time is of no use to a hook with a 5 s deadline
 # (PROTOCOL.md 2.3); trying again may reach another server behind the same name.
 CONNECT_LIMIT_S: Final = 1.0
+
+# A server that refuses unasked does so as soon as it has accepted: a round trip, and some time for a busy machine.
+_UNASKED_S: Final = 0.1
+
+_FILE_OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 
 # Repeats nothing of the URL: where it is cut wrongly, a piece of the password stands in the place of a host or port.
 _BAD_ADDRESS: Final = "Redis URL: expected user:password@host:port; percent-encode / # ? @ in the password"
@@ -83,8 +93,52 @@ class UrlEndpoint:
     async def connect(self) -> AbstractConnection:
         """Return an open connection, as ``Endpoint.connect`` says."""
         connection = self._make()
-        await connection.connect()  # type: ignore[no-untyped-call]
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+        except RedisConnectionError as error:
+            # Its subclasses, such as AuthenticationError, are answers.
+            is_cut = (
+                type(error) is RedisConnectionError and isinstance(connection, _AtAddress) and connection.was_reached
+            )
+            if is_cut and (words := await self._unasked_words()):
+                raise _refusal_of(words) from None
+            if file_trouble := self._file_trouble():
+                raise RedisConnectionError(file_trouble) from None
+            raise
         return connection
+
+    def _file_trouble(self) -> str:
+        """Return which file of the options cannot be used, and why: OpenSSL names none. Empty if all can be read."""
+        for option in _FILE_OPTIONS & self._options.keys():
+            path = self._options[option]
+            try:
+                Path(path).open("rb").close()
+                if option == "ssl_ca_certs":
+                    ssl.create_default_context(cafile=path)
+            except OSError as error:
+                # ssl.SSLError is an OSError: "no certificate or crl found".
+                return f"{option}={path!r} cannot be used: {error.strerror or error}"
+        return ""
+
+    async def _unasked_words(self) -> str:
+        """Return with what error a server closes the connection of one who says nothing; empty if it does not.
+
+        With ``maxclients`` reached, and in protected mode, Redis says so at once and closes (networking.c,
+        ``acceptCommonHandler``). Whoever writes meanwhile, as redis-py does, mostly hears of the close alone. Over TLS
+        it says nothing at all.
+        """
+        listener = self._make()
+        assert isinstance(listener, _AtAddress), "connect asks"
+        words = b""
+        # Whatever goes wrong here, the first try tells more.
+        with suppress(OSError, RedisError, ValueError):
+            try:
+                await listener._connect()  # noqa: SLF001
+                async with asyncio.timeout(_UNASKED_S):
+                    words = await listener.first_line()
+            finally:
+                await listener.disconnect(nowait=True)
+        return words.decode(errors="replace").strip()[1:] if words.startswith(b"-") else ""
 
     def _make(self) -> AbstractConnection:
         try:
@@ -100,6 +154,13 @@ class _AtAddress(Connection):
     """A connection that looks its host up by ``names``; the name is still what a certificate has to say."""
 
     _address = ""
+    was_reached = False
+    """Whether the server has accepted; what failed then was said over the connection."""
+
+    async def first_line(self) -> bytes:
+        """Return what an open connection says before it is asked anything; empty if it is closed without a word."""
+        assert self._reader is not None, "_connect comes first"
+        return await self._reader.readline()
 
     async def _connect(self) -> None:
         *others, last = await NAMES.addresses_of(self.host)
@@ -111,6 +172,7 @@ class _AtAddress(Connection):
     async def _connect_to(self, address: str) -> None:
         self._address = address
         await super()._connect()  # type: ignore[no-untyped-call]
+        self.was_reached = True
 
     def _connection_arguments(self) -> dict[str, Any]:
         arguments: dict[str, Any] = {**super()._connection_arguments(), "host": self._address}
@@ -127,6 +189,12 @@ _AT_ADDRESS: Final[dict[type[AbstractConnection], type[AbstractConnection]]] = {
     Connection: _AtAddress,
     SSLConnection: _SecureAtAddress,
 }
+
+
+def _refusal_of(words: str) -> RedisError:
+    """Return what redis-py raises for an error reply: an ``ERR`` may be anything, other codes stand for themselves."""
+    code, _, text = words.partition(" ")
+    return RedisConnectionError(text) if code == "ERR" else RedisResponseError(text, status_code=code)
 
 
 def _parts_of(url: str) -> SplitResult:

@@ -6,10 +6,11 @@ from urllib.parse import SplitResult, parse_qs, quote, unquote
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from jambonz_shared.redis.endpoint import Address, UrlEndpoint, host_and_port, split_hosts
 from jambonz_shared.redis.errors import code_of
+from jambonz_shared.redis.wire import reason_of
 from jambonz_shared.runtime.patience import within
 
 SCHEMES: Final = ("redis+sentinel", "rediss+sentinel")
@@ -27,13 +28,14 @@ class SentinelUrl:
         sentinels: Host and port of each Sentinel.
         service: Name under which they watch the primary.
         primary: What stands before and behind host and port in the URL of the primary.
-        sentinel_password: Option ``sentinel_password``; the Sentinels' own, empty for none.
+        sentinel: The same for the URL of a Sentinel, with its own password, the option ``sentinel_password``. It
+            speaks TLS if the primary does, unless the option ``sentinel_tls`` is ``no``.
     """
 
     sentinels: tuple[Address, ...]
     service: str
     primary: tuple[str, str]
-    sentinel_password: str
+    sentinel: tuple[str, str]
 
     @classmethod
     def parse(cls, url: str) -> "SentinelUrl":
@@ -46,9 +48,7 @@ class SentinelUrl:
         service, _, db = parts.path.strip("/").partition("/")
         if parts.scheme not in SCHEMES or not service or not hosts:
             raise ValueError("Redis URL: expected redis+sentinel://[user:password@]host[:port][,...]/service[/db]")
-        options = [
-            option for option in parts.query.split("&") if option and not option.startswith("sentinel_password=")
-        ]
+        options = [option for option in parts.query.split("&") if option and not option.startswith("sentinel_")]
         scheme = parts.scheme.removesuffix("+sentinel")
         login = f"{credentials}@" if credentials else ""
         query = f"?{'&'.join(options)}" if options else ""
@@ -56,7 +56,7 @@ class SentinelUrl:
             sentinels=tuple(host_and_port(host, _DEFAULT_PORT) for host in hosts.split(",")),
             service=unquote(service),
             primary=(f"{scheme}://{login}", f"/{db or 0}{query}"),
-            sentinel_password=_option(parts, "sentinel_password"),
+            sentinel=_sentinel_parts(parts, scheme, [option for option in options if option.startswith("ssl_")]),
         )
 
     def primary_at(self, address: str) -> UrlEndpoint:
@@ -66,6 +66,14 @@ class SentinelUrl:
             ValueError: If the URL has a bad option.
         """
         return UrlEndpoint(address.join(self.primary))
+
+    def sentinel_at(self, address: Address) -> UrlEndpoint:
+        """Return the way to a Sentinel.
+
+        Raises:
+            ValueError: If the URL has a bad option.
+        """
+        return UrlEndpoint(str(address).join(self.sentinel))
 
 
 class SentinelEndpoint:
@@ -79,6 +87,7 @@ class SentinelEndpoint:
         self._url = SentinelUrl.parse(url)
         # Checks the options once, before there is a primary.
         self._url.primary_at("primary:6379")
+        self._url.sentinel_at(self._url.sentinels[0])
         self._sentinels = list(self._url.sentinels)
 
     @property
@@ -101,30 +110,53 @@ class SentinelEndpoint:
 
     async def _primary(self) -> Address:
         refusal: RedisError | None = None
+        reasons: dict[Address, str] = {}
         for sentinel in tuple(self._sentinels):
             try:
                 address = await within(_ASK_LIMIT_S, self._named_by(sentinel))
             except (RedisError, OSError) as error:
                 # TimeoutError is an OSError. A wrong password is worth more words than a Sentinel that is away.
                 refusal = error if isinstance(error, RedisError) and code_of(error) else refusal
+                reasons[sentinel] = _why_not(error)
                 continue
             if address is not None:
                 # Whoever knew it is asked first the next time.
                 self._sentinels.remove(sentinel)
                 self._sentinels.insert(0, sentinel)
                 return address
-        raise refusal or RedisConnectionError(f"no Sentinel knows the primary of {self._url.service!r}")
+        # In the order of the URL, so that the same trouble is told by the same words.
+        told = "; ".join(dict.fromkeys(reasons[one] for one in self._url.sentinels if one in reasons))
+        why = f": {told}" if told else ""
+        raise refusal or RedisConnectionError(f"no Sentinel knows the primary of {self._url.service!r}{why}")
 
     async def _named_by(self, sentinel: Address) -> Address | None:
-        password = quote(self._url.sentinel_password, safe="")
-        login = f":{password}@" if password else ""
-        connection: Any = await UrlEndpoint(f"redis://{login}{sentinel}/0").connect()
+        connection: Any = await self._url.sentinel_at(sentinel).connect()
         try:
             await connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._url.service)
             reply = await connection.read_response()
         finally:
             await connection.disconnect(nowait=True)
         return Address(reply[0].decode(), int(reply[1])) if reply else None
+
+
+def _why_not(error: Exception) -> str:
+    if isinstance(error, ResponseError):
+        # "ERR unknown command 'SENTINEL'"; refusals with a code of their own are told by that.
+        return "it is no Sentinel"
+    return reason_of(error, _ASK_LIMIT_S)
+
+
+def _sentinel_parts(parts: SplitResult, scheme: str, tls_options: list[str]) -> tuple[str, str]:
+    """Return what stands before and behind host and port in the URL of a Sentinel."""
+    tls = _option(parts, "sentinel_tls")
+    if tls not in ("", "no"):
+        raise ValueError(f"Redis URL: sentinel_tls={tls!r}: expected no")
+    password = quote(_option(parts, "sentinel_password"), safe="")
+    login = f":{password}@" if password else ""
+    if scheme == "redis" or tls:
+        return f"redis://{login}", "/0"
+    query = f"?{'&'.join(tls_options)}" if tls_options else ""
+    return f"rediss://{login}", f"/0{query}"
 
 
 def _option(parts: SplitResult, name: str) -> str:

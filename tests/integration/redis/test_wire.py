@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio.connection import AbstractConnection
 
 from jambonz_cluster.embedded_redis import EmbeddedRedis, free_port
-from jambonz_shared.redis.admin import connect
+from jambonz_shared.redis.admin import connect, why_unreachable
 from jambonz_shared.redis.channels import Channels
 from jambonz_shared.redis.endpoint import UrlEndpoint
 from jambonz_shared.redis.errors import WireLost
@@ -32,7 +32,10 @@ class Impostor:
         self.answer = answer
         self.port = 0
         self.connections = 0
+        # Seconds to wait before each answer behind redis-py's handshake, and that answer.
+        self.later: tuple[float, bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._ended: list[asyncio.Future[None]] = []
 
     @property
     def url(self) -> str:
@@ -47,6 +50,7 @@ class Impostor:
         finally:
             server.close()
             await server.wait_closed()
+            await asyncio.gather(*self._ended)
 
     def reset(self) -> None:
         """Reset the newest connection, as a server that dies with unread bytes does."""
@@ -58,13 +62,20 @@ class Impostor:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writer = writer
+        ended = asyncio.get_running_loop().create_future()
+        self._ended.append(ended)
         try:
             while data := await reader.read(65536):
+                if self.later and b"SETINFO" not in data:
+                    await asyncio.sleep(self.later[0])
+                    writer.write(self.later[1] * max(1, data.count(b"$4\r\nLOAD") + data.count(b"PING")))
+                    continue
                 # One answer per command, as far as redis-py's handshake goes.
                 writer.write(self.answer * max(1, data.count(b"SETINFO")))
         except OSError:
             pass
         writer.transport.abort()
+        ended.set_result(None)
 
 
 class NoRedis:
@@ -342,3 +353,54 @@ async def test_connections_of_a_process_tick_together() -> None:
 
 def _note(loop: asyncio.AbstractEventLoop, seen: list[float]) -> None:
     seen.append(loop.time())
+
+
+async def test_server_that_takes_its_time_to_refuse_does_not_flood_the_log(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A Redis that loads its data for minutes looks up now and then only: its answer comes late, to each try."""
+    async with Impostor(b"+OK\r\n").listening() as impostor:
+        link = Link(UrlEndpoint(impostor.url))
+        impostor.later = (RECONNECT.healthy_s + 0.05, b"-LOADING Redis is loading the dataset in memory\r\n")
+        task = running(link.run())
+        await until(lambda: impostor.connections >= 4, "it has been tried again and again")
+        assert reasons(caplog) == ["LOADING"]
+        assert link.refusal == "LOADING"
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+async def test_reasons_that_take_turns_do_not_flood_the_log(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    """Each is told once: a server that cannot be reached by one address is refused at the other."""
+    nowhere = NoRedis()
+    turns = itertools.cycle([ConnectionRefusedError(), OSError(113, "No route to host")])
+
+    async def fail() -> AbstractConnection:
+        nowhere.tries += 1
+        raise next(turns)
+
+    nowhere.connect = fail  # type: ignore[method-assign]
+    running(Link(nowhere).run())
+    await until(lambda: nowhere.tries >= 5, "it has been tried often")
+    assert reasons(caplog) == ["ConnectionRefusedError", "[Errno 113] No route to host"]
+
+
+async def test_redis_that_has_no_room_for_another_client_is_told_so(
+    own_server: EmbeddedRedis, running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says so at once and closes; who was writing just then heard of a lost connection, most of the time."""
+    hogs = [await asyncio.open_connection("127.0.0.1", own_server.port) for _ in range(10)]
+    admin = connect(own_server.url)
+    await execute(admin, "CONFIG", "SET", "maxclients", "11")
+    tries = [await why_unreachable(own_server.url, "jc:apps") for _ in range(10)]
+    assert set(tries) == {"max number of clients reached"}
+    link = Link(UrlEndpoint(own_server.url))
+    running(link.run())
+    await until(lambda: bool(reasons(caplog)), "the link has tried")
+    assert set(reasons(caplog)) == {"max number of clients reached"}
+    await execute(admin, "CONFIG", "SET", "maxclients", "100")
+    await link.wait_up()
+    await admin.aclose()
+    for _, writer in hogs:
+        writer.close()
+        await writer.wait_closed()

@@ -1,16 +1,18 @@
 """Finds out who is who in a Redis Cluster, from any of its servers that answers."""
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from jambonz_shared.redis.cluster.slots import SlotTable
-from jambonz_shared.redis.endpoint import Address, UrlEndpoint, host_and_port, split_hosts
+from jambonz_shared.redis.endpoint import CONNECT_LIMIT_S, Address, UrlEndpoint, host_and_port, split_hosts
 from jambonz_shared.redis.errors import code_of
+from jambonz_shared.redis.wire import reason_of
 from jambonz_shared.runtime.patience import within
 
 SCHEMES: Final = ("redis+cluster", "rediss+cluster")
@@ -55,11 +57,16 @@ class ClusterUrl:
 class Topology:
     """The servers of a cluster, as the last answer named them.
 
+    Attributes:
+        ask_limit_s: How long one server is waited for. It grows while none of them answers in time, so that those
+            which are only slow (TLS and a login, on a busy machine) are heard out in the end.
+
     Raises:
         ValueError: If the URL is not as ``ClusterUrl`` says, or has a bad option.
     """
 
     def __init__(self, url: str) -> None:
+        self.ask_limit_s = _ASK_LIMIT_S
         self._url = ClusterUrl.parse(url)
         # Checks the options once.
         self.endpoint(self._url.seeds[0])
@@ -87,16 +94,28 @@ class Topology:
         # always the same one first: it may be the one that is cut off from the others.
         masters = random.sample(list(self._masters), len(self._masters))
         refusal: RedisError | None = None
+        reasons: dict[Address, str] = {}
         for address in dict.fromkeys((*masters, *self._replicas, *self._url.seeds)):
             try:
-                table = await within(_ASK_LIMIT_S, self._slots(address))
+                table = await within(self.ask_limit_s, self._slots(address))
             except (RedisError, OSError) as error:
                 # TimeoutError is an OSError. A wrong password is worth more words than a server that is away.
                 refusal = error if isinstance(error, RedisError) and code_of(error) else refusal
+                reasons[address] = "" if isinstance(error, TimeoutError) else _why_not(error)
                 continue
+            self.ask_limit_s = _ASK_LIMIT_S
             self._masters, self._replicas = table.masters, table.servers - table.masters
             return table
-        raise refusal or RedisConnectionError("no server of the Redis Cluster knows all slots")
+        raise refusal or self._nobody_knows(reasons)
+
+    def _nobody_knows(self, reasons: Mapping[Address, str]) -> RedisConnectionError:
+        """Return what to raise when all were asked in vain; ``reasons`` are empty for those that were too slow."""
+        late = f"no answer within {self.ask_limit_s:g} s"
+        if not any(reasons.values()):
+            self.ask_limit_s = min(2 * self.ask_limit_s, CONNECT_LIMIT_S)
+        # Those of the URL, in its order, so that the same trouble is told by the same words.
+        told = "; ".join(dict.fromkeys(reasons[seed] or late for seed in self._url.seeds))
+        return RedisConnectionError(f"no server of the Redis Cluster knows all slots: {told}")
 
     async def connect(self, key: str) -> AbstractConnection:
         """Return an open connection to the master of a key, as ``Endpoint.connect`` says."""
@@ -110,6 +129,13 @@ class Topology:
             return SlotTable.of(await connection.read_response(), address)
         finally:
             await connection.disconnect(nowait=True)
+
+
+def _why_not(error: Exception) -> str:
+    if isinstance(error, ResponseError):
+        # "ERR This instance has cluster support disabled"; refusals with a code of their own are told by that.
+        return "it is no Redis Cluster"
+    return reason_of(error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,9 +39,28 @@ def test_sentinel_url_has_its_parts() -> None:
     url = "rediss+sentinel://u:p%40@a,b:1,[::1]:2/calls/3?sentinel_password=s%26s&socket_keepalive=yes"
     parts = SentinelUrl.parse(url)
     assert parts.sentinels == (("a", 26379), ("b", 1), ("::1", 2))
-    assert (parts.service, parts.sentinel_password) == ("calls", "s&s")
+    assert (parts.service, parts.sentinel) == ("calls", ("rediss://:s%26s@", "/0"))
     assert parts.primary == ("rediss://u:p%40@", "/3?socket_keepalive=yes")
     assert SentinelEndpoint(url).name == "redis+sentinel://a:26379,b:1,::1:2/calls"
+
+
+@pytest.mark.parametrize(
+    ("url", "sentinel"),
+    [
+        pytest.param("rediss+sentinel://a/calls?ssl_ca_certs=/ca&db=1", ("rediss://", "/0?ssl_ca_certs=/ca"), id="tls"),
+        pytest.param("rediss+sentinel://a/calls?ssl_ca_certs=/ca&sentinel_tls=no", ("redis://", "/0"), id="tls_no"),
+        pytest.param("redis+sentinel://u:p@a/calls?sentinel_password=s", ("redis://:s@", "/0"), id="plain"),
+    ],
+)
+def test_sentinels_speak_tls_if_the_primary_does(url: str, sentinel: tuple[str, str]) -> None:
+    """Their password would go over the network for all to read; the primary's is never sent to them."""
+    assert SentinelUrl.parse(url).sentinel == sentinel
+
+
+def test_misspelt_wish_for_plain_sentinels_is_refused() -> None:
+    """What is sent in plain text is said clearly."""
+    with pytest.raises(ValueError, match=r"sentinel_tls='off': expected no"):
+        SentinelUrl.parse("rediss+sentinel://a/calls?sentinel_tls=off")
 
 
 def test_short_sentinel_url_has_defaults() -> None:
