@@ -10,6 +10,7 @@ import click
 
 from jambonz_cluster.connected import CONNECT_LIMIT_S, connected
 from jambonz_cluster.doctor.call_checks import Target, call_findings, ready_finding
+from jambonz_cluster.doctor.cures import cure_of_redis
 from jambonz_cluster.doctor.findings import Finding, fail, is_well, ok, report_text, warn
 from jambonz_cluster.doctor.machine_checks import machine_findings
 from jambonz_cluster.doctor.redis_checks import redis_findings
@@ -23,9 +24,6 @@ from jambonz_shared.redis.admin import why_unreachable
 from jambonz_shared.redis.errors import LinkError, ResponseError
 from jambonz_shared.runtime.loop import run_in_loop
 from jambonz_workers import App
-
-_SETTINGS_CURE = "set JAMBONZ_CLUSTER_REDIS_URL to a Redis that runs, with its user and password, or see its log"
-_REFUSAL_CURE = "OOM: raise maxmemory; MISCONF: look at its disk; READONLY: name its primary; NOPERM: give the right"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,7 @@ def first_path(app: App | None) -> str:
 async def _redis(case: Case) -> AsyncIterator[Finding]:
     settings, keys = case.settings, Keys(case.settings.key_prefix)
     if reason := await why_unreachable(settings.redis_url, keys.apps):
-        yield fail("redis", f"cannot be used: {reason}", _SETTINGS_CURE)
+        yield fail("redis", f"cannot be used: {reason}", cure_of_redis(reason))
         return
     async with contextlib.AsyncExitStack() as stack:
         link = await stack.enter_async_context(connected(settings))
@@ -122,7 +120,7 @@ async def _redis(case: Case) -> AsyncIterator[Finding]:
             yield fail("redis", f"refuses what was to be looked at: {error}", cure)
         except (LinkError, TimeoutError) as error:
             if link.refusal:
-                yield fail("redis", f"refuses this process: {link.refusal}", _REFUSAL_CURE)
+                yield fail("redis", f"refuses this process: {link.refusal}", cure_of_redis(link.refusal))
             else:
                 yield fail("redis", f"went away meanwhile: {str(error) or 'no answer in time'}", "look at its log")
 
@@ -132,7 +130,7 @@ def process_findings(status: Status, app: App | None) -> Sequence[Finding]:
     found: list[Finding] = []
     if status.refusal:
         text = f"heartbeats are refused: {status.refusal}; who is silent may live all the same"
-        found.append(fail("redis", text, _REFUSAL_CURE))
+        found.append(fail("redis", text, cure_of_redis(status.refusal)))
     if status.gateways:
         found.append(ok("gateways", f"{len(status.gateways)} live, with {status.calls} calls"))
     else:

@@ -2,15 +2,17 @@
 
 import asyncio
 import os
+import shutil
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from tests.chaos.callers import all_settled
 from tests.chaos.figures import calls, report, spread
@@ -96,6 +98,101 @@ async def test_full_redis_loses_nothing(tmp_path: Path) -> None:
             back_at_s = monotonic()
         findings = await stage.end()
     tell(f"Redis out of memory for {AWAY_S:g} s", stage, findings, back_at_s)
+
+
+@asynccontextmanager
+async def replica_of_nobody(redis: Redis) -> AsyncIterator[None]:
+    """Have Redis take nothing, as the loser of a fail-over does."""
+    await redis.execute_command("REPLICAOF", "127.0.0.1", "1")  # type: ignore[no-untyped-call]
+    yield
+    await redis.execute_command("REPLICAOF", "NO", "ONE")  # type: ignore[no-untyped-call]
+
+
+@asynccontextmanager
+async def without_replicas(redis: Redis) -> AsyncIterator[None]:
+    """Have Redis miss a replica that it is told to have."""
+    await redis.config_set("min-replicas-to-write", 1)
+    yield
+    await redis.config_set("min-replicas-to-write", 0)
+
+
+@asynccontextmanager
+async def without_a_place_for_snapshots(redis: Redis) -> AsyncIterator[None]:
+    """Have a snapshot fail: its folder has gone. A Redis that is configured to make some takes nothing then."""
+    folder = Path(str((await redis.config_get("dir"))["dir"]))
+    # Redis stands in the folder, whatever its name; the server's owner will look for its own by name.
+    moved = shutil.move(folder, folder.with_name(f"{folder.name}-moved"))
+    shutil.copytree(moved, folder)
+    shutil.rmtree(moved)
+    await redis.config_set("save", "3600 1")
+    await redis.bgsave()
+
+    async def has_failed() -> bool:
+        return bool((await redis.info("persistence"))["rdb_last_bgsave_status"] == "err")
+
+    await until(has_failed, "the snapshot has failed")
+    yield
+    await redis.config_set("save", "")
+
+
+@asynccontextmanager
+async def with_a_long_script(redis: Redis) -> AsyncIterator[None]:
+    """Have somebody's script run for ever."""
+    await redis.config_set("lua-time-limit", 100)
+    script = asyncio.create_task(_script_until_killed(redis))
+    yield
+    await redis.script_kill()
+    await script
+
+
+async def _script_until_killed(redis: Redis) -> None:
+    with pytest.raises(ResponseError, match="SCRIPT KILL"):
+        await redis.eval("while true do end", 0)
+
+
+@pytest.mark.parametrize(
+    ("refusing", "why"),
+    [
+        (replica_of_nobody, "READONLY"),
+        (without_replicas, "NOREPLICAS"),
+        (without_a_place_for_snapshots, "MISCONF"),
+        (with_a_long_script, "BUSY"),
+    ],
+)
+async def test_redis_that_refuses_loses_nothing(
+    tmp_path: Path, refusing: Callable[[Redis], AbstractAsyncContextManager[None]], why: str
+) -> None:
+    """It answers, and takes nothing: calls go on when it does again, and the log says meanwhile what is wrong."""
+    async with own_redis(tmp_path, is_durable=False) as (server, cluster), scene(cluster) as stage:
+        members = stage.cluster.members
+        async with talking(stage, 6), Redis.from_url(server.url) as redis:
+            async with refusing(redis):
+                refused = f"redis refuses what is written to it why={why}"
+                await until(lambda: all(refused in it.log_text for it in members), "each process says so")
+                await asyncio.sleep(AWAY_S)
+            back_at_s = monotonic()
+        findings = await stage.end()
+    tell(f"Redis refuses for {AWAY_S:g} s: {why}", stage, findings, back_at_s)
+
+
+async def test_redis_without_room_for_another_client_loses_nothing(tmp_path: Path) -> None:
+    """``maxclients`` is reached by others when the connections of all processes are cut."""
+    async with own_redis(tmp_path, is_durable=False) as (server, cluster), scene(cluster) as stage:
+        members = stage.cluster.members
+        async with talking(stage, 6), Redis.from_url(server.url) as redis:
+            await redis.config_set("maxclients", (await redis.info("clients"))["connected_clients"])
+            for kind in ("normal", "pubsub"):
+                await redis.client_kill_filter(_type=kind, skipme=True)
+            hogs = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(40)]
+            refused = "reason='max number of clients reached'"
+            await until(lambda: all(refused in it.log_text for it in members), "each process says so")
+            await asyncio.sleep(AWAY_S)
+            await redis.config_set("maxclients", 1000)
+            back_at_s = monotonic()
+            for _, hog in hogs:
+                hog.close()
+        findings = await stage.end()
+    tell(f"Redis has no room for a client for {AWAY_S:g} s", stage, findings, back_at_s)
 
 
 async def test_emptied_redis_loses_no_call(tmp_path: Path) -> None:

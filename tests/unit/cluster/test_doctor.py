@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from jambonz_cluster.cli import main
 from jambonz_cluster.doctor.call_checks import Target, cure_of, judge
+from jambonz_cluster.doctor.cures import cure_of_redis
 from jambonz_cluster.doctor.examination import Case, first_path, process_findings, target_of
 from jambonz_cluster.doctor.findings import Level, fail, is_well, ok, report_text, warn
 from jambonz_cluster.doctor.machine_checks import certificate_finding, files_finding, queue_finding
@@ -157,6 +158,31 @@ def test_call_that_the_worker_declines_by_itself_is_no_good_answer(status: int, 
     """A handler that raises, and none at all; what the handler declines is its own business."""
     hook = dataclasses.replace(answered_after(0.01), data=[{"verb": "sip:decline", "status": status}])
     assert judge("ws://host/ivr", hook).level is level
+
+
+@pytest.mark.parametrize(
+    ("trouble", "cure"),
+    [
+        ("MISCONF Redis is configured to save RDB snapshots, but it's unable to persist to disk.", "disk"),
+        ("BUSY Redis is busy running a script.", "SCRIPT KILL"),
+        ("NOREPLICAS", "min-replicas-to-write"),
+        ("LOADING Redis is loading the dataset in memory", "wait"),
+        ("max number of clients reached", "maxclients"),
+        ("DENIED Redis is running in protected mode", "requirepass"),
+        ("Error 1 connecting to r:1. [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "ssl_ca_certs"),
+        ("no server of the Redis Cluster knows all slots: it is no Redis Cluster", "redis://"),
+        ("Error 111 connecting to r:6379. Connection refused.", "JAMBONZ_CLUSTER_REDIS_URL"),
+    ],
+)
+def test_each_trouble_with_redis_has_its_own_cure(trouble: str, cure: str) -> None:
+    """To have the URL mended does not help with a full disk."""
+    assert cure in cure_of_redis(trouble)
+
+
+def test_refused_heartbeats_have_the_cure_of_what_they_are_refused_with() -> None:
+    """One cure of a list was to be picked by the reader, and some were not in it."""
+    refused = Status(0, (), (), (AppStatus("ivr", 0, 0, silent_ms=9000),), 9000, "NOREPLICAS")
+    assert process_findings(refused, None)[0].cure == cure_of_redis("NOREPLICAS")
 
 
 def test_each_refusal_has_its_own_cure() -> None:
