@@ -19,13 +19,23 @@ class SelfSigned:
         return ssl.create_default_context(cafile=self.certificate)
 
 
-def make_certificate(folder: Path, name: str = "gateway") -> SelfSigned:
-    """Write ``name.pem`` and ``name.key``, over others of this name if there are any."""
+def make_certificate(folder: Path, name: str = "gateway", *, days: int = 30) -> SelfSigned:
+    """Write ``name.pem`` and ``name.key``, good for so many days, over others of this name if there are any."""
     made = SelfSigned(folder / f"{name}.pem", folder / f"{name}.key")
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 2 -subj /CN=test"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -subj /CN=test"
     names = "subjectAltName=IP:127.0.0.1,DNS:localhost"
     subprocess.run(
-        [*command.split(), "-addext", names, "-keyout", str(made.key), "-out", str(made.certificate)],
+        [
+            *command.split(),
+            "-days",
+            str(days),
+            "-addext",
+            names,
+            "-keyout",
+            str(made.key),
+            "-out",
+            str(made.certificate),
+        ],
         check=True,
         capture_output=True,
     )

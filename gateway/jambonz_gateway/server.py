@@ -8,6 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import Coroutine
+from datetime import UTC, datetime
 from typing import Final, cast
 
 from jambonz_gateway.connection import Connection
@@ -18,7 +19,8 @@ from jambonz_gateway.entrance import Gates
 from jambonz_gateway.files import FollowedFiles
 from jambonz_gateway.gateway import Gateway
 from jambonz_gateway.peers import Proxies
-from jambonz_gateway.tls import Certificate
+from jambonz_gateway.tls import EXPIRES_SOON_S, Certificate
+from jambonz_gateway.validity import Validity
 from jambonz_shared.config import GatewaySettings
 from jambonz_shared.keys import Keys
 from jambonz_shared.redis import script, scripts
@@ -82,12 +84,12 @@ class _Server:
         self._link.on_failure = self.gateway.metrics.count_failure
         self._files: Final = FollowedFiles(reload, self._reload_failed)
         self._files.follow([settings.credentials_file], self.gateway.reception.read_credentials)
-        certificate = self._certificate()
+        self._certificate: Final = self._followed_certificate()
         self._door: Final = Door(
             settings.host,
             settings.port,
             visitors=Visitors(self._accept, self._lost),
-            gates=gates_of(settings, certificate),
+            gates=gates_of(settings, self._certificate),
             is_shared=settings.processes > 1,
         )
         self._reopening: asyncio.Task[None] | None = None
@@ -178,12 +180,18 @@ class _Server:
             with contextlib.suppress(Exception):
                 await self._link.call(b"UNLINK", keys.gateway(identity.gateway_id), keys.held(identity.gateway_id))
 
-    def _certificate(self) -> Certificate | None:
+    def _followed_certificate(self) -> Certificate | None:
         settings = self._settings
         if not settings.tls_certificate_file:
             return None
         certificate = Certificate(settings.tls_certificate_file, settings.tls_key_file)
-        self._files.follow([settings.tls_certificate_file, settings.tls_key_file], certificate.read)
+
+        def read() -> None:
+            certificate.read()
+            tell_validity(certificate.validity, time.time())
+
+        tell_validity(certificate.validity, time.time())
+        self._files.follow([settings.tls_certificate_file, settings.tls_key_file], read)
         return certificate
 
     # Room.
@@ -305,6 +313,9 @@ class _Server:
         gauge("unanswered_bytes", "Hooks jambonz waits for", lambda: gateway.pools.unanswered.used_bytes)
         gauge("owed_acks", "Hooks jambonz waits for", gateway.owed_acks)
         gauge("tasks", "Tasks of the event loop", lambda: len(asyncio.all_tasks()))
+        certificate = self._certificate
+        until = "Unix second until which the certificate is good, 0 without one"
+        gauge("certificate_good_until_seconds", until, lambda: certificate.validity.until_s if certificate else 0.0)
         gauge("redis_up", "1 while Redis answers", lambda: float(self._redis_check() is None))
 
 
@@ -315,6 +326,18 @@ def gates_of(settings: GatewaySettings, certificate: Certificate | None) -> Gate
         return None
     proxies = Proxies.parse(settings.trusted_proxies if has_headers else "")
     return Gates(proxies, certificate.context if certificate else None)
+
+
+def tell_validity(validity: Validity, now_s: float) -> None:
+    """Log that a certificate is not good now, or not for long: jambonz refuses it, and nothing else tells of that."""
+    until = datetime.fromtimestamp(validity.until_s, UTC).isoformat()
+    if now_s > validity.until_s:
+        log.error("certificate has expired: jambonz refuses it", extra={"good_until": until})
+    elif now_s < validity.from_s:
+        good_from = datetime.fromtimestamp(validity.from_s, UTC).isoformat()
+        log.error("certificate is not good yet: jambonz refuses it", extra={"good_from": good_from})
+    elif now_s > validity.until_s - EXPIRES_SOON_S:
+        log.warning("certificate expires soon", extra={"good_until": until})
 
 
 def _ignore(reply: Reply) -> None:

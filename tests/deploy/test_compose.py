@@ -117,7 +117,16 @@ def test_every_metric_of_the_alerts_exists() -> None:
     dashboards = "".join(path.read_text() for path in (REPO / "deploy/grafana").rglob("*.json"))
     gateway = Metrics()
     # As server.py shows it.
-    for gauge in ("calls", "redis_up", "owed_acks", "backlog_bytes", "held_bytes", "tasks"):
+    of_server = (
+        "calls",
+        "redis_up",
+        "owed_acks",
+        "backlog_bytes",
+        "held_bytes",
+        "tasks",
+        "certificate_good_until_seconds",
+    )
+    for gauge in of_server:
         gateway.gauge(gauge, "test", lambda: 0.0)
     shown = {
         name

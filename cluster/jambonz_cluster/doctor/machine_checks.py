@@ -3,18 +3,20 @@
 import os
 import resource
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from jambonz_cluster.doctor.findings import Finding, fail, ok, warn
-from jambonz_gateway.tls import Certificate
+from jambonz_gateway.tls import EXPIRES_SOON_S, Certificate
 from jambonz_shared.config import GatewaySettings
 
 # Beside its calls a gateway has its links to Redis, its log, its scrapers.
 _OTHER_FILES: Final = 100
 # A storm of reconnects fills the queue of the kernel before the loop turns (door.py asks for 4096).
 _QUEUE: Final = 1024
+_RENEW: Final = "renew it: gateways take the new file within a second"
 _SOMAXCONN: Final = Path("/proc/sys/net/core/somaxconn")
 
 
@@ -25,7 +27,7 @@ def machine_findings(settings: GatewaySettings, *, is_gateway_here: bool) -> Ite
     if _SOMAXCONN.exists():
         yield queue_finding(int(_SOMAXCONN.read_text()))
     if settings.tls_certificate_file:
-        yield certificate_finding(settings.tls_certificate_file, settings.tls_key_file)
+        yield certificate_finding(settings.tls_certificate_file, settings.tls_key_file, time.time())
     if not is_gateway_here:
         yield from port_findings(settings)
 
@@ -48,13 +50,20 @@ def queue_finding(somaxconn: int) -> Finding:
     return warn("accept queue", text, "sysctl net.core.somaxconn=4096: all calls of a gateway that died come at once")
 
 
-def certificate_finding(certificate_file: str, key_file: str) -> Finding:
-    """Judge whether the gateway could use its certificate."""
+def certificate_finding(certificate_file: str, key_file: str, now_s: float) -> Finding:
+    """Judge whether the gateway could use its certificate, and whether jambonz takes it at ``now_s`` (Unix)."""
     try:
-        Certificate(certificate_file, key_file)
+        validity = Certificate(certificate_file, key_file).validity
     except OSError as error:
         return fail("certificate", str(error), "give the chain and the key that belongs to it, both PEM, not encrypted")
-    return ok("certificate", f"{certificate_file} and its key fit")
+    days = (validity.until_s - now_s) / 86_400
+    if days < 0:
+        return fail("certificate", f"{certificate_file} expired {-days:.0f} days ago: jambonz refuses it", _RENEW)
+    if now_s < validity.from_s:
+        return fail("certificate", f"{certificate_file} is not good yet: jambonz refuses it", f"{_RENEW}, or the clock")
+    if now_s > validity.until_s - EXPIRES_SOON_S:
+        return warn("certificate", f"{certificate_file} expires in {days:.0f} days", _RENEW)
+    return ok("certificate", f"{certificate_file} and its key fit, for {days:.0f} days")
 
 
 def port_findings(settings: GatewaySettings) -> Iterator[Finding]:

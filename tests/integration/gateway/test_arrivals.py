@@ -5,13 +5,16 @@ import contextlib
 import socket
 import ssl
 import struct
+import time
 import warnings
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from jambonz_gateway.server import tell_validity
 from jambonz_gateway.tls import Certificate
+from jambonz_gateway.validity import Validity
 from jambonz_shared.config import BadSettings, GatewaySettings, load_settings
 from tests.certificates import SelfSigned, make_certificate
 from tests.conditions import LIMIT_S, until
@@ -199,3 +202,37 @@ def test_files_that_are_no_certificate_are_named(tmp_path: Path) -> None:
     (tmp_path / "nonsense").write_text("nonsense")
     with pytest.raises(OSError, match=r"nonsense.*cannot be used"):
         Certificate(str(tmp_path / "nonsense"), "")
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "what"),
+    [("a.pem", "", "no PRIVATE KEY in '.*a.pem'"), ("a.key", "a.key", "no CERTIFICATE in '.*a.key'")],
+    ids=["no_key", "no_certificate"],
+)
+def test_file_that_lacks_the_one_or_the_other_is_told_so(tmp_path: Path, certificate: str, key: str, what: str) -> None:
+    """OpenSSL says "PEM lib"."""
+    make_certificate(tmp_path, "a")
+    with pytest.raises(OSError, match=what):
+        Certificate(str(tmp_path / certificate), str(tmp_path / key) if key else "")
+
+
+async def test_certificate_that_is_not_good_is_told(
+    redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its peers end the connection behind a TLS handshake that has gone well: a gateway sees nothing of it."""
+    async with gateway(redis_url, **files(make_certificate(tmp_path, days=3))) as running:
+        assert "certificate expires soon" in caplog.text
+        until_s = await running.metric("jambonz_gateway_certificate_good_until_seconds")
+        assert 2 * 86_400 < until_s - time.time() <= 3 * 86_400
+        make_certificate(tmp_path, days=90)
+
+        async def is_renewed() -> bool:
+            return await running.metric("jambonz_gateway_certificate_good_until_seconds") > until_s
+
+        await until(is_renewed, "the renewed one is told")
+    now_s = time.time()
+    caplog.clear()
+    tell_validity(Validity(now_s - 20, now_s - 10), now_s)
+    tell_validity(Validity(now_s + 10, now_s + 20), now_s)
+    told = [record.message for record in caplog.records]
+    assert told == ["certificate has expired: jambonz refuses it", "certificate is not good yet: jambonz refuses it"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import resource
+import time
 from pathlib import Path
 
 import orjson
@@ -84,8 +85,25 @@ def test_file_descriptors_must_do_for_all_calls(limit: int, level: Level) -> Non
 def test_certificate_and_key_must_fit(tmp_path: Path) -> None:
     """A gateway would not start, or would go on with the old one."""
     one, other = make_certificate(tmp_path, "one"), make_certificate(tmp_path, "other")
-    assert certificate_finding(str(one.certificate), str(one.key)).level is Level.OK
-    assert certificate_finding(str(one.certificate), str(other.key)).level is Level.FAIL
+    assert certificate_finding(str(one.certificate), str(one.key), time.time()).level is Level.OK
+    assert certificate_finding(str(one.certificate), str(other.key), time.time()).level is Level.FAIL
+
+
+@pytest.mark.parametrize(
+    ("days_from_now", "level", "text"),
+    [
+        pytest.param(0, Level.OK, "fit, for 30 days", id="new"),
+        pytest.param(25, Level.WARN, "expires in 5 days", id="renewal_forgotten"),
+        pytest.param(40, Level.FAIL, "expired 10 days ago", id="expired"),
+        pytest.param(-1, Level.FAIL, "not good yet", id="wrong_clock"),
+    ],
+)
+def test_certificate_must_be_good_now(tmp_path: Path, days_from_now: int, level: Level, text: str) -> None:
+    """With one that has expired the gateway runs, and no call comes in."""
+    made = make_certificate(tmp_path, days=30)
+    found = certificate_finding(str(made.certificate), str(made.key), time.time() + days_from_now * 86_400)
+    assert found.level is level
+    assert text in found.text
 
 
 def test_short_accept_queue_is_a_risk() -> None:
