@@ -25,6 +25,13 @@ class Bucket:
         """Take back the token that the last ``take`` has counted."""
         self._tokens += 1
 
+    def has_room(self, now_s: float) -> bool:
+        """Count one token if there is room for it now, and tell whether there was."""
+        if self.take(now_s) > 0:
+            self.give_back()
+            return False
+        return True
+
     def is_full(self, now_s: float) -> bool:
         """Tell whether a whole burst could be taken now."""
         return self._tokens + (now_s - self._at_s) * self._rate >= self._burst

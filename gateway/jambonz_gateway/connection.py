@@ -287,6 +287,7 @@ class Connection:
         if not head:
             return
         if (asked := usual_upgrade(head)) is None:
+            self._board.unusual(self, data)
             self._ws = cores.core_of_any(self._board.max_event_bytes)
             self._to_core(head)
         else:

@@ -352,10 +352,8 @@ class Downlink:
         """Say it again soon if Redis refuses for a while (out of memory); a link that is down says it when it is up."""
         if self._link.is_up:
             self._metrics.count_refusal(error)
-            if self._refusals_told.take(self._loop.time()) > 0:
-                # Each call says it five times per second; the metric counts them.
-                self._refusals_told.give_back()
-            else:
+            # Each call says it five times per second; the metric counts them.
+            if self._refusals_told.has_room(self._loop.time()):
                 log.error("redis refused a command", extra={"command": what, "why": getattr(error, "code", str(error))})
             self._loop.call_later(_RETRY_S, again)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from jambonz_gateway.bucket import Bucket
 from jambonz_gateway.core import HANDSHAKE_LIMIT_S
 from jambonz_gateway.peers import BadProxyHeader, Proxies, ProxyHeader
 
@@ -20,6 +21,9 @@ _PEEK_BYTES: Final = 4096
 _ACCEPTS_PER_TURN: Final = 100
 # asyncio's own servers wait as long when the process has no file descriptor left.
 _PAUSE_S: Final = 1.0
+# An operator looks for why no call comes in; scanners must not fill the log.
+_LOSSES_PER_S: Final = 1 / 60
+_LOSSES_AT_ONCE: Final = 10
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -58,6 +62,7 @@ class Entrance:
         self._loop: Final = asyncio.get_running_loop()
         self._arrivals: Final[set[asyncio.Task[None]]] = set()
         self._pause: asyncio.TimerHandle | None = None
+        self._losses_told: Final = Bucket(_LOSSES_PER_S, _LOSSES_AT_ONCE, self._loop.time())
         listener.setblocking(False)
         self._loop.add_reader(listener, self._accept)
 
@@ -107,9 +112,13 @@ class Entrance:
         except BadProxyHeader as error:
             log.warning("connection of a trusted proxy refused", extra={"address": peer, "why": str(error)})
         except (OSError, TimeoutError) as error:
-            # Scanners, checks of balancers, clients that do not trust the certificate (ssl.SSLError is an OSError).
+            # Checks of balancers come and go without a word. What is no TLS, or ends it with an alert (ssl.SSLError is an
+            # OSError), are scanners, or all calls: ws:// in jambonz, a PROXY header that is not expected, a client that
+            # does not trust the certificate.
+            is_told = isinstance(error, ssl.SSLError) and self._losses_told.has_room(self._loop.time())
+            level = logging.INFO if is_told else logging.DEBUG
             why = str(error) or type(error).__name__
-            log.debug("connection lost before the handshake", extra={"address": peer, "why": why})
+            log.log(level, "connection lost before the handshake", extra={"address": peer, "why": why})
         finally:
             if not is_in:
                 accepted.close()

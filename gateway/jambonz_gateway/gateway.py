@@ -108,6 +108,10 @@ class Gateway:
         """See ``Reception.requested``."""
         self.reception.requested(connection, asked)
 
+    def unusual(self, connection: Connection, data: bytes) -> None:
+        """See ``Reception.unusual``."""
+        self.reception.unusual(connection, data)
+
     def opened(self, connection: Connection, welcome: Welcome) -> Session:
         """Give the Connection its Session."""
         self.sessions.add(connection)

@@ -9,6 +9,7 @@ from typing import Final
 
 # The PROXY protocol, versions 1 and 2 (haproxy doc/proxy-protocol.txt, 2.1 and 2.2).
 _V2_SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
+_V1_BEGIN: Final = b"PROXY "
 _V2_FIXED_BYTES: Final = 16
 _V2_LENGTH: Final = struct.Struct("!H")
 # "The largest v1 header is 107 bytes"; of v2 this much holds every address and some additional fields (TLVs).
@@ -102,6 +103,11 @@ def _without_port(hop: str) -> str:
     return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
+def is_proxy_header(data: bytes) -> bool:
+    """Tell whether a connection begins with a PROXY header, as far as it has come: 12 bytes of version 2, 6 of 1."""
+    return data.startswith((_V2_SIGNATURE, _V1_BEGIN))
+
+
 class ProxyHeader:
     """Reads one PROXY header from a socket without taking a byte of what follows it.
 
@@ -126,7 +132,7 @@ class ProxyHeader:
         start = (self._taken + peeked)[: len(_V2_SIGNATURE)]
         if _V2_SIGNATURE.startswith(start):
             return min(len(peeked), self._v2_bytes() - len(self._taken))
-        if b"PROXY ".startswith(start[:6]):
+        if _V1_BEGIN.startswith(start[:6]):
             end = (self._taken + peeked).find(b"\r\n")
             return len(peeked) if end < 0 else end + 2 - len(self._taken)
         raise BadProxyHeader("expected a PROXY header")
@@ -142,7 +148,7 @@ class ProxyHeader:
             if len(self._taken) >= _V2_FIXED_BYTES and len(self._taken) == self._v2_bytes():
                 self.address = _v2_address(self._taken)
                 self.is_complete = True
-        elif self._taken.endswith(b"\r\n") and self._taken.startswith(b"PROXY "):
+        elif self._taken.endswith(b"\r\n") and self._taken.startswith(_V1_BEGIN):
             self.address = _v1_address(self._taken)
             self.is_complete = True
         elif len(self._taken) >= _V1_LIMIT_BYTES:

@@ -16,7 +16,7 @@ from jambonz_gateway.connection import Connection
 from jambonz_gateway.handshake import Answer, Decision, UnknownPath, Welcome, decide, not_found
 from jambonz_gateway.logins import Denied, Granted, Logins, Unproven, Waiting
 from jambonz_gateway.metrics import Metrics
-from jambonz_gateway.peers import FORWARDED, X_FORWARDED_FOR, Proxies
+from jambonz_gateway.peers import FORWARDED, X_FORWARDED_FOR, Proxies, is_proxy_header
 from jambonz_gateway.upgrade import Asked
 from jambonz_shared.config import GatewaySettings
 from jambonz_shared.credentials import ANY_APP, SALT_BYTES, Credential, SecretHash, read_credentials
@@ -71,6 +71,7 @@ class Reception:
         self._proofs: Final[dict[bytes, asyncio.Event]] = {}
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         self._unknown_paths: Final = Bucket(_UNKNOWN_PATHS_PER_S, _UNKNOWN_PATHS_AT_ONCE, self._loop.time())
+        self._proxy_headers: Final = Bucket(_UNKNOWN_PATHS_PER_S, _UNKNOWN_PATHS_AT_ONCE, self._loop.time())
         self.read_credentials()
 
     def read_credentials(self) -> None:
@@ -95,6 +96,21 @@ class Reception:
         """Decide on a request, now or soon: a login may need a slow hash, an unknown path newer manifests."""
         connection.address = self._forwarders.client(connection.address, asked.headers)
         self._ask(connection, asked)
+
+    def unusual(self, connection: Connection, data: bytes) -> None:
+        """Tell of a PROXY header that nobody expects: the gateway, or its list of proxies, disagrees with the proxy.
+
+        All calls are lost then. Strangers can send one, too, so there is a line now and then only.
+        """
+        if is_proxy_header(data) and self._proxy_headers.has_room(self._loop.time()):
+            why = (
+                "its address is not in JAMBONZ_CLUSTER_TRUSTED_PROXIES"
+                if self._settings.behind_proxy == "proxy-protocol"
+                else "JAMBONZ_CLUSTER_BEHIND_PROXY is not proxy-protocol"
+            )
+            log.warning(
+                "unexpected PROXY header: connection refused", extra={"address": connection.address, "why": why}
+            )
 
     async def refresh_apps(self) -> None:
         """Read all manifests from Redis; the last known ones stay if it is away."""
@@ -209,8 +225,7 @@ class Reception:
 
     def _tell_unknown(self, connection: Connection, path: str) -> None:
         """Log it, unless there were many lately; without the path, which may hold secrets."""
-        if self._unknown_paths.take(self._loop.time()) > 0:
-            self._unknown_paths.give_back()
+        if not self._unknown_paths.has_room(self._loop.time()):
             return
         log.warning(
             "no app takes the path of a request: it gets 404",

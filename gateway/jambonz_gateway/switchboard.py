@@ -37,6 +37,9 @@ class Switchboard(Protocol):
     def requested(self, connection: Connection, asked: Asked) -> None:
         """Answer an HTTP request with ``connection.welcome`` or ``connection.answer``, now or soon."""
 
+    def unusual(self, connection: Connection, data: bytes) -> None:
+        """Note the first bytes of a peer that are not the usual upgrade; they are answered as any request."""
+
     def opened(self, connection: Connection, welcome: Welcome) -> Session:
         """Return the Session of a Connection whose websocket has just opened."""
 

@@ -236,3 +236,40 @@ async def test_certificate_that_is_not_good_is_told(
     tell_validity(Validity(now_s + 10, now_s + 20), now_s)
     told = [record.message for record in caplog.records]
     assert told == ["certificate has expired: jambonz refuses it", "certificate is not good yet: jambonz refuses it"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        pytest.param({}, "JAMBONZ_CLUSTER_BEHIND_PROXY is not proxy-protocol", id="not_expected"),
+        pytest.param(
+            {"behind_proxy": "proxy-protocol", "trusted_proxies": "10.0.0.1"},
+            "its address is not in JAMBONZ_CLUSTER_TRUSTED_PROXIES",
+            id="not_trusted",
+        ),
+    ],
+)
+@pytest.mark.parametrize("header", [v2(JAMBONZ), b"PROXY TCP4 192.0.2.9 10.0.0.1 5000 3000\r\n"], ids=["v2", "v1"])
+async def test_proxy_that_the_gateway_does_not_expect_is_told(
+    redis_url: str, caplog: pytest.LogCaptureFixture, changes: dict[str, str], why: str, header: bytes
+) -> None:
+    """Every call is lost, and nothing said so: no line, no metric. Strangers can do it, too, but not fill the log."""
+    async with gateway(redis_url, **changes) as running:
+        for _ in range(30):
+            assert b"101" not in await through_proxy(running, header)
+    told = [vars(it) for it in caplog.records if it.message == "unexpected PROXY header: connection refused"]
+    assert [(it["address"], it["why"]) for it in told] == [("127.0.0.1", why)] * 10
+
+
+async def test_peer_that_speaks_no_tls_is_told_now_and_then(
+    redis_url: str, certificate: SelfSigned, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A URL with ws:// in jambonz, or a proxy's header before the TLS: all calls are lost."""
+    caplog.set_level("INFO")
+    async with gateway(redis_url, **files(certificate)) as running:
+        for _ in range(30):
+            assert b"101" not in await through_proxy(running, b"")
+    told = [vars(it) for it in caplog.records if it.message == "connection lost before the handshake"]
+    assert len(told) == 10
+    assert {it["address"] for it in told} == {"127.0.0.1"}
+    assert {it["why"].partition("]")[0] for it in told} == {"[SSL: HTTP_REQUEST"}, "which jambonz's is"

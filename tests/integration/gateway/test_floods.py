@@ -87,6 +87,9 @@ class Board:
     def requested(self, connection: Connection, asked: Asked) -> None:
         connection.welcome(Welcome(KnownApp("default"), "/", ""), asked)
 
+    def unusual(self, connection: Connection, data: bytes) -> None:
+        pass
+
     def opened(self, connection: Connection, welcome: Welcome) -> Session:
         del connection, welcome
         return Session("gw-1", now_s=asyncio.get_running_loop().time())
