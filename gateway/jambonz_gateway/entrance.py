@@ -112,9 +112,9 @@ class Entrance:
         except BadProxyHeader as error:
             log.warning("connection of a trusted proxy refused", extra={"address": peer, "why": str(error)})
         except (OSError, TimeoutError) as error:
-            # Checks of balancers come and go without a word. What is no TLS, or ends it with an alert (ssl.SSLError is an
-            # OSError), are scanners, or all calls: ws:// in jambonz, a PROXY header that is not expected, a client that
-            # does not trust the certificate.
+            # Checks of balancers come and go without a word. What is no TLS, or ends it with an alert (SSLError is an
+            # OSError), are scanners, or all calls: ws:// in jambonz, a PROXY header that is not expected, a client
+            # that does not trust the certificate.
             is_told = isinstance(error, ssl.SSLError) and self._losses_told.has_room(self._loop.time())
             level = logging.INFO if is_told else logging.DEBUG
             why = str(error) or type(error).__name__

@@ -206,7 +206,7 @@ class Reception:
                 await asyncio.shield(self._refreshed_apps())
         decision = _decision(asked, self.apps or apps_at_any_path(login.apps), login)
         if isinstance(decision, UnknownPath):
-            self._tell_unknown(connection, decision.path)
+            self._tell_unknown(connection, decision.path, login)
             decision = not_found(decision.path)
         self._carry_out(connection, asked, decision)
 
@@ -223,14 +223,15 @@ class Reception:
         self._fresh_apps_from_s = max(now_s, self._fresh_apps_from_s) + _MANIFEST_GAP_S
         await self.refresh_apps()
 
-    def _tell_unknown(self, connection: Connection, path: str) -> None:
+    def _tell_unknown(self, connection: Connection, path: str, login: Granted) -> None:
         """Log it, unless there were many lately; without the path, which may hold secrets."""
         if not self._unknown_paths.has_room(self._loop.time()):
             return
-        log.warning(
-            "no app takes the path of a request: it gets 404",
-            extra={"address": connection.address, "path_length": len(path), "apps": ", ".join(self.apps.names)},
-        )
+        extra = {"address": connection.address, "path_length": len(path), "apps": ", ".join(self.apps.names)}
+        if login.apps is not None:
+            # "ivr:acme:..." opens the app named ivr, and not the path /ivr of another one.
+            extra["login_is_for"] = ", ".join(sorted(login.apps))
+        log.warning("no app takes the path of a request: it gets 404", extra=extra)
 
     def _carry_out(self, connection: Connection, asked: Asked, decision: Welcome | Answer) -> None:
         if isinstance(decision, Welcome):

@@ -22,7 +22,11 @@ _CURES: Final = {
     ),
     "is no Redis Cluster": "name it by redis://, or the servers of a Redis Cluster",
     "is no Sentinel": "name the Sentinels, which listen on port 26379 mostly, or the Redis itself by redis://",
-    "Connection reset by peer": "a port that speaks TLS needs rediss://; or see its log",
+    "Connection reset by peer": (
+        "a port that speaks TLS needs rediss://, one that asks for a certificate ?ssl_certfile= and ssl_keyfile="
+    ),
+    # Without a reason: cut in the TLS handshake, as Redis does with maxclients (networking.c, acceptCommonHandler).
+    "Error connecting to": "it was cut in the TLS handshake: see its log, and whether its maxclients is reached",
 }
 
 

@@ -189,3 +189,15 @@ async def test_address_a_trusted_proxy_tells_is_the_one_that_is_limited(
 
         assert [await comes("198.51.100.7", f"guess-{n}") for n in range(3)] == [401, 401, 429]
         assert await comes("192.0.2.7", "right") == 101
+
+
+async def test_login_for_another_app_than_that_of_the_path_is_told(
+    redis_url: str, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line of credentials begins with the name of an app; its path looks much the same."""
+    await publish_apps(worker.redis, "default")
+    async with gateway(redis_url, credentials=f"{line('ivr', 'a', 'x')}\n{line('*', 'b', 'x')}") as running:
+        for user in ("a", "b"):
+            assert await refused(running, "/secret", additional_headers=basic(f"{user}:x")) == 404
+    told = [vars(record) for record in caplog.records if "no app takes the path" in record.getMessage()]
+    assert [(it["apps"], it.get("login_is_for")) for it in told] == [("default", "ivr"), ("default", None)]

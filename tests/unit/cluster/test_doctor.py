@@ -190,6 +190,8 @@ def test_call_that_the_worker_declines_by_itself_is_no_good_answer(status: int, 
         ("Error 1 connecting to r:1. [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "ssl_ca_certs"),
         ("no server of the Redis Cluster knows all slots: it is no Redis Cluster", "redis://"),
         ("Error 111 connecting to r:6379. Connection refused.", "JAMBONZ_CLUSTER_REDIS_URL"),
+        ("Error connecting to r:6379.", "maxclients"),
+        ("Error while reading from r:6379 : (104, 'Connection reset by peer')", "rediss://"),
     ],
 )
 def test_each_trouble_with_redis_has_its_own_cure(trouble: str, cure: str) -> None:
