@@ -232,6 +232,35 @@ def test_values_that_are_off_by_default_become_settings_and_files(tools: None) -
     assert (worker.handler_threads, worker.call_grace_s) == (64, 90.0)
 
 
+def items_of(objects: list[Object]) -> dict[str, list[str]]:
+    """Return what the pods of each Deployment take from the Secret."""
+    return {
+        one["metadata"]["name"]: [
+            item["path"]
+            for volume in one["spec"]["template"]["spec"]["volumes"]
+            if volume["name"] == "secrets"
+            for item in volume["secret"]["items"]
+        ]
+        for one in of_kind(objects, "Deployment")
+    }
+
+
+def test_authority_of_a_redis_with_tls_comes_to_every_process(tools: None, tmp_path: Path) -> None:
+    """Managed ones often have an authority of their own; without its file no process ever finds its Redis."""
+    by_helm = objects_of(helmed("--set", "redisCa=true"))
+    assert items_of(by_helm) == {
+        "jambonz-gateway": ["redis-url", "redis-ca", "basic-auth"],
+        "jambonz-worker": ["redis-url", "redis-ca"],
+        "jambonz-status": ["redis-url", "redis-ca"],
+    }
+    base = os.path.relpath(KUBERNETES, tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(
+        f"resources: [{base}/base]\ncomponents: [{base}/components/redis-ca]\n"
+    )
+    by_kustomize = objects_of(kustomized(str(tmp_path)))
+    assert {key_of(one): one for one in by_kustomize} == {key_of(one): one for one in by_helm}
+
+
 def test_proxy_without_networks_is_no_proxy(tools: None) -> None:
     """Gateways that trust nobody would look as if they knew their callers."""
     with pytest.raises(AssertionError, match=r"gateway\.trustedProxies"):

@@ -82,3 +82,11 @@ capabilities: {drop: [ALL]}
 - name: tmp
   emptyDir: {medium: Memory, sizeLimit: 16Mi}
 {{- end -}}
+
+{{- /* What every process takes from the Secret: where Redis is, and whose certificate it has. */ -}}
+{{- define "jambonz.redisItems" -}}
+- {key: redis-url, path: redis-url}
+{{- if .Values.redisCa }}
+- {key: redis-ca, path: redis-ca}
+{{- end }}
+{{- end -}}
