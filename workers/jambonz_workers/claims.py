@@ -78,14 +78,22 @@ class Claims:
         """Strike a call that is not ours from what adopters find."""
         self._outbox.send(_ignore, b"SREM", self._owned_key, call_sid)
 
-    def orphan(self, call_sid: str) -> None:
-        """Let nobody own a call of ours, and have it claimed by whoever has room."""
-        call = CallKeys.of(self._terms.keys, call_sid)
-        self._outbox.script(_ignore, script.ORPHAN, *orphan_args(call, self._terms.process_id))
+    def orphan(self, call_sid: str, is_ours: Callable[[str], bool]) -> None:
+        """Let nobody own a call of ours, and have it claimed by whoever has room, who may be this worker.
+
+        ``is_ours`` is asked when nobody owns it any more. Only then it is disowned: a Redis without memory refuses the
+        script, and would take the removal from what adopters find.
+        """
+        call, orphaned = CallKeys.of(self._terms.keys, call_sid), partial(self._orphaned, call_sid, is_ours)
+        self._outbox.script(orphaned, script.ORPHAN, *orphan_args(call, self._terms.process_id))
         # Somebody owns it again at once, so that background work goes on and commands find their handler.
         takeover = notice(call_sid, TAKEOVER, 0)
         dispatch = self._terms.keys.dispatch(self._terms.app)
         self._outbox.send(_ignore, b"XADD", dispatch, b"*", b"e", takeover.encode())
+
+    def _orphaned(self, call_sid: str, is_ours: Callable[[str], bool], _: object) -> None:
+        if not is_ours(call_sid):
+            self.disown(call_sid)
 
     async def has_sockets(self, ownership: Ownership) -> bool:
         """Tell whether a call has a Connection, however long Redis is away."""

@@ -104,6 +104,10 @@ class Dispatcher:
         """How many calls it owns or claims."""
         return len(self._mailboxes) + len(self._claiming)
 
+    def has(self, call_sid: str) -> bool:
+        """Tell whether it owns or claims a call."""
+        return call_sid in self._mailboxes or call_sid in self._claiming
+
     def receive(self, delivery: Delivery, now_s: float) -> list[Effect]:
         """Take in one envelope and say what to do."""
         call_sid = delivery.envelope.call_sid

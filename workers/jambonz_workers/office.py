@@ -361,7 +361,7 @@ class Office:
             self._apply(self.dispatcher.lost(sid, owner))
             self._terms.on_room()
 
-    def _release(self, live: LiveCall, reason: ClusterError, app: str = "") -> bool:
+    def _release(self, live: LiveCall, reason: ClusterError, app: str = "", *, disowns: bool = True) -> bool:
         sid = live.call.sid
         if self.live.get(sid) is not live:
             return False
@@ -370,7 +370,8 @@ class Office:
         live.call.release(reason)
         if live.timer:
             live.timer.cancel()
-        self._claims.disown(sid)
+        if disowns:
+            self._claims.disown(sid)
         if live.task and live.task is not asyncio.current_task():
             self._stopping.add(live.task)
             live.task.add_done_callback(self._stopping.discard)
@@ -386,8 +387,8 @@ class Office:
         live = self.live.get(call_sid)
         if live is None:
             return
-        self._claims.orphan(call_sid)
-        if self._release(live, CallLost(call_sid, "")):
+        self._claims.orphan(call_sid, self.dispatcher.has)
+        if self._release(live, CallLost(call_sid, ""), disowns=False):
             self._apply(self.dispatcher.lost(call_sid, ""))
 
 

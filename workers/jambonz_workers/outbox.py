@@ -59,7 +59,7 @@ class _Errand:
     def __call__(self, reply: Any) -> None:
         """Take the reply."""
         # A number is the usual reply, and always good.
-        if not isinstance(reply, int) and ((isinstance(reply, Exception) and _is_weather(reply)) or reply == EARLY):
+        if not isinstance(reply, int) and ((isinstance(reply, Exception) and is_weather(reply)) or reply == EARLY):
             # Replies come in the order of the commands, so what is held stays in order.
             self.outbox.hold(self)
         elif self.on_answer(reply) is AGAIN:
@@ -96,6 +96,9 @@ class Outbox:
     async def settled(self) -> None:
         """Return when all that was given before has happened."""
         await self.call(b"PING")
+        # Redis answers that also while it refuses what is written to it; then that is held again by now.
+        while self._held:
+            await self.call(b"PING")
 
     async def call(self, *args: Argument) -> Any:
         """Send a command and return its answer, however long Redis is away; cancelling forgets the answer only."""
@@ -133,7 +136,8 @@ class Outbox:
             self._retry = self._loop.call_later(_RETRY_S, self._flush)
 
 
-def _is_weather(error: Exception) -> bool:
+def is_weather(error: Exception) -> bool:
+    """Tell whether the same command succeeds later: Redis is away, or refuses what is written to it for a while."""
     return isinstance(error, LinkError) or (isinstance(error, ResponseError) and error.code in _CODES_OF_WEATHER)
 
 

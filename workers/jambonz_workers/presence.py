@@ -58,7 +58,7 @@ class Presence:
         self._replaced: object = None
 
     async def announce(self, manifest: Manifest) -> None:
-        """Publish the manifest, make the inbox and beat once.
+        """Publish the manifest, make the inbox and beat once. Once more if it has failed.
 
         Raises:
             LinkDown: If Redis is away.
@@ -72,7 +72,9 @@ class Presence:
             self._link.call(b"PUBLISH", keys.apps_changed, app),
         )
         _warn_of_another_application(manifest, known)
-        self._replaced = known
+        if known != manifest.encode():
+            # Else a try before this one got so far.
+            self._replaced = known
         self._beat(app)
         await self._link.call(b"PING")
         # A Redis that comes back empty must learn again what the app is.

@@ -16,7 +16,7 @@ from jambonz_shared.errors import BadFormat, LifespanFailed
 from jambonz_shared.keys import Keys
 from jambonz_shared.outcome import Outcome, OutcomeKind
 from jambonz_shared.redis.connect import backend_of
-from jambonz_shared.redis.errors import LinkError, ResponseError
+from jambonz_shared.redis.errors import LinkError, ResponseError, code_of
 from jambonz_shared.redis.readiness import redis_problem
 from jambonz_shared.runtime.garbage import tune_garbage_collection
 from jambonz_shared.runtime.http import Check, internal_http
@@ -31,7 +31,7 @@ from jambonz_workers.consumer import Consumer, stop_reader
 from jambonz_workers.dispatcher import Dispatcher
 from jambonz_workers.metrics import WorkerMetrics
 from jambonz_workers.office import Office
-from jambonz_workers.outbox import Outbox
+from jambonz_workers.outbox import Outbox, is_weather
 from jambonz_workers.presence import Presence
 from jambonz_workers.runner import Runner, overheard_by
 from jambonz_workers.sweeper import Sweeper
@@ -44,6 +44,9 @@ log = logging.getLogger(__name__)
 
 # Time that handlers and commits get to finish when calls are given up at the end of the drain.
 _GIVE_UP_S: Final = 2.0
+
+# A Redis that refuses what is written to it is asked again so often by a worker that starts.
+_ANNOUNCE_AGAIN_S: Final = 0.5
 
 # A worker that leaves while Redis is away leaves its keys to their TTL.
 _LEAVE_S: Final = 1.0
@@ -188,7 +191,7 @@ class Worker:
             ToldToEnd: As ``connected``.
         """
         await _unless(told, self._subscribe())
-        await self._presence.announce(self._app.manifest())
+        await _unless(told, self._announce())
         beats = self._loop.create_task(self._presence.run(), name="presence")
         vigil = self._loop.create_task(self._vigil.run(), name="vigil")
         self._reader_tasks = [
@@ -239,6 +242,23 @@ class Worker:
         for event in ready:
             await event.wait()
 
+    async def _announce(self) -> None:
+        """Say that this worker is there; a Redis that refuses what is written to it, or goes away, is waited for.
+
+        Raises:
+            ResponseError: If waiting would not help (NOPERM).
+        """
+        while True:
+            await self._link.wait_up()
+            try:
+                return await self._presence.announce(self._app.manifest())
+            except (LinkError, ResponseError) as error:
+                if not is_weather(error):
+                    raise
+                # Logs it once, and has /readyz say it.
+                self._presence.pulse(error)
+            await asyncio.sleep(_ANNOUNCE_AGAIN_S)
+
     def _on_outcome(self, raw: bytes) -> None:
         try:
             if self._calls.on_outcome(raw):
@@ -274,7 +294,7 @@ class Worker:
                 await self._empty_inbox()
                 # A claim may have been answered since.
                 self._has_handed_over = not self._dispatcher.count
-        except (TimeoutError, LinkError):
+        except (TimeoutError, LinkError, ResponseError):
             log.warning("handing over took too long; other workers adopt what is left", extra={"worker": self.id})
 
     async def _empty_inbox(self) -> None:
@@ -282,8 +302,12 @@ class Worker:
         # where this ends, should it end.
         self._presence.is_leaving = True
         taken = self._keys.taken(self.id)
-        with contextlib.suppress(ResponseError):
+        try:
             await self._link.call(b"RENAME", self._keys.inbox(self.id), taken)
+        except ResponseError as error:
+            # No such key: Redis has lost it. But one that is there must not be deleted with what is in it.
+            if is_weather(error):
+                raise
         entries: Any = await self._link.call(b"XRANGE", taken, b"-", b"+")
         dispatch = self._keys.dispatch(self._app.name)
         for _, fields in entries:
@@ -298,8 +322,9 @@ class Worker:
         try:
             async with asyncio.timeout(_LEAVE_S):
                 await self._presence.leave()
-        except (TimeoutError, LinkError):
-            log.warning("left without saying goodbye: Redis is away", extra={"worker": self.id})
+        except (TimeoutError, LinkError, ResponseError) as error:
+            why = code_of(error) or "Redis is away"
+            log.warning("left without saying goodbye; other workers tidy up", extra={"worker": self.id, "why": why})
 
 
 async def _open(app: App, lifespan: Lifespan, stack: AsyncExitStack) -> None:

@@ -193,6 +193,62 @@ async def test_call_that_a_leaving_worker_gets_at_the_last_moment_is_adopted(
     await line.end()
 
 
+async def refuse(redis: Redis, why: str) -> None:
+    """Have Redis refuse what is written to it, or take it again."""
+    await redis.config_set("maxmemory", int(why == "OOM"))
+    await redis.config_set("min-replicas-to-write", int(why == "NOREPLICAS"))
+
+
+@pytest.mark.parametrize("why", ["OOM", "NOREPLICAS"])
+async def test_calls_of_a_worker_that_leaves_while_redis_refuses_are_adopted(
+    start: Start, gateway: GatewayDouble, redis: Redis, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """P6: it signed off, or struck them from what adopters find: they belonged to a worker that nobody knew."""
+    monkeypatch.setattr("jambonz_workers.forwarder._VANISHED_S", 3600.0)
+    first = await start(counting())
+    line = await gateway.open()
+    await line.answer(await line.send("session:new", {"direction": "inbound"}))
+    await line.hook("/count", i=1)
+    await refuse(redis, why)
+    try:
+        # Without an error: nobody has to look at that.
+        await first.stop()
+        assert await redis.hget(gateway.keys.call(line.sid), "owner") == first.worker.id.encode()
+        assert await redis.sismember(gateway.keys.owned(first.worker.id), line.sid)
+        assert await redis.zscore(gateway.keys.workers, first.worker.id), "it must be found dead"
+    finally:
+        await refuse(redis, "")
+    await start(counting(), lease_s=0.4, heartbeat_s=0.1)
+    assert await line.hook("/count", i=2) == [{"verb": "tag", "data": {"seen": [1, 2]}}]
+    await line.end()
+
+
+@pytest.mark.parametrize("why", ["OOM", "NOREPLICAS", "READONLY"])
+async def test_worker_that_starts_while_redis_refuses_waits_for_it(
+    start: Start, gateway: GatewayDouble, redis: Redis, caplog: pytest.LogCaptureFixture, why: str
+) -> None:
+    """A gateway does, and so does a worker whose Redis is away; this one ended with exit code 1."""
+    if why == "READONLY":
+        await redis.replicaof("127.0.0.1", "1")
+    await refuse(redis, why)
+    starting = asyncio.create_task(start(counting()))
+    try:
+
+        def is_told() -> bool:
+            told = [vars(it)["why"] for it in caplog.records if it.message == "redis refuses what is written to it"]
+            return told == [why] or starting.done()
+
+        await until(is_told, "the worker says what it waits for")
+        assert not starting.done()
+    finally:
+        await redis.replicaof("NO", "ONE")
+        await refuse(redis, "")
+    await starting
+    line = await gateway.open()
+    await line.answer(await line.send("session:new", {"direction": "inbound"}))
+    await line.end()
+
+
 async def test_commits_survive_broken_connections(start: Start, gateway: GatewayDouble, redis: Redis) -> None:
     """P3: each effect once, in order, whatever breaks when."""
     running = await start(counting())
