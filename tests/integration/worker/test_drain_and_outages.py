@@ -231,7 +231,7 @@ async def test_worker_that_starts_while_redis_refuses_waits_for_it(
     if why == "READONLY":
         await redis.replicaof("127.0.0.1", "1")
     await refuse(redis, why)
-    starting = asyncio.create_task(start(counting()))
+    starting = asyncio.ensure_future(start(counting()))
     try:
 
         def is_told() -> bool:
