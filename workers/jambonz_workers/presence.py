@@ -84,6 +84,15 @@ class Presence:
         """Make the inbox again if Redis has lost it; before gateways hear of this worker, which write to none else."""
         self._make_inbox(_nothing)
 
+    def tell_reader(self) -> None:
+        """Say by which connection this worker reads dispatch; before the next heartbeat, should it hang until then.
+
+        Who adopts it ends that connection: its read would get the events that are sent to the others.
+        """
+        key = self._keys.worker(self._worker_id)
+        self._link.send(_ignore, b"HSET", key, b"reader", self.reader_id())
+        self._link.send(_ignore, b"PEXPIRE", key, OWNED_TTL_MS)
+
     def look(self) -> None:
         """Look whether Redis still has the inbox: it has just refused a read, as one does that has lost its data."""
         self._link.send(self._inbox_renewed, b"PEXPIRE", self._keys.inbox(self._worker_id), OWNED_TTL_MS)

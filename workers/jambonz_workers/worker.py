@@ -122,6 +122,7 @@ class Worker:
         self._presence = Presence(link, keys, self.id, settings)
         self._presence.load = lambda: self._dispatcher.count
         self._presence.reader_id = lambda: self._dispatch.client_id
+        self._dispatch.on_numbered = self._presence.tell_reader
         self._presence.on_adopted = self.office.recovery.taken_for_dead
         self._presence.on_forgotten = self.office.recovery.restore
         self.office.recovery.on_missed = self._presence.look

@@ -81,6 +81,7 @@ class StreamReader:
     Attributes:
         is_up: Whether the connection stands.
         client_id: Number that Redis has given the newest connection; 0 before the first.
+        on_numbered: Called when a connection has got its ``client_id``, before it reads.
         on_refused: Called when Redis has refused a read: most often, because it has lost its data.
     """
 
@@ -102,6 +103,7 @@ class StreamReader:
         self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
         self.client_id = 0
+        self.on_numbered: Callable[[], object] = _nothing
         self.on_refused: Callable[[], object] = _nothing
         self._last_id = BEGINNING
         self._is_reading = False
@@ -220,6 +222,7 @@ class StreamReader:
         if not isinstance(client_id, int):
             raise WireLost("CLIENT ID gave no number")
         lost_id, self.client_id = self.client_id, client_id
+        self.on_numbered()
         if self._member is None:
             if self._last_id != BEGINNING and await self._is_stream_new(wire):
                 self._last_id = BEGINNING

@@ -74,6 +74,21 @@ async def test_a_heartbeat_keeps_the_keys_alive(start: Start, redis: Redis) -> N
     await until(has_outlived_its_lease, "three leases later the inbox is still there")
 
 
+async def test_connection_that_reads_dispatch_is_known_before_the_next_heartbeat(start: Start, redis: Redis) -> None:
+    """P6: a worker that hung in its first half second, or just after a lost connection, got what was sent to others."""
+    running = await start(counting(), heartbeat_s=60, lease_s=300)
+    reader, key = running.worker._dispatch, running.worker._keys.worker(running.worker.id)
+
+    async def is_known() -> bool:
+        return reader.is_up and await redis.hget(key, "reader") == str(reader.client_id).encode()
+
+    await until(is_known, "its number is known")
+    number = reader.client_id
+    await redis.client_kill_filter(_id=str(number))
+    await until(lambda: reader.client_id != number, "it has another connection")
+    await until(is_known, "the new number is known")
+
+
 async def test_an_inbox_that_vanished_is_made_again(start: Start, gateway: GatewayDouble, redis: Redis) -> None:
     """Redis lost its data, or the others took us for dead."""
     running = await start(counting(), heartbeat_s=0.05)
