@@ -270,6 +270,15 @@ class WorkerSettings(ProcessSettings):
         ge=0,
         description="Time for which an async handler may hold up the event loop before a warning names it; 0 is off.",
     )
+    # What waits here is in Redis, too, and Compose gives that 256 MB: a worker that is flooded must not fill it. At
+    # least two of the largest events that a gateway takes, so that one alone is never too much.
+    max_waiting_bytes: ByteCount = Field(
+        64 * 1024**2,
+        ge=32 * 1024**2,
+        description="Events that wait in the process for the handlers of their own calls, each counted with 900 bytes "
+        "besides its body; beyond it the call that holds the most loses its oldest ones. They are in Redis, too, whose "
+        "memory has to hold this of all workers.",
+    )
     validate_verbs: Literal["off", "on"] = Field(
         "off",
         description="Check verbs against jambonz's JSON Schemas before they are sent (extra sdk); on in `dev`.",

@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from jambonz_shared.kinds import TAKEOVER, TIMER, TRANSFERRED
 from jambonz_workers.delivery import Delivery
-from jambonz_workers.mailbox import Mailbox
+from jambonz_workers.mailbox import Load, Mailbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +56,29 @@ class Settle:
 
 
 @dataclass(frozen=True, slots=True)
+class Shed:
+    """Events are done without being handled, since too much waits in this worker, and most of it for this call."""
+
+    call_sid: str
+    deliveries: list[Delivery]
+
+
+@dataclass(frozen=True, slots=True)
 class Overhear:
     """An event may concern what runs for its call right now; it is still handled in its turn."""
 
     delivery: Delivery
 
 
-Effect = Claim | Ready | Wait | Forward | Settle | Overhear
+Effect = Claim | Ready | Wait | Forward | Settle | Shed | Overhear
 
 DUPLICATE = "duplicate"
 GONE = "gone"
 TAKEN_AWAY = "transferred"
+
+# What one call loses at one go. So much that it is seldom looked who holds the most, and so little that other calls do
+# not have to wait: 3,800 of the smallest events, which takes 15 ms (measured, not compiled).
+_SHED_BYTES: Final = 4 * 1024 * 1024
 
 # Notices that mean something to the app only that they were made for.
 _OF_ONE_APP = frozenset({TAKEOVER, TIMER, TRANSFERRED})
@@ -76,12 +89,19 @@ class Dispatcher:
 
     Attributes:
         capacity: How many calls it takes at most; the inbox may bring more, dispatch does not.
+        load: What waits for its turn in all calls together. What waits for a claim does not count: that lasts for a
+            round trip to Redis, and until then gateways send no more than the first event of a call.
         is_draining: It takes no call that it does not own already.
     """
 
-    def __init__(self, capacity: int, overheard: Collection[str] = ()) -> None:
-        """Make one without calls; events of the kinds ``overheard`` are also told at once, by ``Overhear``."""
+    def __init__(self, capacity: int, overheard: Collection[str] = (), max_waiting_bytes: int = 1 << 26) -> None:
+        """Make one without calls; events of the kinds ``overheard`` are also told at once, by ``Overhear``.
+
+        When more than ``max_waiting_bytes`` wait, those calls that hold the most lose their oldest.
+        """
         self.capacity = capacity
+        self.load = Load()
+        self._max_waiting_bytes = max_waiting_bytes
         self._overheard = frozenset(overheard)
         self.is_draining = False
         self._claiming: dict[str, list[Delivery]] = {}
@@ -125,7 +145,7 @@ class Dispatcher:
 
     def claimed(self, call_sid: str, committed: Mapping[int, int], now_s: float) -> list[Effect]:
         """The claim succeeded; ``committed`` is the highest number done, by epoch."""
-        mailbox = self._mailboxes[call_sid] = Mailbox(committed)
+        mailbox = self._mailboxes[call_sid] = Mailbox(committed, self.load)
         effects: list[Effect] = []
         waiting = self._claiming.pop(call_sid, [])
         has_suspects = any(delivery.envelope.deaths for delivery in waiting)
@@ -134,7 +154,7 @@ class Dispatcher:
                 # Begun at once, beside the suspect, it could not be told from it.
                 delivery.envelope = replace(delivery.envelope, deaths=1)
             effects += [
-                effect for effect in self._put(mailbox, delivery, now_s) if isinstance(effect, Settle | Overhear)
+                effect for effect in self._put(mailbox, delivery, now_s) if not isinstance(effect, Ready | Wait)
             ]
         return effects + _next(mailbox, call_sid)
 
@@ -165,14 +185,35 @@ class Dispatcher:
     def _put(self, mailbox: Mailbox, delivery: Delivery, now_s: float) -> list[Effect]:
         if not mailbox.put(delivery, now_s):
             return [Settle(delivery, DUPLICATE)]
+        if self.load.waiting_bytes > self._max_waiting_bytes:
+            return [*self._shed(now_s), *self._told(mailbox, delivery)]
+        return self._told(mailbox, delivery)
+
+    def _told(self, mailbox: Mailbox, delivery: Delivery) -> list[Effect]:
         if delivery.envelope.kind in self._overheard:
             return [Overhear(delivery), *_next(mailbox, delivery.envelope.call_sid)]
         return _next(mailbox, delivery.envelope.call_sid)
+
+    def _shed(self, now_s: float) -> list[Effect]:
+        """Make room at the cost of those calls that hold the most."""
+        effects: list[Effect] = []
+        for call_sid, mailbox in sorted(self._mailboxes.items(), key=_waiting_bytes, reverse=True):
+            if self.load.waiting_bytes <= self._max_waiting_bytes:
+                break
+            if shed := mailbox.shed(_SHED_BYTES, now_s):
+                effects.append(Shed(call_sid, shed))
+                # It may have waited for a number that is given up with those.
+                effects += _next(mailbox, call_sid)
+        return effects
 
     def _release(self, call_sid: str) -> list[Delivery]:
         mailbox = self._mailboxes.pop(call_sid, None)
         waiting = mailbox.undone() if mailbox else []
         return waiting + self._claiming.pop(call_sid, [])
+
+
+def _waiting_bytes(item: tuple[str, Mailbox]) -> int:
+    return item[1].waiting_bytes
 
 
 def _to_app(app: str, delivery: Delivery) -> Effect:

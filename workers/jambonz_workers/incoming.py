@@ -1,5 +1,7 @@
 """Events as handlers get them, out of what arrives. Pure."""
 
+from dataclasses import replace
+
 import orjson
 
 from jambonz_shared.envelope import Envelope
@@ -36,3 +38,8 @@ def event_of(envelope: Envelope) -> Event:
         envelope.kind in HOOKS and not envelope.is_acked,
         envelope.kind == "session:new" and message.get("type") == "session:reconnect",
     )
+
+
+def bare_event_of(envelope: Envelope) -> Event:
+    """Return the Event without its data, which are ours or unreadable."""
+    return event_of(replace(envelope, body=b"{}"))

@@ -10,6 +10,9 @@ from jambonz_workers.tally import BUCKETS_S, Tally
 
 _PREFIX = "jambonz_worker_"
 
+DROPPED = "dropped"
+"""Label ``reason`` of Envelopes skipped because too much waited."""
+
 
 class _TallyCollector(Collector):
     """Makes metrics of a Tally; not the Tally itself, whose attributes would be in a dictionary then (ADR 0013)."""
@@ -62,10 +65,12 @@ class WorkerMetrics:
         )
         self.skipped = Counter(
             prefix + "skipped",
-            "Envelopes not handled: duplicate, gone (call over), transferred, undecodable.",
+            "Envelopes not handled: duplicate, gone (call over), transferred, undecodable, dropped (too much waits).",
             ["reason"],
             registry=registry,
         )
+        # Shown from the start: what appears with its first loss is no increase to Prometheus.
+        self.skipped.labels(DROPPED)
         self.forwarded = Counter(prefix + "forwarded", "Envelopes handed to another worker.", registry=registry)
         self.gaps = Counter(prefix + "gaps", "Event numbers given up as lost after waiting.", registry=registry)
         self.claims = Counter(prefix + "claims", "Claims by result.", ["result"], registry=registry)
@@ -77,4 +82,7 @@ class WorkerMetrics:
         self.calls = Gauge(prefix + "calls", "Calls owned now.", registry=registry)
         self.tasks = Gauge(prefix + "tasks", "Tasks of the event loop.", registry=registry)
         self.works = Gauge(prefix + "spawned", "Background work running now.", registry=registry)
+        self.waiting = Gauge(
+            prefix + "waiting_bytes", "Events that wait for the handlers of their calls, in bytes.", registry=registry
+        )
         self.held = Gauge(prefix + "held_commands", "Commands that wait for Redis to come back.", registry=registry)

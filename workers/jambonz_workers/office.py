@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, assert_never
 
@@ -30,13 +29,13 @@ from jambonz_workers.claimed_call import ClaimedCall
 from jambonz_workers.claims import ClaimAnswer, Claims
 from jambonz_workers.committer import Committer
 from jambonz_workers.delivery import Delivery, Entry, Source
-from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Overhear, Ready, Settle, Wait
+from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Overhear, Ready, Settle, Shed, Wait
 from jambonz_workers.effects import Commit, bare_ack
-from jambonz_workers.event import Event
 from jambonz_workers.forwarder import Forwarder
 from jambonz_workers.handling import OnCommitted
-from jambonz_workers.incoming import event_of
+from jambonz_workers.incoming import bare_event_of, event_of
 from jambonz_workers.live import LiveCall, started
+from jambonz_workers.losses import Losses
 from jambonz_workers.outbox import Outbox
 from jambonz_workers.recovery import Recovery
 from jambonz_workers.runner import Runner
@@ -77,6 +76,7 @@ class Office:
         self._suspects = Suspects(outbox, terms.keys.begun(terms.process_id))
         self._metrics = terms.metrics
         self._loop = asyncio.get_running_loop()
+        self._losses = Losses(sweeper, terms.metrics, self._loop.time)
         self._last_id = 0
         # Handlers that were cancelled and have not given up yet.
         self._stopping: set[asyncio.Task[None]] = set()
@@ -129,6 +129,8 @@ class Office:
                     self._wait(call_sid, at_s)
                 case Overhear(delivery):
                     self._overhear(delivery.envelope)
+                case Shed():
+                    self._losses.let_go(effect)
                 case other:
                     assert_never(other)
 
@@ -261,7 +263,7 @@ class Office:
         self._tally.handler(self._loop.time() - began_s)
 
     def _commit_bare(self, call: Call, envelope: Envelope, on_committed: OnCommitted) -> None:
-        event = _bare_event(envelope)
+        event = bare_event_of(envelope)
         acks = [bare_ack(event, (), self.new_id)] if event.is_hook else []
         call.ledger.commit_event(call, event, acks, [], on_committed)
 
@@ -282,7 +284,7 @@ class Office:
             return
         call.cancel_works()
         live.has_ended = True
-        await self._runner.end(call, _bare_event(delivery.envelope))
+        await self._runner.end(call, bare_event_of(delivery.envelope))
         match await self._claims.end(live.ownership):
             case Ended() | Gone():
                 self._sweeper.settle(delivery)
@@ -331,7 +333,7 @@ class Office:
         if task:
             # The handler that was running may clean up first.
             await asyncio.wait([task])
-        await self._runner.end(live.call, _bare_event(notice(live.call.sid, ENDED, 0)))
+        await self._runner.end(live.call, bare_event_of(notice(live.call.sid, ENDED, 0)))
 
     def over(self, live: LiveCall) -> None:
         """The call has ended: nothing of it stays here."""
@@ -390,8 +392,3 @@ class Office:
         self._claims.orphan(call_sid, self.dispatcher.has)
         if self._release(live, CallLost(call_sid, ""), disowns=False):
             self._apply(self.dispatcher.lost(call_sid, ""))
-
-
-def _bare_event(envelope: Envelope) -> Event:
-    """Return the event without its data, which are ours or unreadable."""
-    return event_of(replace(envelope, body=b"{}"))

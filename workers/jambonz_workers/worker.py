@@ -109,7 +109,7 @@ class Worker:
         self._channels = backend.channels(link, keys.canary(self.id))
         self._calls = Calls(link, self._channels, self.id, keys)
         self._calls.target = app.target
-        self._dispatcher = Dispatcher(settings.max_calls, overheard_by(app))
+        self._dispatcher = Dispatcher(settings.max_calls, overheard_by(app), settings.max_waiting_bytes)
         # Before the outbox, which listens too: what Redis has lost is restored before commits are repeated.
         link.on_up(self._restore)
         self._outbox = Outbox(link)
@@ -161,6 +161,7 @@ class Worker:
     def _connect_gauges(self) -> None:
         self.metrics.tasks.set_function(lambda: len(asyncio.all_tasks()))
         self.metrics.held.set_function(lambda: self._outbox.held)
+        self.metrics.waiting.set_function(lambda: self._dispatcher.load.waiting_bytes)
         self.metrics.works.set_function(lambda: sum(len(live.call.works.running) for live in self.office.live.values()))
 
     @asynccontextmanager

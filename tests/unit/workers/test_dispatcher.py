@@ -7,8 +7,8 @@ import pytest
 from jambonz_shared.envelope import Envelope
 from jambonz_shared.kinds import DETACHED, TAKEOVER, TIMER, TRANSFERRED
 from jambonz_workers.delivery import Delivery, Entry, Source
-from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Overhear, Ready, Settle, Wait
-from jambonz_workers.mailbox import FIRST_GAP_S
+from jambonz_workers.dispatcher import Claim, Dispatcher, Effect, Forward, Overhear, Ready, Settle, Shed, Wait
+from jambonz_workers.mailbox import EVENT_BYTES, FIRST_GAP_S, GAP_S
 
 
 def delivery(n: int, call_sid: str = "c1", epoch: int = 1) -> Delivery:
@@ -170,3 +170,92 @@ def test_events_of_a_call_of_another_app_go_there(is_owned: bool) -> None:
         Forward("", event, "sales"),
     ]
     assert dispatcher.count == 0
+
+
+LIMIT_BYTES = 10 * (EVENT_BYTES + 100)
+
+
+def status(n: int, call_sid: str) -> Delivery:
+    envelope = Envelope(call_sid, 1, n, "verb:status", "", 0, "g1", is_acked=False, body=bytes(100))
+    return Delivery(envelope, Entry(Source.INBOX, b"1-0", 1))
+
+
+def crowded(*call_sids: str) -> Dispatcher:
+    """Return a dispatcher that owns these calls, has room for ten events, and whose handlers are all busy."""
+    dispatcher = Dispatcher(10, {"call:status"}, LIMIT_BYTES)
+    for call_sid in call_sids:
+        dispatcher.receive(delivery(1, call_sid), 0.0)
+        dispatcher.claimed(call_sid, {}, 0.0)
+        mailbox = dispatcher.mailbox(call_sid)
+        assert mailbox is not None
+        assert mailbox.take(0.0)
+    return dispatcher
+
+
+def test_when_too_much_waits_the_call_that_holds_the_most_loses_the_older_half() -> None:
+    """No peer may fill a worker, and none of the others pays for one that tries."""
+    dispatcher = crowded("quiet", "loud")
+    effects: list[Effect] = []
+    for n in range(2, 5):
+        effects += dispatcher.receive(status(n, "quiet"), 0.0)
+    loud = [status(n, "loud") for n in range(2, 9)]
+    for it in loud:
+        effects += dispatcher.receive(it, 0.0)
+    assert effects == []
+    assert dispatcher.load.waiting_bytes == LIMIT_BYTES
+    assert dispatcher.receive(status(5, "quiet"), 0.0) == [Shed("loud", loud[:4])]
+    assert dispatcher.load.waiting_bytes == 7 * LIMIT_BYTES // 10
+
+
+def test_calls_that_hold_alike_pay_until_there_is_room() -> None:
+    """One half is not enough when what comes is large."""
+    dispatcher = crowded("a", "b", "c")
+    for call_sid in ("a", "b"):
+        for n in range(2, 7):
+            assert dispatcher.receive(status(n, call_sid), 0.0) == []
+    large = status(2, "c")
+    large.envelope = replace(large.envelope, body=bytes(5 * (EVENT_BYTES + 100) - EVENT_BYTES - 1))
+    (first, second) = dispatcher.receive(large, 0.0)
+    assert isinstance(first, Shed)
+    assert isinstance(second, Shed)
+    assert ({first.call_sid, second.call_sid}, len(first.deliveries)) == ({"a", "b"}, 3)
+    assert dispatcher.load.waiting_bytes <= LIMIT_BYTES
+
+
+def test_an_event_that_is_shed_at_once_is_overheard_all_the_same() -> None:
+    """What runs for the call may wait for just that."""
+    dispatcher = crowded("loud")
+    told = status(2, "loud")
+    told.envelope = replace(told.envelope, kind="call:status", body=bytes(LIMIT_BYTES))
+    assert dispatcher.receive(told, 0.0) == [Shed("loud", [told]), Overhear(told)]
+
+
+def test_a_call_that_waited_for_a_number_given_up_with_what_was_shed_goes_on() -> None:
+    """Nothing else would wake it before the gap is over."""
+    dispatcher = crowded("loud")
+    mailbox = dispatcher.mailbox("loud")
+    assert mailbox is not None
+    mailbox.finish()
+    loud = [status(n, "loud") for n in range(3, 14)]
+    for it in loud[:-1]:
+        assert dispatcher.receive(it, 0.0) == [Wait("loud", GAP_S)]
+    assert dispatcher.receive(loud[-1], 0.0) == [Shed("loud", loud[:6]), Ready("loud"), Ready("loud")]
+
+
+def test_what_waited_for_a_claim_is_shed_when_it_is_too_much() -> None:
+    """A call that is adopted may bring all that its former owner did not handle."""
+    dispatcher = crowded()
+    first, *loud = [status(n, "loud") for n in range(1, 13)]
+    for it in (first, *loud):
+        dispatcher.receive(it, 0.0)
+    effects = dispatcher.claimed("loud", {}, 0.0)
+    assert effects == [Shed("loud", [first, *loud[:5]]), Ready("loud")]
+    assert dispatcher.load.waiting_bytes <= LIMIT_BYTES
+
+
+def test_calls_that_are_let_go_make_room() -> None:
+    """Their events wait elsewhere now."""
+    dispatcher = crowded("c1")
+    dispatcher.receive(status(2, "c1"), 0.0)
+    dispatcher.lost("c1", "w2")
+    assert dispatcher.load.waiting_bytes == 0
