@@ -67,7 +67,8 @@ def test_settings_repeated_here_have_the_defaults_of_the_code() -> None:
         assert getattr(given, name) == getattr(GatewaySettings(), name), name
     assert given.call_grace_s == GatewaySettings().call_grace_s
     worker = load_settings(WorkerSettings, environ=environ_of("worker"))
-    assert worker.handler_threads == WorkerSettings().handler_threads
+    for name in ("handler_threads", "max_waiting_bytes"):
+        assert getattr(worker, name) == getattr(WorkerSettings(), name), name
 
 
 def test_gateways_take_the_callers_address_from_the_balancer_alone() -> None:
