@@ -1,6 +1,7 @@
 """A call that sends much more than its handler takes: the worker keeps a bounded part, and serves the others."""
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,6 +19,7 @@ LIMIT_BYTES: Final = 32 * 1024**2
 # So large that a few hundred of them are too much: each goes through Redis.
 PADDING: Final = "x" * 512 * 1024
 FLOOD: Final = 150
+TURN: Final = 64
 
 
 @dataclass
@@ -26,11 +28,20 @@ class Heard:
 
     Attributes:
         release: Ends the handler that waits.
+        turns: The ``turn`` in which each notice was handled.
     """
 
     release: asyncio.Event = field(default_factory=asyncio.Event)
     notices: list[int] = field(default_factory=list)
     statuses: list[str] = field(default_factory=list)
+    turns: list[int] = field(default_factory=list)
+    turn: int = 0
+
+    async def count_turns(self) -> None:
+        """Count how often others have had their turn, until it is cancelled."""
+        while True:
+            self.turn += 1
+            await asyncio.sleep(0)
 
 
 def busy_app(heard: Heard) -> App:
@@ -52,6 +63,7 @@ def busy_app(heard: Heard) -> App:
     @app.on("verb:status")
     async def notice(call: Call, event: Event) -> None:
         heard.notices.append(event.data["i"])
+        heard.turns.append(heard.turn)
 
     @app.on("call:status")
     async def status(call: Call) -> None:
@@ -155,6 +167,25 @@ async def test_what_was_dropped_does_not_come_back_with_the_next_worker(start: S
     assert len(heard.notices) == FLOOD - dropped(first)
     await line.end()
     await gateway.nothing_waits()
+
+
+async def test_calls_take_turns_when_one_has_much_to_catch_up(start: Start, gateway: GatewayDouble) -> None:
+    """Handlers that wait for nothing would otherwise hold up all others, at last for longer than the lease."""
+    heard = Heard()
+    await start(busy_app(heard))
+    line = await gateway.open()
+    await line.start()
+    await line.send("verb:hook", hook="/wait")
+    for i in range(4 * TURN):
+        await line.send("verb:status", {"i": i})
+    last = await line.send("verb:hook", hook="/hello")
+    # Runs once each time the loop goes round.
+    others = asyncio.create_task(heard.count_turns())
+    heard.release.set()
+    await line.answer(last)
+    others.cancel()
+    assert max(Counter(heard.turns).values()) <= TURN
+    await line.end()
 
 
 def test_padding_is_what_the_tests_believe() -> None:
