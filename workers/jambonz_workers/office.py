@@ -46,8 +46,7 @@ from jambonz_workers.transfer import CONSENT_S, consented_app
 
 log = logging.getLogger(__name__)
 
-# Events of one call that run before others have their turn, if its handlers wait for nothing: 5 ms. What has gathered
-# behind a handler that was busy may be tens of thousands.
+# Events of a call, 5 ms, before others have their turn: tens of thousands may have gathered behind a busy handler.
 _IN_TURN: Final = 64
 
 
