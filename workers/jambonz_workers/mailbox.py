@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from heapq import merge
 from typing import Final
 
 from jambonz_shared.kinds import (
@@ -69,11 +68,9 @@ class _Waiting:
     """A delivery that waits, and where; only made where all of them are looked through.
 
     Attributes:
-        arrival: The position of its arrival.
         n: Its number in the lane.
     """
 
-    arrival: int
     lane: _Lane
     n: int
     delivery: Delivery
@@ -180,11 +177,11 @@ class Mailbox:
 
     def undone(self) -> list[Delivery]:
         """Return what waits, in order, and forget it."""
-        waiting = [it.delivery for it in self._in_order()]
+        waiting = [item for lane in self._lanes.values() for item in lane.waiting.values()]
         self._lanes.clear()
         self._waiting = 0
         self._weigh(-self.waiting_bytes)
-        return waiting
+        return [delivery for _, delivery in sorted(waiting, key=lambda item: item[0])]
 
     def shed(self, most_bytes: int, now_s: float) -> list[Delivery]:
         """Forget the older half of what waits, or ``most_bytes`` of it; nobody waits for these numbers any more.
@@ -193,7 +190,7 @@ class Mailbox:
         of our own, stay in any case.
         """
         shed = []
-        for it in _expendable(self._in_order(), min(most_bytes, self.waiting_bytes // 2)):
+        for it in _expendable(self._by_age(), min(most_bytes, self.waiting_bytes // 2)):
             del it.lane.waiting[it.n]
             it.lane.lost_to = max(it.lane.lost_to, it.n + 1)
             self._waiting -= 1
@@ -204,9 +201,12 @@ class Mailbox:
                 lane.go_on(now_s)
         return shed
 
-    def _in_order(self) -> Iterable[_Waiting]:
-        # One after the other, since there may be very many, and only the oldest are asked for.
-        return merge(*map(_waiting_in, self._lanes.values()), key=_arrival)
+    def _by_age(self) -> Iterator[_Waiting]:
+        # By number and not by arrival: what the owner before hands on comes over another way than what is new, and
+        # below a number that is shed nobody waits for more. One after the other, since there may be very many.
+        for _, lane in sorted(self._lanes.items()):
+            for n in sorted(lane.waiting):
+                yield _Waiting(lane, n, lane.waiting[n][1])
 
     def _weigh(self, more_bytes: int) -> None:
         self.waiting_bytes += more_bytes
@@ -232,15 +232,6 @@ class Mailbox:
 
 def _size_bytes(delivery: Delivery) -> int:
     return len(delivery.envelope.body) + EVENT_BYTES
-
-
-def _waiting_in(lane: _Lane) -> Iterator[_Waiting]:
-    for n, (arrival, delivery) in lane.waiting.items():
-        yield _Waiting(arrival, lane, n, delivery)
-
-
-def _arrival(it: _Waiting) -> int:
-    return it.arrival
 
 
 def _expendable(waiting: Iterable[_Waiting], size_bytes: int) -> list[_Waiting]:

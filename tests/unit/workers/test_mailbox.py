@@ -236,12 +236,20 @@ def test_what_was_shed_does_not_run_when_it_comes_again() -> None:
     assert not mailbox.put(sized(2), 0.0)
 
 
-def test_the_oldest_of_all_connections_are_shed() -> None:
-    """A call that has reconnected begins with what came last, over whichever Connection."""
+def test_events_of_older_connections_are_shed_first() -> None:
+    """A call that has reconnected begins with what came last."""
     mailbox = busy(sized(2), sized(1, epoch=2), sized(3), sized(2, epoch=2))
-    assert [(it.envelope.epoch, it.envelope.n) for it in mailbox.shed(ALL_BYTES, 0.0)] == [(1, 2), (2, 1)]
+    assert [(it.envelope.epoch, it.envelope.n) for it in mailbox.shed(ALL_BYTES, 0.0)] == [(1, 2), (1, 3)]
     mailbox.finish()
-    assert taken(mailbox) == [(1, 3), (2, 2)]
+    assert taken(mailbox) == [(2, 1), (2, 2)]
+
+
+def test_the_lowest_numbers_are_shed_whenever_they_come() -> None:
+    """The events that another worker hands on come behind newer ones, whose loss would be that of all before them."""
+    mailbox = busy(sized(5, "verb:hook"), sized(2), sized(3), sized(4))
+    assert [it.envelope.n for it in mailbox.shed(ALL_BYTES, 0.0)] == [2, 3]
+    mailbox.finish()
+    assert taken(mailbox) == [(1, 4), (1, 5)]
 
 
 def test_a_number_that_is_missing_before_those_that_were_shed_is_given_up_with_them() -> None:
