@@ -51,11 +51,12 @@ def test_years_have_two_digits_until_2049_and_four_later(version: bytes) -> None
         "",
         certificate((0x17, b"260101"), (0x17, b"270101")),
         certificate(),
+        certificate(version=element(2, b"\x01") * 3),
         "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n",
         "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
         "-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n",
     ],
-    ids=["nothing", "no_times", "no_validity", "something_else", "empty", "no_base64"],
+    ids=["nothing", "no_times", "no_validity", "something_in_its_place", "something_else", "empty", "no_base64"],
 )
 def test_what_is_no_certificate_is_refused(pem: str) -> None:
     """As a value, and not as an accident of the reader."""

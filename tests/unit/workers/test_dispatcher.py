@@ -222,6 +222,18 @@ def test_calls_that_hold_alike_pay_until_there_is_room() -> None:
     assert dispatcher.load.waiting_bytes <= LIMIT_BYTES
 
 
+def test_a_call_that_may_lose_nothing_leaves_it_to_the_next_one() -> None:
+    """Timers are the application's own, however many."""
+    dispatcher = crowded("patient", "loud")
+    for number in range(10):
+        timer = status(0, "patient")
+        timer.envelope = replace(timer.envelope, kind=TIMER, msgid=f"{number}")
+        assert dispatcher.receive(timer, 0.0) == []
+    told = status(2, "loud")
+    assert dispatcher.receive(told, 0.0) == [Shed("loud", [told])]
+    assert dispatcher.load.waiting_bytes == LIMIT_BYTES
+
+
 def test_an_event_that_is_shed_at_once_is_overheard_all_the_same() -> None:
     """What runs for the call may wait for just that."""
     dispatcher = crowded("loud")
